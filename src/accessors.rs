@@ -1,0 +1,115 @@
+//! Getting at the context and the factory, wherever there are extensions.
+
+use std::any::type_name;
+
+use http::{Extensions, Request, request::Parts};
+use thiserror::Error;
+
+use crate::{context::UserContext, factory::Scoped};
+
+/// What the layer put into a request, for `http::Request`, its `Parts`, bare `Extensions` and,
+/// with the `tonic` feature, `tonic::Request`.
+///
+/// ```
+/// use tower_user_scope::{UserContext, UserScopeExt};
+///
+/// # struct AgentFactory;
+/// fn handle(request: &http::Request<()>) -> Result<(), tower_user_scope::MissingScope> {
+///     let user = request.user_context()?;
+///     let agents = request.scoped::<AgentFactory>()?;
+///     # let _ = (user, agents);
+///     Ok(())
+/// }
+///
+/// let error = handle(&http::Request::new(())).unwrap_err();
+/// assert!(error.to_string().contains("UserScopeLayer"));
+/// ```
+pub trait UserScopeExt: private::HasExtensions {
+    /// The context of the request.
+    ///
+    /// # Errors
+    /// [`MissingScope`] where the request did not come through a layer.
+    fn user_context(&self) -> Result<&UserContext, MissingScope> {
+        self.scope_extensions()
+            .get()
+            .ok_or_else(|| MissingScope::of::<UserContext>(None))
+    }
+
+    /// The fresh factory of the request.
+    ///
+    /// # Errors
+    /// [`MissingScope`] where the request did not come through a layer, or through one that
+    /// builds something else.
+    fn scoped<F: Send + Sync + 'static>(&self) -> Result<&Scoped<F>, MissingScope> {
+        let extensions = self.scope_extensions();
+        extensions.get().ok_or_else(|| {
+            MissingScope::of::<Scoped<F>>(extensions.get().map(UserContext::factory_type))
+        })
+    }
+}
+
+impl<T: private::HasExtensions + ?Sized> UserScopeExt for T {}
+
+pub(crate) mod private {
+    use http::Extensions;
+
+    pub trait HasExtensions {
+        fn scope_extensions(&self) -> &Extensions;
+    }
+}
+
+impl private::HasExtensions for Extensions {
+    fn scope_extensions(&self) -> &Extensions {
+        self
+    }
+}
+
+impl<B> private::HasExtensions for Request<B> {
+    fn scope_extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+}
+
+impl private::HasExtensions for Parts {
+    fn scope_extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+}
+
+/// The request did not come through a layer that inserts what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{}", self.explain())]
+pub struct MissingScope {
+    wanted: &'static str,
+    built: Option<&'static str>,
+}
+
+impl MissingScope {
+    fn of<T>(built: Option<&'static str>) -> Self {
+        Self {
+            wanted: type_name::<T>(),
+            built,
+        }
+    }
+
+    /// The name of the type that was asked for.
+    #[must_use]
+    pub fn wanted(&self) -> &'static str {
+        self.wanted
+    }
+
+    fn explain(&self) -> String {
+        let wanted = self.wanted;
+        match self.built {
+            None => format!(
+                "`{wanted}` is not in the request, because no `UserScopeLayer` is around this \
+                 route: add `.layer(UserScopeLayer::builder()..)`, in axum below the routes \
+                 that it is for"
+            ),
+            Some(built) => format!(
+                "`{wanted}` is not in the request: the `UserScopeLayer` around this route \
+                 builds `{built}`"
+            ),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! May *this* principal make *this* request? The step between resolution and the factory.
+//!
+//! It sees the context and the request's head, so that "does the thread that it names belong
+//! to the user?" has its place.
+
+use std::{
+    any::type_name,
+    fmt,
+    future::{Future, Ready},
+};
+
+use http::request::Parts;
+use thiserror::Error;
+
+use crate::{context::UserContext, eventually::Eventually, strategy::Unavailable};
+
+/// Says whether the principal of a context may make a request.
+///
+/// [`Builder::authorize`](crate::Builder::authorize) and
+/// [`Builder::authorize_async`](crate::Builder::authorize_async) make one of a closure.
+pub trait Authorize {
+    /// What is polled where the answer has to be waited for.
+    type Future: Future<Output = Result<(), Denied>>;
+
+    /// Allows the request, or says why not.
+    fn authorize(&self, context: &UserContext, head: &Parts) -> Eventually<Self::Future>;
+}
+
+/// Why the `authorize` step does not let a request through.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// The principal may not. 403.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// It could not be checked. 503.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The principal may not make this request; the reason is for the audit event only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{reason}")]
+pub struct Forbidden {
+    reason: &'static str,
+}
+
+impl Forbidden {
+    /// Not this principal, for a reason such as `thread_of_somebody_else`.
+    #[must_use]
+    pub const fn new(reason: &'static str) -> Self {
+        Self { reason }
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+/// Everybody who was resolved may do everything: the layer has no `authorize` step.
+#[derive(Clone, Copy, Debug)]
+pub struct Anyone {
+    pub(crate) _private: (),
+}
+
+impl Authorize for Anyone {
+    type Future = Ready<Result<(), Denied>>;
+
+    #[inline]
+    fn authorize(&self, _: &UserContext, _: &Parts) -> Eventually<Self::Future> {
+        Eventually::Now(Ok(()))
+    }
+}
+
+/// A closure that answers at once as the `authorize` step.
+#[derive(Clone)]
+pub struct AuthorizeFn<F>(pub(crate) F);
+
+impl<F> Authorize for AuthorizeFn<F>
+where
+    F: Fn(&UserContext, &Parts) -> Result<(), Denied>,
+{
+    type Future = Ready<Result<(), Denied>>;
+
+    fn authorize(&self, context: &UserContext, head: &Parts) -> Eventually<Self::Future> {
+        Eventually::Now((self.0)(context, head))
+    }
+}
+
+/// A closure that returns a future as the `authorize` step.
+#[derive(Clone)]
+pub struct AuthorizeAsyncFn<F>(pub(crate) F);
+
+impl<F, Fut> Authorize for AuthorizeAsyncFn<F>
+where
+    F: Fn(&UserContext, &Parts) -> Fut,
+    Fut: Future<Output = Result<(), Denied>>,
+{
+    type Future = Fut;
+
+    fn authorize(&self, context: &UserContext, head: &Parts) -> Eventually<Self::Future> {
+        Eventually::Later((self.0)(context, head))
+    }
+}
+
+impl<F> fmt::Debug for AuthorizeFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuthorizeFn({})", type_name::<F>())
+    }
+}
+
+impl<F> fmt::Debug for AuthorizeAsyncFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuthorizeAsyncFn({})", type_name::<F>())
+    }
+}

@@ -1,0 +1,390 @@
+//! What the application configures, checked by `build()`.
+
+#[cfg(feature = "tokio")]
+use std::time::Duration;
+use std::{fmt, future::Future, sync::Arc};
+
+use http::request::Parts;
+
+#[cfg(feature = "tokio")]
+use crate::factory::{LazyAsync, LazyAsyncFn, TimeLimit};
+use crate::{
+    authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied},
+    config_error::ConfigError,
+    context::{CorrelationIds, IdSource, UserContext},
+    factory::{
+        BoxError, ContextOnly, FactoryAsyncFn, FactoryFn, Lazy, LazyFn, MakeFactory, NoFactory,
+        ProvideFactory, Provided, Shapes, TryFactoryFn,
+    },
+    layer::UserScopeLayer,
+    observe::{Audit, Observer, UserIdTelemetry},
+    policy::Policy,
+    rejection::{DefaultResponse, RespondToRejection},
+    strategy::{BoxStrategy, Empty, Fallback, Rule, Strategy, StrategyList, Tally, Then, ThenEach},
+};
+
+/// Configures a [`UserScopeLayer`]; see [`UserScopeLayer::builder`].
+///
+/// Strategies are asked in the order in which they are added. The layer can be built once it
+/// says what it makes for each request.
+#[must_use]
+pub struct Builder<L = Empty, M = NoFactory, A = Anyone> {
+    list: L,
+    make: M,
+    authorize: A,
+    rule: Rule,
+    fallbacks: Vec<Fallback>,
+    correlation: CorrelationIds,
+    ids: IdSource,
+    require_proved: bool,
+    respond: Box<dyn RespondToRejection + Send + Sync>,
+    audit: Audit,
+}
+
+impl Builder {
+    pub(crate) fn new(ids: IdSource) -> Self {
+        Self {
+            list: Empty { _private: () },
+            make: NoFactory { _private: () },
+            authorize: Anyone { _private: () },
+            rule: Rule::FirstMatch,
+            fallbacks: Vec::new(),
+            correlation: CorrelationIds::new(),
+            ids,
+            require_proved: false,
+            respond: Box::new(DefaultResponse::default()),
+            audit: Audit::default(),
+        }
+    }
+}
+
+/// Who is it?
+impl<L, M, A> Builder<L, M, A> {
+    /// Adds a strategy at the end of the list.
+    pub fn strategy<S: Strategy>(self, strategy: S) -> Builder<Then<L, S>, M, A> {
+        self.relist(|list| Then::new(list, strategy))
+    }
+
+    /// Adds strategies whose number and order were read from configuration.
+    ///
+    /// Each costs a virtual call for a request that gets to it, and one allocation where it
+    /// really waits.
+    pub fn strategies(
+        self,
+        strategies: impl IntoIterator<Item = BoxStrategy>,
+    ) -> Builder<ThenEach<L>, M, A>
+    where
+        L: StrategyList,
+    {
+        self.relist(|list| ThenEach::new(list, strategies.into_iter().collect()))
+    }
+
+    /// Asks *every* strategy, and refuses a request in which two of them find different
+    /// principals with 401.
+    ///
+    /// By default the first one that finds somebody decides and later ones are not even asked.
+    /// Recommended wherever the list has both what is asserted (a header) and what is proved (a
+    /// token, a session).
+    pub fn unanimous(mut self) -> Self {
+        self.rule = Rule::Unanimous;
+        self
+    }
+
+    /// Adds who acts where nobody sent anything; the first whose condition holds is taken.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallbacks.push(fallback);
+        self
+    }
+
+    /// Refuses with 401 identities that are only asserted, such as by a header: a token or a
+    /// session is wanted.
+    pub fn require_proved(mut self) -> Self {
+        self.require_proved = true;
+        self
+    }
+
+    /// Says where correlation ids are read from; see [`CorrelationIds`] for the default.
+    pub fn correlation(mut self, ids: CorrelationIds) -> Self {
+        self.correlation = ids;
+        self
+    }
+
+    fn relist<N>(self, change: impl FnOnce(L) -> N) -> Builder<N, M, A> {
+        Builder {
+            list: change(self.list),
+            make: self.make,
+            authorize: self.authorize,
+            rule: self.rule,
+            fallbacks: self.fallbacks,
+            correlation: self.correlation,
+            ids: self.ids,
+            require_proved: self.require_proved,
+            respond: self.respond,
+            audit: self.audit,
+        }
+    }
+}
+
+/// May they make this request?
+impl<L, M, A> Builder<L, M, A> {
+    /// Asks a closure whether the principal may make the request, after it was resolved and
+    /// before the factory is built.
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, Forbidden, UserScopeLayer};
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .authorize(|context, head| {
+    ///         if head.uri.path().starts_with("/admin") && context.user_id().is_none() {
+    ///             return Err(Forbidden::new("admin_is_for_users").into());
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn authorize<F>(self, authorize: F) -> Builder<L, M, AuthorizeFn<F>>
+    where
+        F: Fn(&UserContext, &Parts) -> Result<(), Denied>,
+    {
+        self.authorize_with(AuthorizeFn(authorize))
+    }
+
+    /// As [`authorize`](Self::authorize), with a closure that returns a future.
+    ///
+    /// The closure takes what it needs out of the context and the head before it returns.
+    pub fn authorize_async<F, Fut>(self, authorize: F) -> Builder<L, M, AuthorizeAsyncFn<F>>
+    where
+        F: Fn(&UserContext, &Parts) -> Fut,
+        Fut: Future<Output = Result<(), Denied>>,
+    {
+        self.authorize_with(AuthorizeAsyncFn(authorize))
+    }
+
+    /// As [`authorize`](Self::authorize), with a type of the application's own.
+    pub fn authorize_with<N: Authorize>(self, authorize: N) -> Builder<L, M, N> {
+        Builder {
+            list: self.list,
+            make: self.make,
+            authorize,
+            rule: self.rule,
+            fallbacks: self.fallbacks,
+            correlation: self.correlation,
+            ids: self.ids,
+            require_proved: self.require_proved,
+            respond: self.respond,
+            audit: self.audit,
+        }
+    }
+}
+
+/// What is built for them?
+impl<L, M, A> Builder<L, M, A> {
+    /// Builds a factory with a closure that answers at once and can't fail.
+    ///
+    /// Shared infrastructure is what the closure captured; it sees a user only through the
+    /// context of the request.
+    pub fn factory<F, T>(self, make: F) -> Builder<L, Provided<FactoryFn<F>, T>, A>
+    where
+        F: Fn(&UserContext) -> T,
+        T: Send + Sync + 'static,
+    {
+        self.make_factory(FactoryFn(make))
+    }
+
+    /// Builds a factory with a closure that may fail; the request is then answered with 500, or
+    /// with 503 for a [`FactoryUnavailable`](crate::FactoryUnavailable).
+    pub fn try_factory<F, T, E>(self, make: F) -> Builder<L, Provided<TryFactoryFn<F>, T>, A>
+    where
+        F: Fn(&UserContext) -> Result<T, E>,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(TryFactoryFn(make))
+    }
+
+    /// As [`try_factory`](Self::try_factory), with a closure that returns a future.
+    pub fn factory_async<F, Fut, T, E>(
+        self,
+        make: F,
+    ) -> Builder<L, Provided<FactoryAsyncFn<F>, T>, A>
+    where
+        F: Fn(UserContext) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(FactoryAsyncFn(make))
+    }
+
+    /// Builds a factory on its first use; handlers take a `Scoped<`[`Lazy`]`<T>>`.
+    pub fn lazy_factory<F, T, E>(self, make: F) -> Builder<L, Provided<LazyFn<T>, Lazy<T>>, A>
+    where
+        F: Fn(&UserContext) -> Result<T, E> + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(LazyFn::new(make))
+    }
+
+    /// As [`lazy_factory`](Self::lazy_factory), with a closure that returns a future; handlers
+    /// take a `Scoped<`[`LazyAsync`]`<T>>`.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn lazy_factory_async<F, Fut, T, E>(
+        self,
+        make: F,
+    ) -> Builder<L, Provided<LazyAsyncFn<T>, LazyAsync<T>>, A>
+    where
+        F: Fn(UserContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(LazyAsyncFn::new(make))
+    }
+
+    /// Builds a factory with a type of the application's own.
+    pub fn make_factory<N>(self, make: N) -> Builder<L, Provided<N, N::Factory>, A>
+    where
+        N: MakeFactory,
+        N::Factory: Send + Sync + 'static,
+    {
+        self.remake(|_| Provided::new(make))
+    }
+
+    /// Builds no factory: handlers need nothing but the [`UserContext`].
+    pub fn context_only(self) -> Builder<L, ContextOnly, A> {
+        self.remake(|_| ContextOnly { _private: () })
+    }
+
+    fn remake<N>(self, change: impl FnOnce(M) -> N) -> Builder<L, N, A> {
+        Builder {
+            list: self.list,
+            make: change(self.make),
+            authorize: self.authorize,
+            rule: self.rule,
+            fallbacks: self.fallbacks,
+            correlation: self.correlation,
+            ids: self.ids,
+            require_proved: self.require_proved,
+            respond: self.respond,
+            audit: self.audit,
+        }
+    }
+}
+
+/// In which shape do handlers find it?
+impl<L, M, T, A> Builder<L, Provided<M, T>, A>
+where
+    T: Send + Sync + 'static,
+{
+    /// Inserts the factory as `Arc<T>` too, for handlers that took a shared one, such as
+    /// axum's `Extension<Arc<T>>`: they get the fresh one without a changed line.
+    pub fn insert_as_arc(self) -> Self {
+        self.remake(|make| make.reshape(Shapes::with_arc))
+    }
+
+    /// Inserts a clone of the factory as `T` too, for handlers that took `Extension<T>`.
+    pub fn insert_as_value(self) -> Self
+    where
+        T: Clone,
+    {
+        self.remake(|make| make.reshape(Shapes::with_value))
+    }
+
+    /// Gives up building the factory after `limit`: the request is then answered with 503.
+    /// Needs a Tokio runtime with its timer, and only where building really waits.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn factory_time_limit(self, limit: Duration) -> Builder<L, Provided<TimeLimit<M>, T>, A> {
+        self.remake(|make| make.map(|make| TimeLimit::new(make, limit)))
+    }
+}
+
+/// What is said and seen?
+impl<L, M, A> Builder<L, M, A> {
+    /// Replaces the responses to refused requests; see [`RespondToRejection`].
+    pub fn rejection_response(
+        mut self,
+        respond: impl RespondToRejection + Send + Sync + 'static,
+    ) -> Self {
+        self.respond = Box::new(respond);
+        self
+    }
+
+    /// Hands every audit event to an observer too.
+    pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Self {
+        self.audit.observe_with(Arc::new(observer));
+        self
+    }
+
+    /// Says how user ids appear in spans and `tracing` events; by default not at all.
+    pub fn user_ids_in_telemetry(mut self, how: UserIdTelemetry) -> Self {
+        self.audit.show_user_ids(how);
+        self
+    }
+
+    /// Checks the configuration and builds the layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for whatever would make every request, or a kind of them, fail: nothing
+    /// is left to be found out by the first request.
+    pub fn build(self) -> Result<UserScopeLayer<L, M, A>, ConfigError>
+    where
+        L: StrategyList,
+        M: ProvideFactory,
+        A: Authorize,
+    {
+        let count = self.list.len();
+        if count == 0 && self.fallbacks.is_empty() {
+            return Err(ConfigError::NoStrategy);
+        }
+        if count > Tally::MAX_STRATEGIES {
+            return Err(ConfigError::TooManyStrategies {
+                count,
+                limit: Tally::MAX_STRATEGIES,
+            });
+        }
+        let mut checked = Ok(());
+        let mut keep_existing = false;
+        self.list.each(&mut |_, strategy| {
+            if checked.is_ok() {
+                checked = strategy.validate();
+            }
+            keep_existing |= strategy.reads_existing_context();
+        });
+        checked?;
+        for fallback in &self.fallbacks {
+            fallback.validate()?;
+        }
+        Ok(UserScopeLayer::new(Policy {
+            list: self.list,
+            make: self.make,
+            authorize: self.authorize,
+            rule: self.rule,
+            fallbacks: self.fallbacks,
+            correlation: self.correlation,
+            ids: self.ids,
+            require_proved: self.require_proved,
+            keep_existing,
+            respond: self.respond,
+            audit: self.audit,
+        }))
+    }
+}
+
+impl<L: fmt::Debug, M: fmt::Debug, A: fmt::Debug> fmt::Debug for Builder<L, M, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("list", &self.list)
+            .field("make", &self.make)
+            .field("authorize", &self.authorize)
+            .field("rule", &self.rule)
+            .field("fallbacks", &self.fallbacks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! What can be wrong with a configuration, told before the first request.
+
+use thiserror::Error;
+
+use crate::context::IdError;
+
+/// Why a layer could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is neither a strategy nor a fallback: every request would be refused.
+    #[error("the layer has no strategy and no fallback, so it would refuse every request")]
+    NoStrategy,
+    /// There are more strategies than one list may have.
+    #[error("the list has {count} strategies and may have {limit}")]
+    TooManyStrategies {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A header name that HTTP doesn't allow.
+    #[error("`{name}` is not a header name")]
+    HeaderName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// A network that is no address and no CIDR range.
+    #[error("`{network}` is not an address or a network such as 10.0.0.0/8")]
+    Network {
+        /// The network, as it was given.
+        network: String,
+    },
+    /// A list of trusted networks with nothing in it.
+    #[error("the list of trusted proxies is empty, so no header would ever be believed")]
+    NoNetwork,
+    /// A network that contains every address.
+    #[error("`{network}` trusts every peer; if that is meant, say `dangerously_trust_any_peer()`")]
+    EveryAddress {
+        /// The network, as it was given.
+        network: String,
+    },
+    /// A shared secret that can be guessed.
+    #[error("the shared secret has {len} bytes and needs at least {min}")]
+    WeakSecret {
+        /// How long it is, in bytes.
+        len: usize,
+        /// How long it has to be, in bytes.
+        min: usize,
+    },
+    /// One header name serves two purposes of one strategy.
+    #[error("the header `{name}` is used for two purposes")]
+    HeaderReused {
+        /// The header's name.
+        name: String,
+    },
+    /// A name or an id in the configuration is not valid.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A time limit of zero, which nothing can meet.
+    #[error("a time limit of zero can't be met")]
+    ZeroTimeLimit,
+    /// What a strategy of the application has to say of its own configuration.
+    #[error("{0}")]
+    Custom(String),
+}

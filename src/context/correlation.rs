@@ -1,0 +1,377 @@
+//! The ids that tie work together: where each is read from, and what a bad one is.
+//!
+//! Correlation ids come from the client and decide nothing about who the user is.
+
+use std::sync::OnceLock;
+
+use http::{HeaderName, HeaderValue, request::Parts};
+use thiserror::Error;
+
+use super::{
+    ConnectionId, IdProblem, IdSource, RequestId, RunId, ThreadId, TraceParent, ids::IdError,
+};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Which of a request's correlation ids is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CorrelationKind {
+    /// [`RequestId`], by default from `x-request-id`, else from `traceparent`.
+    Request,
+    /// [`ThreadId`], by default from `x-thread-id`.
+    Thread,
+    /// [`RunId`], by default from `x-run-id`.
+    Run,
+    /// [`ConnectionId`], by default from `x-connection-id`.
+    Connection,
+}
+
+impl CorrelationKind {
+    const ALL: [Self; 4] = [Self::Request, Self::Thread, Self::Run, Self::Connection];
+
+    fn field(self) -> &'static str {
+        match self {
+            Self::Request => RequestId::FIELD,
+            Self::Thread => ThreadId::FIELD,
+            Self::Run => RunId::FIELD,
+            Self::Connection => ConnectionId::FIELD,
+        }
+    }
+}
+
+/// Why a correlation id of a request was refused; the response is 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{field} {problem}")]
+pub struct CorrelationError {
+    field: &'static str,
+    problem: CorrelationProblem,
+}
+
+impl CorrelationError {
+    /// Which id it is, such as `thread_id`, or `traceparent`.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> CorrelationProblem {
+        self.problem
+    }
+}
+
+/// What is wrong with a correlation id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CorrelationProblem {
+    /// The value is not an id.
+    #[error(transparent)]
+    Id(IdProblem),
+    /// The value is not UTF-8.
+    #[error("is not text")]
+    NotText,
+    /// The id was sent more than once, or its header and its query parameter differ.
+    #[error("was sent more than once")]
+    Repeated,
+    /// A `traceparent` that the W3C's grammar does not know.
+    #[error("does not follow the W3C grammar")]
+    Malformed,
+    /// The query string is longer than [`CorrelationIds::MAX_QUERY_LEN`] and was not searched.
+    #[error("could not be looked for in a query string of that length")]
+    QueryTooLong,
+}
+
+impl From<IdError> for CorrelationError {
+    fn from(error: IdError) -> Self {
+        Self {
+            field: error.field(),
+            problem: CorrelationProblem::Id(error.problem()),
+        }
+    }
+}
+
+/// Where the correlation ids of a request are read from.
+///
+/// An id that is there and good is kept; one that is there and bad is refused with 400; one
+/// that is not there is made when it is first asked for.
+///
+/// ```
+/// use http::HeaderName;
+/// use tower_user_scope::{CorrelationIds, CorrelationKind};
+///
+/// let ids = CorrelationIds::new()
+///     .header(CorrelationKind::Thread, HeaderName::from_static("x-conversation-id"))
+///     .without_header(CorrelationKind::Connection);
+/// # let _ = ids;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CorrelationIds {
+    headers: [Option<HeaderName>; 4],
+    trace_context: bool,
+    #[cfg(feature = "query")]
+    query: [Option<Box<str>>; 4],
+}
+
+impl CorrelationIds {
+    /// The longest query string that is searched for ids, in bytes.
+    pub const MAX_QUERY_LEN: usize = 8 * 1024;
+
+    /// `x-request-id`, `x-thread-id`, `x-run-id`, `x-connection-id` and `traceparent`; nothing
+    /// from the query.
+    pub fn new() -> Self {
+        Self {
+            headers: [
+                Some(HeaderName::from_static("x-request-id")),
+                Some(HeaderName::from_static("x-thread-id")),
+                Some(HeaderName::from_static("x-run-id")),
+                Some(HeaderName::from_static("x-connection-id")),
+            ],
+            trace_context: true,
+            #[cfg(feature = "query")]
+            query: [None, None, None, None],
+        }
+    }
+
+    /// Reads an id from this header instead of its default one.
+    pub fn header(mut self, kind: CorrelationKind, name: HeaderName) -> Self {
+        self.headers[kind as usize] = Some(name);
+        self
+    }
+
+    /// Reads an id from no header at all.
+    pub fn without_header(mut self, kind: CorrelationKind) -> Self {
+        self.headers[kind as usize] = None;
+        self
+    }
+
+    /// Says whether `traceparent` is read; by default it is, and one that does not follow the
+    /// W3C's grammar is refused like any other bad id.
+    ///
+    /// Where it is sent, a request without a request id of its own is known by
+    /// `{trace-id}-{parent-id}`.
+    pub fn trace_context(mut self, read: bool) -> Self {
+        self.trace_context = read;
+        self
+    }
+
+    /// Reads an id from a query parameter too, for clients that can't set headers, such as a
+    /// browser that opens a WebSocket.
+    ///
+    /// Query strings end up in access logs and in the `Referer` of other requests; that is of
+    /// no harm to an id that proves nothing.
+    #[cfg(feature = "query")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "query")))]
+    pub fn query(mut self, kind: CorrelationKind, parameter: impl Into<String>) -> Self {
+        self.query[kind as usize] = Some(parameter.into().into_boxed_str());
+        self
+    }
+
+    pub(crate) fn read(
+        &self,
+        head: &Parts,
+        source: &IdSource,
+    ) -> Result<Correlation, CorrelationError> {
+        let trace_parent = self.trace_parent(head)?;
+        let mut found: [Option<RequestId>; 4] = [None, None, None, None];
+        if !head.headers.is_empty() {
+            for kind in CorrelationKind::ALL {
+                if let Some(name) = &self.headers[kind as usize] {
+                    found[kind as usize] = from_header(head, kind, name)?;
+                }
+            }
+        }
+        #[cfg(feature = "query")]
+        self.add_from_query(head, &mut found)?;
+
+        let [request, thread, run, connection] = found;
+        let request = request.or_else(|| trace_parent.as_ref().map(RequestId::of_trace));
+        Ok(Correlation {
+            request: cell(request),
+            thread: cell(thread.map(ThreadId::same)),
+            run: cell(run.map(RunId::same)),
+            connection: cell(connection.map(ConnectionId::same)),
+            trace_parent,
+            source: source.clone(),
+        })
+    }
+
+    fn trace_parent(&self, head: &Parts) -> Result<Option<TraceParent>, CorrelationError> {
+        if !self.trace_context {
+            return Ok(None);
+        }
+        let refuse = |problem| CorrelationError {
+            field: "traceparent",
+            problem,
+        };
+        let Some(value) = single(head, &TRACEPARENT).map_err(refuse)? else {
+            return Ok(None);
+        };
+        TraceParent::parse(value.as_bytes())
+            .map(Some)
+            .ok_or_else(|| refuse(CorrelationProblem::Malformed))
+    }
+
+    #[cfg(feature = "query")]
+    fn add_from_query(
+        &self,
+        head: &Parts,
+        found: &mut [Option<RequestId>; 4],
+    ) -> Result<(), CorrelationError> {
+        let Some(wanted) = CorrelationKind::ALL
+            .into_iter()
+            .find(|kind| self.query[*kind as usize].is_some())
+        else {
+            return Ok(());
+        };
+        let Some(query) = head.uri.query() else {
+            return Ok(());
+        };
+        if query.len() > Self::MAX_QUERY_LEN {
+            return Err(CorrelationError {
+                field: wanted.field(),
+                problem: CorrelationProblem::QueryTooLong,
+            });
+        }
+        let mut seen = [false; 4];
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            for kind in CorrelationKind::ALL {
+                let slot = kind as usize;
+                if self.query[slot].as_deref() != Some(name.as_ref()) {
+                    continue;
+                }
+                let id = RequestId::for_field(kind.field(), &value)?;
+                let differs = found[slot].as_ref().is_some_and(|known| *known != id);
+                if seen[slot] || differs {
+                    return Err(CorrelationError {
+                        field: kind.field(),
+                        problem: CorrelationProblem::Repeated,
+                    });
+                }
+                seen[slot] = true;
+                found[slot] = Some(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for CorrelationIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn from_header(
+    head: &Parts,
+    kind: CorrelationKind,
+    name: &HeaderName,
+) -> Result<Option<RequestId>, CorrelationError> {
+    let refuse = |problem| CorrelationError {
+        field: kind.field(),
+        problem,
+    };
+    let Some(value) = single(head, name).map_err(refuse)? else {
+        return Ok(None);
+    };
+    let text =
+        std::str::from_utf8(value.as_bytes()).map_err(|_| refuse(CorrelationProblem::NotText))?;
+    // Optional white space is no part of a field's value (RFC 9110 section 5.5).
+    let text = text.trim_matches([' ', '\t']);
+    Ok(Some(RequestId::for_field(kind.field(), text)?))
+}
+
+fn single<'a>(
+    head: &'a Parts,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, CorrelationProblem> {
+    let Some(value) = head.headers.get(name) else {
+        return Ok(None);
+    };
+    if head.headers.get_all(name).iter().nth(1).is_some() {
+        return Err(CorrelationProblem::Repeated);
+    }
+    Ok(Some(value))
+}
+
+fn cell<T>(value: Option<T>) -> OnceLock<T> {
+    value.map_or_else(OnceLock::new, OnceLock::from)
+}
+
+/// The ids of one request, each made on first use where the client sent none.
+#[derive(Clone, Debug)]
+pub(crate) struct Correlation {
+    request: OnceLock<RequestId>,
+    thread: OnceLock<ThreadId>,
+    run: OnceLock<RunId>,
+    connection: OnceLock<ConnectionId>,
+    trace_parent: Option<TraceParent>,
+    source: IdSource,
+}
+
+impl Correlation {
+    pub(crate) fn made_by(source: IdSource) -> Self {
+        Self {
+            request: OnceLock::new(),
+            thread: OnceLock::new(),
+            run: OnceLock::new(),
+            connection: OnceLock::new(),
+            trace_parent: None,
+            source,
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &RequestId {
+        self.request.get_or_init(|| self.source.make())
+    }
+
+    pub(crate) fn thread_id(&self) -> &ThreadId {
+        self.thread
+            .get_or_init(|| ThreadId::same(self.source.make()))
+    }
+
+    pub(crate) fn run_id(&self) -> &RunId {
+        self.run.get_or_init(|| RunId::same(self.source.make()))
+    }
+
+    pub(crate) fn connection_id(&self) -> &ConnectionId {
+        self.connection
+            .get_or_init(|| ConnectionId::same(self.source.make()))
+    }
+
+    pub(crate) fn trace_parent(&self) -> Option<&TraceParent> {
+        self.trace_parent.as_ref()
+    }
+
+    pub(crate) fn with_request_id(mut self, id: RequestId) -> Self {
+        self.request = OnceLock::from(id);
+        self
+    }
+
+    pub(crate) fn with_thread_id(mut self, id: ThreadId) -> Self {
+        self.thread = OnceLock::from(id);
+        self
+    }
+
+    pub(crate) fn with_run_id(mut self, id: RunId) -> Self {
+        self.run = OnceLock::from(id);
+        self
+    }
+
+    pub(crate) fn with_connection_id(mut self, id: ConnectionId) -> Self {
+        self.connection = OnceLock::from(id);
+        self
+    }
+
+    /// The same work, another request: thread, run and connection stay.
+    pub(crate) fn for_child(&self) -> Self {
+        Self {
+            request: OnceLock::new(),
+            thread: OnceLock::from(self.thread_id().clone()),
+            run: OnceLock::from(self.run_id().clone()),
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Who acts: the principal, how it is known, and what else is known about it.
+//!
+//! An identity says nothing of the request that it was found in; that is the context's part.
+
+use std::{fmt, time::SystemTime};
+
+use http::Extensions;
+
+use super::{ServiceName, TenantId, UserContext, UserId};
+
+/// Who acts. A service is not a user, and nobody is neither.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// A user of the application.
+    User(UserId),
+    /// A service that acts for itself.
+    Service(ServiceName),
+    /// Nobody in particular.
+    Anonymous,
+}
+
+impl Principal {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Service(_) => "service",
+            Self::Anonymous => "anonymous",
+        }
+    }
+}
+
+/// A principal within its tenant: what makes two requests *the same user's*.
+///
+/// Use it as the key of a map, never the [`UserId`] alone: the same user name in two tenants is
+/// two users.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    tenant_id: Option<TenantId>,
+    principal: Principal,
+}
+
+impl Subject {
+    /// The tenant, where there is one.
+    #[must_use]
+    pub fn tenant_id(&self) -> Option<&TenantId> {
+        self.tenant_id.as_ref()
+    }
+
+    /// The principal.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// How an identity is known.
+///
+/// Only strategies make one, through [`Identity`]'s constructors, and it can't be deserialised:
+/// a context that came from outside never carries proof.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Evidence(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Proved,
+    Asserted,
+    Development,
+    Fallback,
+}
+
+impl Evidence {
+    pub(crate) const FALLBACK: Self = Self(Kind::Fallback);
+    pub(crate) const DEVELOPMENT: Self = Self(Kind::Development);
+
+    /// A credential of the principal's own was verified: a token's signature, a session.
+    #[must_use]
+    pub fn is_proved(self) -> bool {
+        self.0 == Kind::Proved
+    }
+
+    /// Somebody who is believed says so: a proxy's header, a middleware's value.
+    #[must_use]
+    pub fn is_asserted(self) -> bool {
+        self.0 == Kind::Asserted
+    }
+
+    /// A [`DevelopmentUser`](crate::DevelopmentUser): nothing at all was checked.
+    #[must_use]
+    pub fn is_development(self) -> bool {
+        self.0 == Kind::Development
+    }
+
+    /// A [`Fallback`](crate::Fallback): the request carried no credential.
+    #[must_use]
+    pub fn is_fallback(self) -> bool {
+        self.0 == Kind::Fallback
+    }
+
+    /// The kind in one lower-case word, for telemetry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self.0 {
+            Kind::Proved => "proved",
+            Kind::Asserted => "asserted",
+            Kind::Development => "development",
+            Kind::Fallback => "fallback",
+        }
+    }
+}
+
+impl fmt::Debug for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Values by type that a strategy learned about a principal: claims, roles, a display name.
+///
+/// `Debug` tells how many there are and nothing of what they are.
+#[derive(Clone, Default)]
+pub struct Attributes(Extensions);
+
+impl Attributes {
+    /// Adds a value and returns the one of the same type that it replaces.
+    pub fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
+        self.0.insert(value)
+    }
+
+    /// The value of this type.
+    #[must_use]
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Takes the value of this type out.
+    pub fn remove<T: Send + Sync + 'static>(&mut self) -> Option<T> {
+        self.0.remove()
+    }
+}
+
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attributes")
+            .field("len", &self.0.len())
+            .finish()
+    }
+}
+
+/// What a strategy found: who, how it is known, for how long, and what else is known.
+///
+/// ```
+/// use tower_user_scope::{Identity, UserId};
+///
+/// #[derive(Clone, Debug, PartialEq)]
+/// struct Roles(Vec<&'static str>);
+///
+/// let alice: UserId = "alice".parse()?;
+/// let identity = Identity::proved(alice).attribute(Roles(vec!["editor"]));
+///
+/// assert!(identity.evidence().is_proved());
+/// assert_eq!(identity.attributes().get(), Some(&Roles(vec!["editor"])));
+/// # Ok::<(), tower_user_scope::IdError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Identity {
+    subject: Subject,
+    evidence: Evidence,
+    attributes: Attributes,
+    expires_at: Option<SystemTime>,
+    /// The context of an outer layer that this identity continues.
+    continues: Option<UserContext>,
+}
+
+impl Identity {
+    /// An identity that somebody who is believed asserts, such as a proxy's header.
+    pub fn asserted(who: impl Into<Principal>) -> Self {
+        Self::known(who.into(), Evidence(Kind::Asserted))
+    }
+
+    /// An identity that the strategy itself verified: a signature, a session in a store.
+    ///
+    /// A strategy that calls this vouches for it; routes that ask for proved evidence rely on it.
+    pub fn proved(who: impl Into<Principal>) -> Self {
+        Self::known(who.into(), Evidence(Kind::Proved))
+    }
+
+    pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
+        Self {
+            subject: Subject {
+                tenant_id: None,
+                principal,
+            },
+            evidence,
+            attributes: Attributes::default(),
+            expires_at: None,
+            continues: None,
+        }
+    }
+
+    pub(crate) fn continuing(context: &UserContext) -> Self {
+        Self {
+            continues: Some(context.clone()),
+            ..context.identity().clone()
+        }
+    }
+
+    /// Puts the principal into a tenant.
+    pub fn tenant(mut self, tenant_id: TenantId) -> Self {
+        self.subject.tenant_id = Some(tenant_id);
+        self
+    }
+
+    /// Adds a value that the factory and handlers can read by its type.
+    pub fn attribute<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.attributes.insert(value);
+        self
+    }
+
+    /// Says until when the identity holds. One that has ended is refused as expired.
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.expires_at = Some(time);
+        self
+    }
+
+    /// The principal within its tenant.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The principal.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.subject.principal
+    }
+
+    /// The tenant, where there is one.
+    #[must_use]
+    pub fn tenant_id(&self) -> Option<&TenantId> {
+        self.subject.tenant_id.as_ref()
+    }
+
+    /// How the identity is known.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
+    }
+
+    /// What else is known about the principal.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// When the identity ends, where that is known.
+    #[must_use]
+    pub fn expiry(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    pub(crate) fn attributes_mut(&mut self) -> &mut Attributes {
+        &mut self.attributes
+    }
+
+    pub(crate) fn take_continued(&mut self) -> Option<UserContext> {
+        self.continues.take()
+    }
+
+    /// Asks the clock only where the identity has an end.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires_at.is_some_and(|end| end <= SystemTime::now())
+    }
+}
+
+impl From<UserId> for Principal {
+    fn from(id: UserId) -> Self {
+        Self::User(id)
+    }
+}
+
+impl From<ServiceName> for Principal {
+    fn from(name: ServiceName) -> Self {
+        Self::Service(name)
+    }
+}

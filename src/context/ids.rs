@@ -1,0 +1,404 @@
+//! Validated identifiers: who somebody is, and what ties work together.
+//!
+//! Nothing here knows where an identifier came from. Every constructor checks, so that an
+//! identifier that exists is one that may be logged, stored and used in a key.
+
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+
+use thiserror::Error;
+
+use super::TraceParent;
+
+/// Whole values that are what a program prints when it has no value.
+///
+/// They are compared exactly and never as prefixes: `null_island` and `Nan` are people.
+const PLACEHOLDERS: &[Cow<'static, str>] = &[
+    Cow::Borrowed("undefined"),
+    Cow::Borrowed("null"),
+    Cow::Borrowed("NULL"),
+    Cow::Borrowed("Null"),
+    Cow::Borrowed("(null)"),
+    Cow::Borrowed("None"),
+    Cow::Borrowed("nil"),
+    Cow::Borrowed("<nil>"),
+    Cow::Borrowed("NaN"),
+    Cow::Borrowed("[object Object]"),
+    Cow::Borrowed("[object Undefined]"),
+    Cow::Borrowed("[object Null]"),
+];
+
+/// Why a text is not an identifier, with the name of the field that it was meant for.
+///
+/// The rejected text itself is not kept: it may be somebody's credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{field} {problem}")]
+pub struct IdError {
+    field: &'static str,
+    problem: IdProblem,
+}
+
+impl IdError {
+    /// The field the text was meant for, such as `user_id`.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What is wrong with the text.
+    #[must_use]
+    pub fn problem(&self) -> IdProblem {
+        self.problem
+    }
+}
+
+/// What is wrong with a text that is not an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum IdProblem {
+    /// The text has no characters.
+    #[error("is empty")]
+    Empty,
+    /// The text begins or ends with white space, or is nothing else.
+    #[error("has white space around it")]
+    SurroundingWhitespace,
+    /// The text has more bytes than the rules allow.
+    #[error("is longer than {limit} bytes")]
+    TooLong {
+        /// The longest text allowed, in bytes.
+        limit: usize,
+    },
+    /// A character that identifiers don't have: a control, an invisible or bidirectional
+    /// format character, or for correlation ids anything outside visible ASCII.
+    #[error("has a character at byte {at} that is not allowed")]
+    ForbiddenCharacter {
+        /// Where the character begins, in bytes.
+        at: usize,
+    },
+    /// The whole text is what a program prints when it has no value, such as `undefined`.
+    #[error("is a placeholder, not a value")]
+    Placeholder,
+}
+
+/// The rules that a text has to meet to be an identifier of a person, tenant or service.
+///
+/// The defaults are what [`UserId`]'s own conversions use. Other rules are for services whose
+/// users really have such names, or which know more values that nobody has.
+///
+/// ```
+/// use tower_user_scope::IdRules;
+///
+/// let rules = IdRules::new().placeholders(["guest", "undefined"]).max_len(64);
+/// assert!(rules.user_id("guest").is_err());
+/// assert!(rules.user_id("None").is_ok());
+/// # Ok::<(), tower_user_scope::IdError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct IdRules {
+    placeholders: Cow<'static, [Cow<'static, str>]>,
+    max_len: usize,
+}
+
+impl IdRules {
+    /// The rules that [`UserId`]'s own conversions use.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            placeholders: Cow::Borrowed(PLACEHOLDERS),
+            max_len: UserId::MAX_LEN,
+        }
+    }
+
+    /// Replaces the list of whole values that are refused as placeholders.
+    #[must_use]
+    pub fn placeholders<I>(mut self, values: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.placeholders = values
+            .into_iter()
+            .map(|value| Cow::Owned(value.into()))
+            .collect();
+        self
+    }
+
+    /// Sets the longest identifier in bytes, from 1 to [`UserId::MAX_LEN`]; values outside are
+    /// moved to the nearest of the two.
+    #[must_use]
+    pub fn max_len(mut self, bytes: usize) -> Self {
+        self.max_len = bytes.clamp(1, UserId::MAX_LEN);
+        self
+    }
+
+    /// Checks a user id by these rules.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the text.
+    pub fn user_id(&self, text: &str) -> Result<UserId, IdError> {
+        self.check(UserId::FIELD, text).map(UserId)
+    }
+
+    /// Checks a tenant id by these rules.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the text.
+    pub fn tenant_id(&self, text: &str) -> Result<TenantId, IdError> {
+        self.check(TenantId::FIELD, text).map(TenantId)
+    }
+
+    fn check(&self, field: &'static str, text: &str) -> Result<Arc<str>, IdError> {
+        let refuse = |problem| Err(IdError { field, problem });
+        if text.is_empty() {
+            return refuse(IdProblem::Empty);
+        }
+        if text.len() > self.max_len {
+            return refuse(IdProblem::TooLong {
+                limit: self.max_len,
+            });
+        }
+        if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+            return refuse(IdProblem::SurroundingWhitespace);
+        }
+        if let Some((at, _)) = text.char_indices().find(|(_, c)| is_unfit(*c)) {
+            return refuse(IdProblem::ForbiddenCharacter { at });
+        }
+        if self.placeholders.iter().any(|known| known == text) {
+            return refuse(IdProblem::Placeholder);
+        }
+        Ok(Arc::from(text))
+    }
+}
+
+impl Default for IdRules {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Characters by which two ids that differ can look alike, or break a log line (the classes
+/// that RFC 8264 section 9 disallows in identifiers).
+fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{00AD}'
+                | '\u{061C}'
+                | '\u{180E}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFD}'
+                | '\u{E0000}'..='\u{E007F}'
+        )
+}
+
+fn check_correlation(field: &'static str, text: &str) -> Result<Arc<str>, IdError> {
+    let refuse = |problem| Err(IdError { field, problem });
+    if text.is_empty() {
+        return refuse(IdProblem::Empty);
+    }
+    if text.len() > RequestId::MAX_LEN {
+        return refuse(IdProblem::TooLong {
+            limit: RequestId::MAX_LEN,
+        });
+    }
+    // What would split a list, end a quoted string or open a tag has no place in an id that
+    // goes into headers, logs and keys.
+    let unfit = |byte: &u8| {
+        !byte.is_ascii_graphic() || matches!(byte, b',' | b';' | b'"' | b'\\' | b'<' | b'>')
+    };
+    if let Some(at) = text.as_bytes().iter().position(unfit) {
+        return refuse(IdProblem::ForbiddenCharacter { at });
+    }
+    if PLACEHOLDERS.iter().any(|known| known == text) {
+        return refuse(IdProblem::Placeholder);
+    }
+    Ok(Arc::from(text))
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $max:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The longest value, in bytes.
+            pub const MAX_LEN: usize = $max;
+
+            pub(crate) const FIELD: &'static str = $field;
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = IdError;
+
+            fn try_from(text: &str) -> Result<Self, IdError> {
+                let check: fn(&'static str, &str) -> Result<Arc<str>, IdError> = $check;
+                check(Self::FIELD, text).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::try_from(text.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::try_from(text)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.as_str() == other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_str() == *other
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <Cow<'de, str>>::deserialize(deserializer)?;
+                Self::try_from(text.as_ref()).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+const RULES: &IdRules = &IdRules::new();
+
+id! {
+    /// The id of a human or other account: 1 to 256 bytes of text without control, invisible
+    /// or bidirectional format characters, and not a stringified nothing such as `undefined`.
+    ///
+    /// Two users of the same id in two tenants are two users: compare
+    /// [`Subject`](crate::Subject)s, not user ids, wherever there are tenants.
+    ///
+    /// ```
+    /// use tower_user_scope::{IdProblem, UserId};
+    ///
+    /// let alice: UserId = "alice@example.com".parse()?;
+    /// assert_eq!(alice, "alice@example.com");
+    ///
+    /// let nobody = "undefined".parse::<UserId>().unwrap_err();
+    /// assert_eq!(nobody.problem(), IdProblem::Placeholder);
+    /// assert_eq!(nobody.to_string(), "user_id is a placeholder, not a value");
+    /// # Ok::<(), tower_user_scope::IdError>(())
+    /// ```
+    UserId, "user_id", 256, |field, text| RULES.check(field, text)
+}
+
+id! {
+    /// The id of a tenant (organisation, workspace), by the rules of [`UserId`].
+    TenantId, "tenant_id", 256, |field, text| RULES.check(field, text)
+}
+
+id! {
+    /// The name of a service that acts for itself, by the rules of [`UserId`].
+    ServiceName, "service_name", 256, |field, text| RULES.check(field, text)
+}
+
+id! {
+    /// The id of one request: 1 to 128 bytes of visible ASCII without `,` `;` `"` `\` `<` `>`.
+    RequestId, "request_id", 128, check_correlation
+}
+
+id! {
+    /// The id of a thread of work (a conversation, a job), by the rules of [`RequestId`].
+    ///
+    /// It never decides who the user is: that a thread belongs to the user is for
+    /// [`authorize`](crate::Builder::authorize) to say.
+    ThreadId, "thread_id", 128, check_correlation
+}
+
+id! {
+    /// The id of one run within a thread, by the rules of [`RequestId`].
+    RunId, "run_id", 128, check_correlation
+}
+
+id! {
+    /// The id of a long-lived connection, such as a WebSocket, by the rules of [`RequestId`].
+    ConnectionId, "connection_id", 128, check_correlation
+}
+
+impl RequestId {
+    /// For text whose form the crate itself guarantees.
+    #[cfg(feature = "uuid")]
+    pub(super) fn trusted(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
+    pub(super) fn of_trace(parent: &TraceParent) -> Self {
+        Self(Arc::from(format!(
+            "{:032x}-{:016x}",
+            parent.trace_id(),
+            parent.parent_id()
+        )))
+    }
+
+    /// All correlation ids have one grammar; only the name in the error differs.
+    pub(super) fn for_field(field: &'static str, text: &str) -> Result<Self, IdError> {
+        check_correlation(field, text).map(Self)
+    }
+}
+
+impl ThreadId {
+    pub(super) fn same(id: RequestId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl RunId {
+    pub(super) fn same(id: RequestId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl ConnectionId {
+    pub(super) fn same(id: RequestId) -> Self {
+        Self(id.0)
+    }
+}

@@ -1,0 +1,28 @@
+//! What is known: identifiers, the identity, and the context that ties both to one request.
+//!
+//! Nothing here knows how an identity is found or what is built from it.
+
+mod correlation;
+mod id_source;
+mod identity;
+mod ids;
+#[cfg(feature = "serde")]
+mod portable;
+mod trace_parent;
+mod user_context;
+
+pub(crate) use self::{correlation::Correlation, user_context::Handles};
+pub use self::{
+    correlation::{CorrelationError, CorrelationIds, CorrelationKind, CorrelationProblem},
+    id_source::IdSource,
+    identity::{Attributes, Evidence, Identity, Principal, Subject},
+    ids::{
+        ConnectionId, IdError, IdProblem, IdRules, RequestId, RunId, ServiceName, TenantId,
+        ThreadId, UserId,
+    },
+    trace_parent::TraceParent,
+    user_context::{ContextBuilder, DepthExceeded, EvidenceRequired, UserContext, UserRequired},
+};
+
+#[cfg(feature = "serde")]
+pub use self::portable::PortableContext;

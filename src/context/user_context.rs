@@ -1,0 +1,449 @@
+//! The context of one request: an identity, the ids that tie work together, and what found it.
+
+use std::{any::type_name, fmt, sync::Arc};
+
+use http::Extensions;
+use thiserror::Error;
+
+use super::{
+    Attributes, ConnectionId, Correlation, Evidence, IdSource, Identity, Principal, RequestId,
+    RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
+};
+
+/// Who a request acts for, and the ids that tie its work together.
+///
+/// Immutable and cheap to clone (one reference count). There is no way to change the user of a
+/// context; [`child`](Self::child) makes one for a sub-operation of the same user.
+///
+/// The layer puts one into the request's extensions. Tests and outer frameworks make their own
+/// with [`UserContext::builder`].
+///
+/// ```
+/// use tower_user_scope::{Identity, UserContext, UserId};
+///
+/// let alice: UserId = "alice".parse()?;
+/// let context = UserContext::builder(Identity::asserted(alice.clone())).build();
+///
+/// assert_eq!(context.user_id(), Some(&alice));
+/// assert_eq!(context.scoped_key("cache"), "cache:user::alice");
+/// # Ok::<(), tower_user_scope::IdError>(())
+/// ```
+#[derive(Clone)]
+pub struct UserContext {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    identity: Identity,
+    strategy: &'static str,
+    correlation: Correlation,
+    parent: Option<RequestId>,
+    depth: u8,
+    handles: Handles,
+}
+
+/// What a layer put into the extensions beside the context, so that whoever removes the context
+/// can remove the rest too.
+#[derive(Clone, Copy)]
+pub(crate) struct Handles {
+    factory: fn() -> &'static str,
+    remove: fn(&mut Extensions),
+}
+
+impl Handles {
+    pub(crate) const NONE: Self = Self {
+        factory: type_name::<()>,
+        remove: |_| {},
+    };
+
+    pub(crate) const fn of<F>(remove: fn(&mut Extensions)) -> Self {
+        Self {
+            factory: type_name::<F>,
+            remove,
+        }
+    }
+}
+
+impl UserContext {
+    /// The deepest child, counted from the context of the request, which has depth 0.
+    pub const MAX_DEPTH: u8 = 32;
+
+    /// Starts a context by hand, for tests and for frameworks that resolve users themselves.
+    #[cfg(feature = "uuid")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
+    pub fn builder(identity: Identity) -> ContextBuilder {
+        Self::builder_with_ids(identity, IdSource::uuid_v7())
+    }
+
+    /// Starts a context by hand whose missing ids come from `source`.
+    pub fn builder_with_ids(identity: Identity, source: IdSource) -> ContextBuilder {
+        ContextBuilder {
+            identity,
+            strategy: "by_hand",
+            correlation: Correlation::made_by(source),
+        }
+    }
+
+    pub(crate) fn resolved(
+        mut identity: Identity,
+        strategy: &'static str,
+        correlation: Correlation,
+        handles: Handles,
+    ) -> Self {
+        identity.take_continued();
+        Self {
+            inner: Arc::new(Inner {
+                identity,
+                strategy,
+                correlation,
+                parent: None,
+                depth: 0,
+                handles,
+            }),
+        }
+    }
+
+    /// The same request seen by an inner layer: everything stays but what found it.
+    pub(crate) fn continued(self, strategy: &'static str, handles: Handles) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                strategy,
+                handles,
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// Who, how it is known, and what else is known.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// The principal within its tenant: the key of anything kept by user.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        self.inner.identity.subject()
+    }
+
+    /// Who acts.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        self.inner.identity.principal()
+    }
+
+    /// The user's id; `None` for a service and for nobody.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
+        match self.principal() {
+            Principal::User(id) => Some(id),
+            Principal::Service(_) | Principal::Anonymous => None,
+        }
+    }
+
+    /// The user's id, for code that can't work for anybody else.
+    ///
+    /// # Errors
+    /// [`UserRequired`] where a service or nobody acts: there is no default user.
+    pub fn require_user(&self) -> Result<&UserId, UserRequired> {
+        self.user_id().ok_or(UserRequired {
+            found: self.principal().kind(),
+        })
+    }
+
+    /// The context itself, where a credential of the principal's own was verified.
+    ///
+    /// # Errors
+    /// [`EvidenceRequired`] where the identity is only asserted, as by a proxy's header.
+    pub fn require_proved(&self) -> Result<&Self, EvidenceRequired> {
+        if self.evidence().is_proved() {
+            Ok(self)
+        } else {
+            Err(EvidenceRequired {
+                found: self.evidence(),
+            })
+        }
+    }
+
+    /// The tenant, where there is one.
+    #[must_use]
+    pub fn tenant_id(&self) -> Option<&TenantId> {
+        self.inner.identity.tenant_id()
+    }
+
+    /// How the identity is known.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        self.inner.identity.evidence()
+    }
+
+    /// What else is known about the principal.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        self.inner.identity.attributes()
+    }
+
+    /// The name of the strategy that found the identity.
+    #[must_use]
+    pub fn strategy(&self) -> &'static str {
+        self.inner.strategy
+    }
+
+    /// The id of this request.
+    #[must_use]
+    pub fn request_id(&self) -> &RequestId {
+        self.inner.correlation.request_id()
+    }
+
+    /// The id of the thread of work.
+    #[must_use]
+    pub fn thread_id(&self) -> &ThreadId {
+        self.inner.correlation.thread_id()
+    }
+
+    /// The id of the run within the thread.
+    #[must_use]
+    pub fn run_id(&self) -> &RunId {
+        self.inner.correlation.run_id()
+    }
+
+    /// The id of the connection, for work that outlives a request.
+    #[must_use]
+    pub fn connection_id(&self) -> &ConnectionId {
+        self.inner.correlation.connection_id()
+    }
+
+    /// The caller's place in a distributed trace, where it sent a `traceparent`.
+    #[must_use]
+    pub fn trace_parent(&self) -> Option<&TraceParent> {
+        self.inner.correlation.trace_parent()
+    }
+
+    /// The request id of the context that this one is a child of.
+    #[must_use]
+    pub fn parent_id(&self) -> Option<&RequestId> {
+        self.inner.parent.as_ref()
+    }
+
+    /// How many parents are above this context, from 0 to [`MAX_DEPTH`](Self::MAX_DEPTH).
+    #[must_use]
+    pub fn depth(&self) -> u8 {
+        self.inner.depth
+    }
+
+    /// A context for a sub-operation: same user, tenant, thread and run, a request id of its
+    /// own, and this one's as its parent.
+    ///
+    /// # Errors
+    /// [`DepthExceeded`] below [`MAX_DEPTH`](Self::MAX_DEPTH), where operations call
+    /// themselves.
+    pub fn child(&self) -> Result<Self, DepthExceeded> {
+        self.child_with(|_| {})
+    }
+
+    /// A [`child`](Self::child) with other attributes; this context keeps its own.
+    ///
+    /// # Errors
+    /// As [`child`](Self::child).
+    pub fn child_with(&self, change: impl FnOnce(&mut Attributes)) -> Result<Self, DepthExceeded> {
+        if self.inner.depth >= Self::MAX_DEPTH {
+            return Err(DepthExceeded { _private: () });
+        }
+        let mut identity = self.inner.identity.clone();
+        change(identity.attributes_mut());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                identity,
+                strategy: self.inner.strategy,
+                correlation: self.inner.correlation.for_child(),
+                parent: Some(self.request_id().clone()),
+                depth: self.inner.depth + 1,
+                handles: Handles::NONE,
+            }),
+        })
+    }
+
+    /// A key for something kept by user: `name:kind:tenant:id`, the same for every request of
+    /// one principal and never the same for two of them.
+    ///
+    /// `%` and `:` within a part are escaped, so ids that contain the separator stay apart. All
+    /// anonymous requests share one key.
+    #[must_use]
+    pub fn scoped_key(&self, name: &str) -> String {
+        let id = match self.principal() {
+            Principal::User(id) => id.as_str(),
+            Principal::Service(name) => name.as_str(),
+            Principal::Anonymous => "",
+        };
+        let mut key = String::with_capacity(name.len() + id.len() + 12);
+        push_escaped(&mut key, name);
+        for part in [
+            self.principal().kind(),
+            self.tenant_id().map_or("", TenantId::as_str),
+            id,
+        ] {
+            key.push(':');
+            push_escaped(&mut key, part);
+        }
+        key
+    }
+
+    /// The type of the factory that the layer built beside this context.
+    pub(crate) fn factory_type(&self) -> &'static str {
+        (self.inner.handles.factory)()
+    }
+
+    /// Takes an outer layer's context and everything that came with it out of the extensions.
+    pub(crate) fn remove_from(extensions: &mut Extensions) {
+        if let Some(outer) = extensions.remove::<Self>() {
+            (outer.inner.handles.remove)(extensions);
+        }
+    }
+}
+
+fn push_escaped(key: &mut String, part: &str) {
+    for c in part.chars() {
+        match c {
+            '%' => key.push_str("%25"),
+            ':' => key.push_str("%3A"),
+            c => key.push(c),
+        }
+    }
+}
+
+/// Equal where everything that travels is equal; attributes and evidence of one request can't
+/// differ between its clones and are not compared.
+impl PartialEq for UserContext {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+            || (self.subject() == other.subject()
+                && self.evidence() == other.evidence()
+                && self.request_id() == other.request_id()
+                && self.thread_id() == other.thread_id()
+                && self.run_id() == other.run_id()
+                && self.connection_id() == other.connection_id()
+                && self.parent_id() == other.parent_id()
+                && self.depth() == other.depth())
+    }
+}
+
+impl Eq for UserContext {}
+
+impl fmt::Debug for UserContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserContext")
+            .field("principal", self.principal())
+            .field("tenant_id", &self.tenant_id())
+            .field("evidence", &self.evidence())
+            .field("strategy", &self.strategy())
+            .field("request_id", self.request_id())
+            .field("depth", &self.depth())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct ContextBuilder {
+    identity: Identity,
+    strategy: &'static str,
+    correlation: Correlation,
+}
+
+impl ContextBuilder {
+    /// Names what found the identity; by default `by_hand`.
+    pub fn strategy(mut self, name: &'static str) -> Self {
+        self.strategy = name;
+        self
+    }
+
+    /// Sets the request id.
+    pub fn request_id(mut self, id: RequestId) -> Self {
+        self.correlation = self.correlation.with_request_id(id);
+        self
+    }
+
+    /// Sets the thread id.
+    pub fn thread_id(mut self, id: ThreadId) -> Self {
+        self.correlation = self.correlation.with_thread_id(id);
+        self
+    }
+
+    /// Sets the run id.
+    pub fn run_id(mut self, id: RunId) -> Self {
+        self.correlation = self.correlation.with_run_id(id);
+        self
+    }
+
+    /// Sets the connection id.
+    pub fn connection_id(mut self, id: ConnectionId) -> Self {
+        self.correlation = self.correlation.with_connection_id(id);
+        self
+    }
+
+    /// The context.
+    #[must_use]
+    pub fn build(self) -> UserContext {
+        UserContext::resolved(
+            self.identity,
+            self.strategy,
+            self.correlation,
+            Handles::NONE,
+        )
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn lineage(self, parent: Option<RequestId>, depth: u8) -> UserContext {
+        UserContext {
+            inner: Arc::new(Inner {
+                identity: self.identity,
+                strategy: self.strategy,
+                correlation: self.correlation,
+                parent,
+                depth,
+                handles: Handles::NONE,
+            }),
+        }
+    }
+}
+
+/// A child was asked of a context at [`UserContext::MAX_DEPTH`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a context has at most {} generations of children",
+    UserContext::MAX_DEPTH
+)]
+pub struct DepthExceeded {
+    _private: (),
+}
+
+/// A user is wanted and a service or nobody acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a user is required, and the principal is of kind {found}")]
+pub struct UserRequired {
+    found: &'static str,
+}
+
+impl UserRequired {
+    /// Whether nobody at all acts, so that credentials would help.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.found == Principal::Anonymous.kind()
+    }
+}
+
+/// A verified credential is wanted and the identity is only asserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("proved evidence is required, and the identity is {}", .found.as_str())]
+pub struct EvidenceRequired {
+    found: Evidence,
+}
+
+impl EvidenceRequired {
+    /// The evidence that there is.
+    #[must_use]
+    pub fn found(&self) -> Evidence {
+        self.found
+    }
+}

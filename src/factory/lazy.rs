@@ -1,0 +1,246 @@
+//! A factory that is built on first use, for routes that may not need it.
+
+use std::{
+    any::type_name,
+    convert::Infallible,
+    fmt,
+    future::Ready,
+    sync::{Arc, OnceLock},
+};
+#[cfg(feature = "tokio")]
+use std::{future::Future, pin::Pin};
+
+use thiserror::Error;
+
+use super::{BoxError, FactoryUnavailable, MakeFactory};
+use crate::{context::UserContext, eventually::Eventually, rejection::FactoryFailure};
+
+/// A factory that is built when it is first asked for, once for each request.
+///
+/// Handlers take a `Scoped<Lazy<F>>` and call [`get`](Self::get). A build that fails is not
+/// tried again within the request: everybody who asks gets the same error.
+///
+/// ```
+/// use tower_user_scope::{ExistingContext, Lazy, Scoped, UserScopeLayer};
+///
+/// struct Tools;
+///
+/// let layer = UserScopeLayer::builder()
+///     .strategy(ExistingContext::new())
+///     .lazy_factory(|_user| Ok::<_, std::io::Error>(Tools))
+///     .build()?;
+///
+/// async fn handler(tools: Scoped<Lazy<Tools>>) -> Result<(), tower_user_scope::FactoryError> {
+///     let tools: &Tools = tools.get()?;
+///     # let _ = tools;
+///     Ok(())
+/// }
+/// # let _ = (layer, handler);
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+pub struct Lazy<F> {
+    context: UserContext,
+    make: Make<F>,
+    built: OnceLock<Result<F, FactoryError>>,
+}
+
+type Make<F> = Arc<dyn Fn(&UserContext) -> Result<F, FactoryError> + Send + Sync>;
+
+impl<F> Lazy<F> {
+    /// The factory, built now if nobody asked before. Whoever asks meanwhile waits for the one
+    /// build.
+    ///
+    /// # Errors
+    /// [`FactoryError`] where it could not be built.
+    pub fn get(&self) -> Result<&F, FactoryError> {
+        self.built
+            .get_or_init(|| (self.make)(&self.context))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// The factory, where somebody asked for it before.
+    pub fn peek(&self) -> Option<&F> {
+        self.built.get()?.as_ref().ok()
+    }
+}
+
+impl<F> fmt::Debug for Lazy<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lazy")
+            .field("factory", &format_args!("{}", type_name::<F>()))
+            .field("built", &self.peek().is_some())
+            .finish()
+    }
+}
+
+/// Makes a [`Lazy`] for each request.
+pub struct LazyFn<F>(Make<F>);
+
+impl<F> LazyFn<F> {
+    pub(crate) fn new<C, E>(make: C) -> Self
+    where
+        C: Fn(&UserContext) -> Result<F, E> + Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        Self(Arc::new(move |context| {
+            make(context).map_err(|error| FactoryError::told(failure(error)))
+        }))
+    }
+}
+
+impl<F> MakeFactory for LazyFn<F> {
+    type Factory = Lazy<F>;
+    type Error = Infallible;
+    type Future = Ready<Result<Lazy<F>, Infallible>>;
+
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+        Eventually::Now(Ok(Lazy {
+            context: context.clone(),
+            make: Arc::clone(&self.0),
+            built: OnceLock::new(),
+        }))
+    }
+}
+
+impl<F> fmt::Debug for LazyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LazyFn({})", type_name::<F>())
+    }
+}
+
+/// A [`Lazy`] whose building has to wait.
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub struct LazyAsync<F> {
+    context: UserContext,
+    make: MakeAsync<F>,
+    built: tokio::sync::OnceCell<Result<F, FactoryError>>,
+}
+
+#[cfg(feature = "tokio")]
+type MakeAsync<F> = Arc<
+    dyn Fn(UserContext) -> Pin<Box<dyn Future<Output = Result<F, FactoryError>> + Send>>
+        + Send
+        + Sync,
+>;
+
+#[cfg(feature = "tokio")]
+impl<F> LazyAsync<F> {
+    /// The factory, built now if nobody asked before.
+    ///
+    /// # Errors
+    /// [`FactoryError`] where it could not be built.
+    ///
+    /// # Cancel safety
+    /// Where the one that builds is dropped, the next one who waits begins anew.
+    pub async fn get(&self) -> Result<&F, FactoryError> {
+        self.built
+            .get_or_init(|| (self.make)(self.context.clone()))
+            .await
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// The factory, where somebody asked for it before.
+    pub fn peek(&self) -> Option<&F> {
+        self.built.get()?.as_ref().ok()
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<F> fmt::Debug for LazyAsync<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LazyAsync")
+            .field("factory", &format_args!("{}", type_name::<F>()))
+            .field("built", &self.peek().is_some())
+            .finish()
+    }
+}
+
+/// Makes a [`LazyAsync`] for each request.
+#[cfg(feature = "tokio")]
+pub struct LazyAsyncFn<F>(MakeAsync<F>);
+
+#[cfg(feature = "tokio")]
+impl<F> LazyAsyncFn<F> {
+    pub(crate) fn new<C, Fut, E>(make: C) -> Self
+    where
+        C: Fn(UserContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<F, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Self(Arc::new(move |context| {
+            let building = make(context);
+            Box::pin(async move {
+                building
+                    .await
+                    .map_err(|error| FactoryError::told(failure(error)))
+            })
+        }))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<F> MakeFactory for LazyAsyncFn<F> {
+    type Factory = LazyAsync<F>;
+    type Error = Infallible;
+    type Future = Ready<Result<LazyAsync<F>, Infallible>>;
+
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+        Eventually::Now(Ok(LazyAsync {
+            context: context.clone(),
+            make: Arc::clone(&self.0),
+            built: tokio::sync::OnceCell::new(),
+        }))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<F> fmt::Debug for LazyAsyncFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LazyAsyncFn({})", type_name::<F>())
+    }
+}
+
+/// Why a lazy factory could not be built.
+#[derive(Clone, Debug, Error)]
+#[error("the factory could not be built: {failure}")]
+pub struct FactoryError {
+    #[source]
+    failure: Arc<FactoryFailure>,
+}
+
+impl FactoryError {
+    /// Says it in the log too: a handler may turn the error into anything.
+    fn told(failure: FactoryFailure) -> Self {
+        tracing::error!(
+            target: "tower_user_scope::audit",
+            reason = %failure,
+            "lazy factory failed"
+        );
+        Self {
+            failure: Arc::new(failure),
+        }
+    }
+
+    /// How building it failed.
+    #[must_use]
+    pub fn failure(&self) -> &FactoryFailure {
+        &self.failure
+    }
+}
+
+/// Tells what could not be reached from what failed, by the application's own word.
+pub(crate) fn failure(error: impl Into<BoxError>) -> FactoryFailure {
+    let error = error.into();
+    #[cfg(feature = "tokio")]
+    if let Some(late) = error.downcast_ref::<super::time_limit::FactoryTimedOut>() {
+        return FactoryFailure::TimedOut { limit: late.limit };
+    }
+    if error.is::<FactoryUnavailable>() {
+        FactoryFailure::Unavailable(Arc::from(error))
+    } else {
+        FactoryFailure::Failed(Arc::from(error))
+    }
+}

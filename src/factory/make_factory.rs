@@ -1,0 +1,171 @@
+//! How a factory is made for one context: by a closure, sync or async, or by an own type.
+
+use std::{
+    any::type_name,
+    convert::Infallible,
+    error::Error as StdError,
+    fmt,
+    future::{Future, Ready},
+};
+
+use thiserror::Error;
+
+use super::BoxError;
+use crate::{context::UserContext, eventually::Eventually};
+
+/// Builds the application's factory for one [`UserContext`].
+///
+/// Closures become one through [`Builder::factory`](crate::Builder::factory) and its sisters;
+/// an own type is worth it where it wants a name, a future without a box, or tests of its own.
+///
+/// ```
+/// use std::{convert::Infallible, future::Ready, sync::Arc};
+/// use tower_user_scope::{Eventually, MakeFactory, UserContext};
+///
+/// struct Pool;
+/// struct Tools { pool: Arc<Pool>, user: UserContext }
+///
+/// /// Keeps what all users share, and nothing of any of them.
+/// struct ToolsForUser { pool: Arc<Pool> }
+///
+/// impl MakeFactory for ToolsForUser {
+///     type Factory = Tools;
+///     type Error = Infallible;
+///     type Future = Ready<Result<Tools, Infallible>>;
+///
+///     fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+///         Eventually::now(Ok(Tools { pool: self.pool.clone(), user: context.clone() }))
+///     }
+/// }
+/// ```
+///
+/// # Cancel safety
+/// The future is dropped when the client goes away; what it has built so far must be right to
+/// drop.
+pub trait MakeFactory {
+    /// What is built.
+    type Factory;
+    /// Why it could not be built. A [`FactoryUnavailable`] becomes 503, all else 500.
+    type Error: Into<BoxError>;
+    /// What is polled where building has to wait.
+    type Future: Future<Output = Result<Self::Factory, Self::Error>>;
+
+    /// Builds the factory of one request.
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future>;
+}
+
+/// Something that a factory needs could not be reached: the request is answered with 503
+/// instead of 500.
+///
+/// ```
+/// use tower_user_scope::FactoryUnavailable;
+///
+/// # struct Session;
+/// fn session() -> Result<Session, FactoryUnavailable> {
+///     let down = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+///     Err(FactoryUnavailable::new(down))
+/// }
+/// # let _ = session();
+/// ```
+#[derive(Debug, Error)]
+#[error("something that the factory needs could not be reached")]
+pub struct FactoryUnavailable {
+    source: BoxError,
+}
+
+impl FactoryUnavailable {
+    /// Keeps the error that told, for the operator's log.
+    #[must_use]
+    pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            source: source.into(),
+        }
+    }
+}
+
+/// No factory at all: the layer inserts the context only.
+#[derive(Clone, Copy, Debug)]
+pub struct ContextOnly {
+    pub(crate) _private: (),
+}
+
+impl MakeFactory for ContextOnly {
+    type Factory = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn make(&self, _: &UserContext) -> Eventually<Self::Future> {
+        Eventually::Now(Ok(()))
+    }
+}
+
+macro_rules! closure {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name<F>(pub(crate) F);
+
+        impl<F> fmt::Debug for $name<F> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), type_name::<F>())
+            }
+        }
+    };
+}
+
+closure! {
+    /// A closure that builds a factory at once and can't fail.
+    FactoryFn
+}
+
+closure! {
+    /// A closure that builds a factory at once or fails.
+    TryFactoryFn
+}
+
+closure! {
+    /// A closure whose future builds a factory or fails.
+    FactoryAsyncFn
+}
+
+impl<F, T> MakeFactory for FactoryFn<F>
+where
+    F: Fn(&UserContext) -> T,
+{
+    type Factory = T;
+    type Error = Infallible;
+    type Future = Ready<Result<T, Infallible>>;
+
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+        Eventually::Now(Ok((self.0)(context)))
+    }
+}
+
+impl<F, T, E> MakeFactory for TryFactoryFn<F>
+where
+    F: Fn(&UserContext) -> Result<T, E>,
+    E: Into<BoxError>,
+{
+    type Factory = T;
+    type Error = E;
+    type Future = Ready<Result<T, E>>;
+
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+        Eventually::Now((self.0)(context))
+    }
+}
+
+impl<F, Fut, T, E> MakeFactory for FactoryAsyncFn<F>
+where
+    F: Fn(UserContext) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
+{
+    type Factory = T;
+    type Error = E;
+    type Future = Fut;
+
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+        Eventually::Later((self.0)(context.clone()))
+    }
+}

@@ -1,0 +1,193 @@
+//! In which shapes a factory goes into the extensions.
+
+use std::{fmt, sync::Arc};
+
+use http::Extensions;
+
+use super::{ContextOnly, MakeFactory, Scoped};
+use crate::{
+    context::{Handles, UserContext},
+    eventually::Eventually,
+};
+
+/// What a layer builds and inserts: made by [`Builder::factory`](crate::Builder::factory) and
+/// its sisters.
+///
+/// Sealed: implement [`MakeFactory`] instead.
+#[diagnostic::on_unimplemented(
+    message = "the layer doesn't say what it builds for each request",
+    label = "no factory was given",
+    note = "call `.factory(|user| ..)`, `.factory_async(..)` or `.make_factory(..)` before `.build()`",
+    note = "or `.context_only()` where handlers need nothing but the `UserContext`"
+)]
+pub trait ProvideFactory: MakeFactory + private::Insert {}
+
+impl<P: MakeFactory + private::Insert> ProvideFactory for P {}
+
+pub(crate) mod private {
+    use super::{Extensions, Handles, MakeFactory, UserContext};
+
+    pub trait Insert: MakeFactory {
+        fn insert(&self, factory: Self::Factory, context: UserContext, into: &mut Extensions);
+        #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
+        fn handles(&self) -> Handles;
+    }
+}
+
+/// No factory has been given yet.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFactory {
+    pub(crate) _private: (),
+}
+
+impl private::Insert for ContextOnly {
+    fn insert(&self, (): (), context: UserContext, into: &mut Extensions) {
+        into.insert(context);
+    }
+
+    #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
+    fn handles(&self) -> Handles {
+        Handles::NONE
+    }
+}
+
+/// A way to make a factory, and the shapes in which it is inserted.
+pub struct Provided<M, F> {
+    make: M,
+    shapes: Shapes<F>,
+}
+
+impl<M, F> Provided<M, F>
+where
+    F: Send + Sync + 'static,
+{
+    pub(crate) fn new(make: M) -> Self {
+        Self {
+            make,
+            shapes: Shapes::handle_only(),
+        }
+    }
+
+    pub(crate) fn map<N>(self, wrap: impl FnOnce(M) -> N) -> Provided<N, F> {
+        Provided {
+            make: wrap(self.make),
+            shapes: self.shapes,
+        }
+    }
+
+    pub(crate) fn reshape(self, reshape: impl FnOnce(Shapes<F>) -> Shapes<F>) -> Self {
+        Self {
+            shapes: reshape(self.shapes),
+            ..self
+        }
+    }
+}
+
+/// Always a [`Scoped`]; where existing handlers want it, the bare types too. Functions of the
+/// factory's type only, so that who made it need not be known.
+pub(crate) struct Shapes<F> {
+    insert: fn(&Self, F, UserContext, &mut Extensions),
+    arc: Option<fn(&Arc<F>, &mut Extensions)>,
+    value: Option<fn(&F, &mut Extensions)>,
+    remove: fn(&mut Extensions),
+}
+
+impl<F: Send + Sync + 'static> Shapes<F> {
+    fn handle_only() -> Self {
+        Self {
+            insert: |_, factory, context, into| {
+                into.insert(Scoped::own(context, factory));
+            },
+            arc: None,
+            value: None,
+            remove: |from| {
+                from.remove::<Scoped<F>>();
+            },
+        }
+    }
+
+    fn with_bare_types(mut self) -> Self {
+        self.insert = |shapes, factory, context, into| {
+            if let Some(value) = shapes.value {
+                value(&factory, into);
+            }
+            match shapes.arc {
+                Some(arc) => {
+                    let factory = Arc::new(factory);
+                    arc(&factory, into);
+                    into.insert(Scoped::shared(context, factory));
+                }
+                None => {
+                    into.insert(Scoped::own(context, factory));
+                }
+            }
+        };
+        self.remove = match (self.arc, self.value) {
+            (Some(_), Some(_)) => |from| {
+                from.remove::<Scoped<F>>();
+                from.remove::<Arc<F>>();
+                from.remove::<F>();
+            },
+            (Some(_), None) => |from| {
+                from.remove::<Scoped<F>>();
+                from.remove::<Arc<F>>();
+            },
+            (None, Some(_)) => |from| {
+                from.remove::<Scoped<F>>();
+                from.remove::<F>();
+            },
+            (None, None) => self.remove,
+        };
+        self
+    }
+
+    pub(crate) fn with_arc(mut self) -> Self {
+        self.arc = Some(|factory, into| {
+            into.insert(Arc::clone(factory));
+        });
+        self.with_bare_types()
+    }
+
+    pub(crate) fn with_value(mut self) -> Self
+    where
+        F: Clone,
+    {
+        self.value = Some(|factory, into| {
+            into.insert(factory.clone());
+        });
+        self.with_bare_types()
+    }
+}
+
+impl<M: MakeFactory> MakeFactory for Provided<M, M::Factory> {
+    type Factory = M::Factory;
+    type Error = M::Error;
+    type Future = M::Future;
+
+    #[inline]
+    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+        self.make.make(context)
+    }
+}
+
+impl<M: MakeFactory> private::Insert for Provided<M, M::Factory> {
+    fn insert(&self, factory: M::Factory, context: UserContext, into: &mut Extensions) {
+        into.insert(context.clone());
+        (self.shapes.insert)(&self.shapes, factory, context, into);
+    }
+
+    #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
+    fn handles(&self) -> Handles {
+        Handles::of::<M::Factory>(self.shapes.remove)
+    }
+}
+
+impl<M: fmt::Debug, F> fmt::Debug for Provided<M, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provided")
+            .field("make", &self.make)
+            .field("arc", &self.shapes.arc.is_some())
+            .field("value", &self.shapes.value.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,55 @@
+//! tonic: accessors on its requests, its errors, and `TcpConnectInfo` as the peer's address.
+
+use std::net::SocketAddr;
+
+use http::Extensions;
+use tonic::{Request, Status, transport::server::TcpConnectInfo};
+
+use crate::{
+    accessors::{MissingScope, private::HasExtensions},
+    context::UserRequired,
+    factory::FactoryError,
+    rejection::FactoryFailure,
+};
+
+pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<TcpConnectInfo>()?.remote_addr()
+}
+
+impl<T> HasExtensions for Request<T> {
+    fn scope_extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+}
+
+/// The service is outside the layer: `INTERNAL`.
+impl From<MissingScope> for Status {
+    fn from(missing: MissingScope) -> Self {
+        tracing::error!(target: "tower_user_scope::audit", "{missing}");
+        Status::internal(missing.to_string())
+    }
+}
+
+/// `UNAUTHENTICATED` where nobody acts, `PERMISSION_DENIED` where a service does.
+impl From<UserRequired> for Status {
+    fn from(required: UserRequired) -> Self {
+        if required.is_anonymous() {
+            Status::unauthenticated("a user is required")
+        } else {
+            Status::permission_denied("a user is required")
+        }
+    }
+}
+
+/// `UNAVAILABLE` where something could not be reached in time, else `INTERNAL`; the reason is in
+/// the log.
+impl From<FactoryError> for Status {
+    fn from(error: FactoryError) -> Self {
+        match error.failure() {
+            FactoryFailure::Failed(_) => Status::internal("the request could not be prepared"),
+            FactoryFailure::Unavailable(_) | FactoryFailure::TimedOut { .. } => {
+                Status::unavailable("the request could not be prepared now")
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The layer: clones and wraps, nothing else.
+
+use std::{fmt, sync::Arc};
+
+use tower_layer::Layer;
+
+use crate::{
+    authorize::Anyone, builder::Builder, context::IdSource, factory::NoFactory, policy::Policy,
+    service::UserScope, strategy::Empty,
+};
+
+/// Resolves the user of each request and inserts a fresh factory into its extensions.
+///
+/// See the [crate's documentation](crate) for what it does, and [`Builder`] for what can be
+/// said. Clones share their configuration.
+pub struct UserScopeLayer<L = Empty, M = NoFactory, A = Anyone> {
+    policy: Arc<Policy<L, M, A>>,
+}
+
+impl UserScopeLayer {
+    /// Starts a layer whose missing correlation ids are version 7 UUIDs.
+    #[cfg(feature = "uuid")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
+    pub fn builder() -> Builder {
+        Builder::new(IdSource::uuid_v7())
+    }
+
+    /// Starts a layer whose missing correlation ids come from `source`.
+    pub fn builder_with_ids(source: IdSource) -> Builder {
+        Builder::new(source)
+    }
+}
+
+impl<L, M, A> UserScopeLayer<L, M, A> {
+    pub(crate) fn new(policy: Policy<L, M, A>) -> Self {
+        Self {
+            policy: Arc::new(policy),
+        }
+    }
+}
+
+impl<S, L, M, A> Layer<S> for UserScopeLayer<L, M, A> {
+    type Service = UserScope<S, L, M, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        UserScope::new(inner, Arc::clone(&self.policy))
+    }
+}
+
+impl<L, M, A> Clone for UserScopeLayer<L, M, A> {
+    fn clone(&self) -> Self {
+        Self {
+            policy: Arc::clone(&self.policy),
+        }
+    }
+}
+
+impl<L: fmt::Debug, M, A> fmt::Debug for UserScopeLayer<L, M, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserScopeLayer")
+            .field("list", &self.policy.list)
+            .finish_non_exhaustive()
+    }
+}

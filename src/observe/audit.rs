@@ -1,0 +1,230 @@
+//! The events, and how they reach `tracing` and the observer.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use http::HeaderName;
+use tracing::Span;
+
+use super::Observer;
+use crate::{
+    context::{Principal, UserContext},
+    rejection::Rejection,
+    strategy::{Invalid, StripReason, Verdict},
+};
+
+/// Something that an operator may have to answer for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AuditEvent<'a> {
+    /// A strategy was asked and answered.
+    #[non_exhaustive]
+    Consulted {
+        /// The strategy.
+        strategy: &'static str,
+        /// What it said.
+        verdict: Verdict,
+    },
+    /// A request goes on to the inner service.
+    #[non_exhaustive]
+    Accepted {
+        /// As whose, and found by what.
+        context: &'a UserContext,
+    },
+    /// A request was refused.
+    #[non_exhaustive]
+    Refused {
+        /// Why, with everything the response leaves out.
+        rejection: &'a Rejection,
+        /// The address at the other end, where it is known.
+        peer: Option<IpAddr>,
+    },
+    /// A header was removed before the inner service could see it.
+    #[non_exhaustive]
+    HeaderStripped {
+        /// The strategy that it would have spoken to.
+        strategy: &'static str,
+        /// Its name, as it was sent.
+        header: &'a HeaderName,
+        /// Why it was removed.
+        reason: StripReason,
+        /// The address at the other end, where it is known.
+        peer: Option<IpAddr>,
+    },
+    /// A bad credential counted as none, because its strategy is
+    /// [`optional`](crate::Strategy::optional).
+    #[non_exhaustive]
+    CredentialPassedOver {
+        /// The strategy.
+        strategy: &'static str,
+        /// What was wrong.
+        invalid: &'a Invalid,
+    },
+    /// Two strategies found different principals in one request.
+    #[non_exhaustive]
+    Conflict {
+        /// The strategy that found one.
+        first: &'static str,
+        /// The strategy that found another.
+        second: &'static str,
+    },
+}
+
+/// How a user's id appears in spans and `tracing` events.
+///
+/// An [`Observer`] sees the context itself, whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UserIdTelemetry {
+    /// Not at all.
+    #[default]
+    Omitted,
+    /// As it is.
+    Plain,
+}
+
+/// Sends events to where they are seen.
+#[derive(Clone, Default)]
+pub(crate) struct Audit {
+    observer: Option<Arc<dyn Observer + Send + Sync>>,
+    user_ids: UserIdTelemetry,
+}
+
+impl Audit {
+    pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
+        self.observer = Some(observer);
+    }
+
+    pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
+        self.user_ids = how;
+    }
+
+    /// On the hot path, and all that happens there where nobody listens.
+    #[inline]
+    pub(crate) fn consulted(&self, strategy: &'static str, verdict: Verdict) {
+        tracing::debug!(
+            target: "tower_user_scope",
+            strategy,
+            verdict = verdict.as_str(),
+            "strategy consulted"
+        );
+        if let Some(observer) = &self.observer {
+            observer.observe(&AuditEvent::Consulted { strategy, verdict });
+        }
+    }
+
+    pub(crate) fn emit(&self, event: &AuditEvent<'_>) {
+        self.trace(event);
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
+    }
+
+    /// The span that the inner service's work happens in.
+    pub(crate) fn span(&self, context: &UserContext) -> Span {
+        let span = tracing::info_span!(
+            target: "tower_user_scope",
+            "user_scope",
+            user.id = tracing::field::Empty,
+            user_scope.principal = context.principal().kind(),
+            user_scope.strategy = context.strategy(),
+            user_scope.evidence = context.evidence().as_str(),
+            request_id = tracing::field::Empty,
+            thread_id = tracing::field::Empty,
+            run_id = tracing::field::Empty,
+        );
+        // An id that nobody reads is never made.
+        if !span.is_disabled() {
+            if let Some(id) = self.visible_user_id(context) {
+                span.record("user.id", id);
+            }
+            span.record("request_id", context.request_id().as_str());
+            span.record("thread_id", context.thread_id().as_str());
+            span.record("run_id", context.run_id().as_str());
+        }
+        span
+    }
+
+    fn visible_user_id<'a>(&self, context: &'a UserContext) -> Option<&'a str> {
+        match (self.user_ids, context.principal()) {
+            (UserIdTelemetry::Plain, Principal::User(id)) => Some(id.as_str()),
+            _ => None,
+        }
+    }
+
+    fn trace(&self, event: &AuditEvent<'_>) {
+        match event {
+            AuditEvent::Consulted { .. } => {}
+            AuditEvent::Accepted { context } => tracing::info!(
+                target: "tower_user_scope::audit",
+                strategy = context.strategy(),
+                principal = context.principal().kind(),
+                user.id = self.visible_user_id(context),
+                evidence = context.evidence().as_str(),
+                development = context.evidence().is_development(),
+                request_id = %context.request_id(),
+                "request accepted"
+            ),
+            AuditEvent::Refused { rejection, peer } => {
+                trace_refusal(rejection, *peer);
+            }
+            AuditEvent::HeaderStripped {
+                strategy,
+                header,
+                reason,
+                peer,
+            } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                strategy,
+                header = header.as_str(),
+                reason = reason.as_str(),
+                peer = peer.map(tracing::field::display),
+                "identity header removed"
+            ),
+            AuditEvent::CredentialPassedOver { strategy, invalid } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                strategy,
+                reason = %invalid.reason(),
+                "bad credential passed over, because its strategy is optional"
+            ),
+            AuditEvent::Conflict { first, second } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                first,
+                second,
+                "strategies found different principals"
+            ),
+        }
+    }
+}
+
+fn trace_refusal(rejection: &Rejection, peer: Option<IpAddr>) {
+    let status = rejection.status();
+    let source = std::error::Error::source(rejection).map(tracing::field::display);
+    macro_rules! refusal {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "tower_user_scope::audit",
+                status = status.as_u16(),
+                strategy = rejection.strategy(),
+                reason = %rejection,
+                source,
+                peer = peer.map(tracing::field::display),
+                hint = rejection.hint(),
+                "request refused"
+            )
+        };
+    }
+    if status.is_server_error() {
+        refusal!(error);
+    } else {
+        refusal!(warn);
+    }
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit")
+            .field("observed", &self.observer.is_some())
+            .field("user_ids", &self.user_ids)
+            .finish()
+    }
+}

@@ -1,0 +1,14 @@
+//! What is seen: an audit event for everything that was accepted, refused or removed.
+//!
+//! Every event goes to `tracing` under the target `tower_user_scope::audit`, and as a value to
+//! the layer's [`Observer`], where there is one. What each strategy said goes to `tracing` at
+//! debug level under the crate's own target. No event carries a credential.
+
+mod audit;
+mod observer;
+
+pub(crate) use self::audit::Audit;
+pub use self::{
+    audit::{AuditEvent, UserIdTelemetry},
+    observer::Observer,
+};

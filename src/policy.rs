@@ -1,0 +1,234 @@
+//! What every request goes through, step by step, without knowing who polls.
+//!
+//! `service.rs` runs the steps as far as they go at once; `future.rs` goes on where one had to
+//! wait. Both meet here.
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+use tracing::Span;
+
+use crate::{
+    authorize::{Authorize, Denied},
+    context::{Correlation, CorrelationIds, IdSource, Identity, UserContext},
+    eventually::Eventually,
+    factory::{MakeFactory, ProvideFactory, failure},
+    observe::{Audit, AuditEvent},
+    peer::peer_ip,
+    rejection::{Reason, Rejection, RespondToRejection, challenges},
+    strategy::{
+        Asking, Fallback, Presence, Progress, Rule, StrategyList, Tally, list::private::List,
+    },
+};
+
+/// Everything that was configured; shared by all clones of a layer and its services.
+pub(crate) struct Policy<L, M, A> {
+    pub(crate) list: L,
+    pub(crate) make: M,
+    pub(crate) authorize: A,
+    pub(crate) rule: Rule,
+    pub(crate) fallbacks: Vec<Fallback>,
+    pub(crate) correlation: CorrelationIds,
+    pub(crate) ids: IdSource,
+    pub(crate) require_proved: bool,
+    pub(crate) keep_existing: bool,
+    pub(crate) respond: Box<dyn RespondToRejection + Send + Sync>,
+    pub(crate) audit: Audit,
+}
+
+/// What comes next for a request.
+pub(crate) enum Step<P, A, M> {
+    Resolve(P, Tally),
+    Authorize(A, UserContext),
+    Build(M, UserContext),
+    Call(Span),
+    Reject(Response<Bytes>),
+}
+
+/// The step of a policy, by its parts.
+pub(crate) type StepOf<L, M, A> =
+    Step<<L as List>::Pending, <A as Authorize>::Future, <M as MakeFactory>::Future>;
+
+impl<L, M, A> Policy<L, M, A>
+where
+    L: StrategyList,
+    M: ProvideFactory,
+    A: Authorize,
+{
+    #[inline]
+    pub(crate) fn enter(&self, head: &mut Parts) -> StepOf<L, M, A> {
+        if !self.keep_existing {
+            UserContext::remove_from(&mut head.extensions);
+        }
+        let mut tally = Tally::new(self.rule);
+        match self
+            .list
+            .ask(&mut Asking::new(head, &mut tally, &self.audit))
+        {
+            Progress::Done(_) => self.asked(head, tally),
+            Progress::Waiting(pending) => Step::Resolve(pending, tally),
+        }
+    }
+
+    /// The list has said all it has to say.
+    pub(crate) fn asked(&self, head: &mut Parts, tally: Tally) -> StepOf<L, M, A> {
+        match self.identify(head, tally) {
+            Ok(context) => match self.authorize.authorize(&context, head) {
+                Eventually::Now(answer) => self.authorized(head, context, answer),
+                Eventually::Later(future) => Step::Authorize(future, context),
+            },
+            Err(rejection) => self.reject(head, &rejection),
+        }
+    }
+
+    pub(crate) fn authorized(
+        &self,
+        head: &mut Parts,
+        context: UserContext,
+        answer: Result<(), Denied>,
+    ) -> StepOf<L, M, A> {
+        let reason = match answer {
+            Ok(()) => match self.make.make(&context) {
+                Eventually::Now(built) => return self.built(head, context, built),
+                Eventually::Later(future) => return Step::Build(future, context),
+            },
+            Err(Denied::Forbidden(forbidden)) => Reason::Forbidden {
+                strategy: context.strategy(),
+                authenticated: !context.evidence().is_fallback(),
+                forbidden,
+            },
+            Err(Denied::Unavailable(unavailable)) => Reason::AuthorizationUnavailable(unavailable),
+        };
+        self.reject(head, &self.challenged(Rejection::new(reason)))
+    }
+
+    pub(crate) fn built(
+        &self,
+        head: &mut Parts,
+        context: UserContext,
+        built: Result<M::Factory, M::Error>,
+    ) -> StepOf<L, M, A> {
+        match built {
+            Ok(factory) => {
+                self.audit.emit(&AuditEvent::Accepted { context: &context });
+                let span = self.audit.span(&context);
+                self.make.insert(factory, context, &mut head.extensions);
+                Step::Call(span)
+            }
+            Err(error) => {
+                let rejection = Rejection::new(Reason::Factory(failure(error)));
+                self.reject(head, &rejection)
+            }
+        }
+    }
+
+    fn identify(&self, head: &mut Parts, tally: Tally) -> Result<UserContext, Rejection> {
+        // Before anything is removed: a fallback must know what was sent.
+        let sent = if tally.is_silent() {
+            self.first_sent(head)
+        } else {
+            None
+        };
+        self.scrub(head, &tally);
+        let context = match tally.conclude() {
+            Ok(Some((strategy, identity))) => self.context(head, strategy, identity),
+            Ok(None) => match (sent, self.fall_back(head)) {
+                (Some(strategy), _) => Err(Rejection::new(Reason::NotBelieved { strategy })),
+                (None, Some((name, identity))) => self.context(head, name, identity),
+                (None, None) => Err(Rejection::new(Reason::Nobody)),
+            },
+            Err(refusal) => {
+                let (rejection, challenge) = Rejection::from_refusal(refusal);
+                return Err(challenges(rejection, challenge, |add| {
+                    self.each_challenge(add);
+                }));
+            }
+        };
+        let context = context.and_then(|context| {
+            if self.require_proved {
+                if let Err(required) = context.require_proved() {
+                    return Err(Rejection::new(Reason::Evidence(required)));
+                }
+            }
+            Ok(context)
+        });
+        context.map_err(|rejection| self.challenged(rejection))
+    }
+
+    fn context(
+        &self,
+        head: &mut Parts,
+        strategy: &'static str,
+        mut identity: Identity,
+    ) -> Result<UserContext, Rejection> {
+        if let Some(outer) = identity.take_continued() {
+            return Ok(outer.continued(strategy, self.make.handles()));
+        }
+        UserContext::remove_from(&mut head.extensions);
+        let correlation = self.correlate(head)?;
+        Ok(UserContext::resolved(
+            identity,
+            strategy,
+            correlation,
+            self.make.handles(),
+        ))
+    }
+
+    fn correlate(&self, head: &Parts) -> Result<Correlation, Rejection> {
+        self.correlation
+            .read(head, &self.ids)
+            .map_err(|error| Rejection::new(Reason::Correlation(error)))
+    }
+
+    fn first_sent(&self, head: &Parts) -> Option<&'static str> {
+        let mut first = None;
+        self.list.each(&mut |_, strategy| {
+            if first.is_none() && strategy.presence(head) == Presence::Sent {
+                first = Some(strategy.name());
+            }
+        });
+        first
+    }
+
+    fn fall_back(&self, head: &Parts) -> Option<(&'static str, Identity)> {
+        self.fallbacks
+            .iter()
+            .find_map(|fallback| Some((fallback.name(), fallback.identity(head)?)))
+    }
+
+    fn scrub(&self, head: &mut Parts, tally: &Tally) {
+        self.list.each(&mut |index, strategy| {
+            let name = strategy.name();
+            let mut removed = Vec::new();
+            strategy.scrub(head, tally.believed(index), &mut |stripped| {
+                removed.push((stripped.header().clone(), stripped.reason()));
+            });
+            for (header, reason) in &removed {
+                self.audit.emit(&AuditEvent::HeaderStripped {
+                    strategy: name,
+                    header,
+                    reason: *reason,
+                    peer: peer_ip(&head.extensions),
+                });
+            }
+        });
+    }
+
+    fn challenged(&self, rejection: Rejection) -> Rejection {
+        challenges(rejection, None, |add| self.each_challenge(add))
+    }
+
+    fn each_challenge(&self, add: &mut dyn FnMut(Option<http::HeaderValue>)) {
+        self.list
+            .each(&mut |_, strategy| add(strategy.challenge(None)));
+    }
+
+    fn reject(&self, head: &Parts, rejection: &Rejection) -> StepOf<L, M, A> {
+        self.audit.emit(&AuditEvent::Refused {
+            rejection,
+            peer: peer_ip(&head.extensions),
+        });
+        let mut response = self.respond.respond(rejection, head);
+        response.extensions_mut().insert(rejection.clone());
+        Step::Reject(response)
+    }
+}

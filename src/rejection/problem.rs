@@ -1,0 +1,44 @@
+//! The response over HTTP: `application/problem+json` (RFC 9457).
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::Rejection;
+
+/// Every body there is, so that nothing of a request can get into one. With the type
+/// `about:blank` the title is the status's own phrase (RFC 9457 section 4.2.1).
+fn body(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => {
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"An identity or correlation id of the request is malformed or ambiguous."}"#
+        }
+        StatusCode::UNAUTHORIZED => {
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"The request carries no credential that is accepted here."}"#
+        }
+        StatusCode::FORBIDDEN => {
+            r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"The request is not permitted."}"#
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The request could not be checked now. Try again later."}"#
+        }
+        _ => {
+            r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The request could not be prepared."}"#
+        }
+    }
+}
+
+pub(super) fn respond(rejection: &Rejection) -> Response<Bytes> {
+    let status = rejection.status();
+    let mut response = Response::new(Bytes::from_static(body(status).as_bytes()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for challenge in rejection.challenges() {
+        headers.append(header::WWW_AUTHENTICATE, challenge.clone());
+    }
+    response
+}

@@ -1,0 +1,260 @@
+//! Why a request was refused, typed.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use http::{HeaderValue, StatusCode};
+use thiserror::Error;
+
+use crate::{
+    authorize::Forbidden,
+    context::{CorrelationError, EvidenceRequired},
+    strategy::{Invalid, Refusal, Unavailable},
+};
+
+/// Why no factory was built for a request.
+///
+/// It is in the extensions of the response that it became, for outer layers, and in the audit
+/// event. It never holds a credential.
+///
+/// ```
+/// use http::StatusCode;
+/// use tower::{Service, ServiceExt, service_fn};
+/// use tower_layer::Layer;
+/// use tower_user_scope::{ExistingContext, Reason, Rejection, UserScopeLayer};
+///
+/// # tokio_test(async {
+/// let layer = UserScopeLayer::builder()
+///     .strategy(ExistingContext::new())
+///     .context_only()
+///     .build()?;
+/// let service = layer.layer(service_fn(async |_: http::Request<()>| {
+///     Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+/// }));
+///
+/// let response = service.oneshot(http::Request::new(())).await?;
+/// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+/// let rejection = response.extensions().get::<Rejection>().expect("a refusal");
+/// assert!(matches!(rejection.reason(), Reason::Nobody));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) });
+/// # fn tokio_test(f: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) {
+/// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(f).unwrap();
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Rejection {
+    reason: Arc<Reason>,
+    challenges: Vec<HeaderValue>,
+}
+
+/// Why no factory was built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No strategy found a credential, and no fallback applies. 401.
+    #[error("no credential was found")]
+    Nobody,
+    /// A credential was sent that no strategy took up, such as an identity header from an
+    /// untrusted peer; no fallback acts on such a request. 401.
+    #[error("a credential was sent that strategy `{strategy}` does not believe")]
+    #[non_exhaustive]
+    NotBelieved {
+        /// The strategy that it was for.
+        strategy: &'static str,
+    },
+    /// A credential was bad. 400 where it is malformed or ambiguous, else 401.
+    #[error("the credential of strategy `{strategy}` {invalid}")]
+    #[non_exhaustive]
+    Invalid {
+        /// The strategy that it was for.
+        strategy: &'static str,
+        /// What is wrong with it.
+        #[source]
+        invalid: Invalid,
+    },
+    /// Two strategies found different principals. 401.
+    #[error("strategies `{first}` and `{second}` found different principals")]
+    #[non_exhaustive]
+    Conflict {
+        /// The strategy that found one.
+        first: &'static str,
+        /// The strategy that found another.
+        second: &'static str,
+    },
+    /// A credential could not be checked. 503.
+    #[error("the credential of strategy `{strategy}` could not be checked: {unavailable}")]
+    #[non_exhaustive]
+    Unavailable {
+        /// The strategy that it was for.
+        strategy: &'static str,
+        /// What did not answer.
+        #[source]
+        unavailable: Unavailable,
+    },
+    /// A correlation id is bad. 400.
+    #[error("a correlation id was refused: {0}")]
+    Correlation(#[source] CorrelationError),
+    /// The identity is only asserted and the layer asks for proof. 401.
+    #[error(transparent)]
+    Evidence(EvidenceRequired),
+    /// The principal may not make this request. 403, or 401 where nobody was authenticated.
+    #[error("strategy `{strategy}` found a principal that may not: {forbidden}")]
+    #[non_exhaustive]
+    Forbidden {
+        /// The strategy that found the principal.
+        strategy: &'static str,
+        /// Whether it was authenticated at all.
+        authenticated: bool,
+        /// What the `authorize` step said.
+        forbidden: Forbidden,
+    },
+    /// Whether the principal may make this request could not be checked. 503.
+    #[error("the authorization of the request could not be checked: {0}")]
+    AuthorizationUnavailable(#[source] Unavailable),
+    /// The factory was not built. 500, or 503 where something could not be reached.
+    #[error("the factory could not be built: {0}")]
+    Factory(FactoryFailure),
+}
+
+/// How building the factory failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FactoryFailure {
+    /// The application's error. 500.
+    #[error("{0}")]
+    Failed(#[source] Arc<dyn StdError + Send + Sync>),
+    /// The application's error, and it says that something could not be reached
+    /// ([`FactoryUnavailable`](crate::FactoryUnavailable)). 503.
+    #[error("{0}")]
+    Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
+    /// It was not ready in time. 503.
+    #[error("it was not ready within {limit:?}")]
+    #[non_exhaustive]
+    TimedOut {
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+impl Rejection {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self {
+            reason: Arc::new(reason),
+            challenges: Vec::new(),
+        }
+    }
+
+    pub(crate) fn from_refusal(refusal: Refusal) -> (Self, Option<HeaderValue>) {
+        match refusal {
+            Refusal::Invalid {
+                strategy,
+                invalid,
+                challenge,
+            } => (Self::new(Reason::Invalid { strategy, invalid }), challenge),
+            Refusal::Unavailable {
+                strategy,
+                unavailable,
+            } => (
+                Self::new(Reason::Unavailable {
+                    strategy,
+                    unavailable,
+                }),
+                None,
+            ),
+            Refusal::Conflict { first, second } => {
+                (Self::new(Reason::Conflict { first, second }), None)
+            }
+        }
+    }
+
+    pub(crate) fn with_challenges(mut self, challenges: Vec<HeaderValue>) -> Self {
+        self.challenges = challenges;
+        self
+    }
+
+    /// Why, typed.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// The `WWW-Authenticate` challenges that belong into the response, one value for each
+    /// (RFC 9110 section 11.6.1). Not empty where the status is 401.
+    #[must_use]
+    pub fn challenges(&self) -> &[HeaderValue] {
+        &self.challenges
+    }
+
+    /// The strategy that the reason is about, where it is about one.
+    #[must_use]
+    pub fn strategy(&self) -> Option<&'static str> {
+        match self.reason() {
+            Reason::NotBelieved { strategy }
+            | Reason::Invalid { strategy, .. }
+            | Reason::Unavailable { strategy, .. }
+            | Reason::Forbidden { strategy, .. } => Some(strategy),
+            _ => None,
+        }
+    }
+
+    /// The status of the HTTP response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self.reason() {
+            Reason::Nobody
+            | Reason::NotBelieved { .. }
+            | Reason::Conflict { .. }
+            | Reason::Evidence(_)
+            | Reason::Forbidden {
+                authenticated: false,
+                ..
+            } => StatusCode::UNAUTHORIZED,
+            Reason::Invalid { invalid, .. } => invalid.reason().status(),
+            Reason::Correlation(_) => StatusCode::BAD_REQUEST,
+            Reason::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Reason::Factory(FactoryFailure::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Reason::Unavailable { .. }
+            | Reason::AuthorizationUnavailable(_)
+            | Reason::Factory(FactoryFailure::Unavailable(_) | FactoryFailure::TimedOut { .. }) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// What the log tells a developer to do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self.reason() {
+            Reason::Nobody => Some(
+                "add a strategy for the credential that the client sends, a `Fallback` for \
+                 requests without any, or on a developer's machine a `DevelopmentUser`",
+            ),
+            Reason::NotBelieved { .. } => Some(
+                "the header came from a peer that is not trusted; if it should be, add its \
+                 network to `from_proxies`",
+            ),
+            Reason::Evidence(_) => {
+                Some("the layer has `require_proved`; only a token or a session will do")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("reason", self.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.reason(), f)
+    }
+}
+
+impl StdError for Rejection {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.reason.source()
+    }
+}

@@ -1,0 +1,121 @@
+//! The service: readiness, and the call as far as it goes without waiting.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower::Service;
+
+use crate::{
+    authorize::Authorize,
+    body::ResponseBody,
+    factory::ProvideFactory,
+    future::{ResponseFuture, Stage, Waiting},
+    policy::{Policy, Step},
+    strategy::StrategyList,
+};
+
+/// Resolves the user of each request, then calls the inner service; made by
+/// [`UserScopeLayer`](crate::UserScopeLayer).
+///
+/// Its readiness is the inner service's. Where nothing has to be waited for, the instance that
+/// was polled ready is called at once and in place; where something has to, that very instance
+/// waits with the request and a clone takes its place.
+pub struct UserScope<S, L, M, A> {
+    inner: S,
+    policy: Arc<Policy<L, M, A>>,
+}
+
+impl<S, L, M, A> UserScope<S, L, M, A> {
+    pub(crate) fn new(inner: S, policy: Arc<Policy<L, M, A>>) -> Self {
+        Self { inner, policy }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, L, M, A> UserScope<S, L, M, A>
+where
+    S: Clone,
+{
+    /// Takes the instance that was polled ready and leaves one that was not
+    /// (<https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services>).
+    fn take_ready_inner(&mut self) -> S {
+        let not_ready_inner = self.inner.clone();
+        mem::replace(&mut self.inner, not_ready_inner)
+    }
+}
+
+impl<S, L, M, A, ReqBody, ResBody> Service<Request<ReqBody>> for UserScope<S, L, M, A>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    L: StrategyList,
+    M: ProvideFactory,
+    A: Authorize,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, L, M, A, ReqBody>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let stage = match self.policy.enter(&mut head) {
+            Step::Call(span) => {
+                let request = Request::from_parts(head, body);
+                let future = span.in_scope(|| self.inner.call(request));
+                return ResponseFuture::calling(future, span);
+            }
+            Step::Reject(response) => return ResponseFuture::rejected(response),
+            Step::Resolve(pending, tally) => Stage::Resolving { pending, tally },
+            Step::Authorize(future, context) => Stage::Authorizing { future, context },
+            Step::Build(future, context) => Stage::Building { future, context },
+        };
+        ResponseFuture::waiting(
+            stage,
+            Waiting {
+                policy: Arc::clone(&self.policy),
+                inner: self.take_ready_inner(),
+                head,
+                body,
+            },
+        )
+    }
+}
+
+impl<S: Clone, L, M, A> Clone for UserScope<S, L, M, A> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            policy: Arc::clone(&self.policy),
+        }
+    }
+}
+
+impl<S: fmt::Debug, L, M, A> fmt::Debug for UserScope<S, L, M, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserScope")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! A strategy without its type, for lists that configuration decides at run time.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use http::{HeaderValue, request::Parts};
+
+use super::{Facts, Invalid, Outcome, Presence, Strategy, Stripped};
+use crate::{config_error::ConfigError, eventually::Eventually};
+
+/// Any strategy, for a `Vec` whose order and members are read from configuration.
+///
+/// It costs a virtual call for each strategy that is asked, and one allocation for each that
+/// really waits; one that answers at once is not boxed a second time.
+///
+/// ```
+/// use tower_user_scope::{BoxStrategy, DevelopmentUser, ExistingContext, Strategy};
+///
+/// fn by_name(name: &str) -> Option<BoxStrategy> {
+///     match name {
+///         "context" => Some(ExistingContext::new().boxed()),
+///         "development" => Some(DevelopmentUser::new("dev").boxed()),
+///         _ => None,
+///     }
+/// }
+///
+/// let list: Vec<BoxStrategy> = "context, development".split(", ").filter_map(by_name).collect();
+/// assert_eq!(list.len(), 2);
+/// ```
+pub struct BoxStrategy {
+    inner: Box<dyn Erased + Send + Sync>,
+}
+
+type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+impl BoxStrategy {
+    pub(super) fn new<S>(strategy: S) -> Self
+    where
+        S: Strategy + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        Self {
+            inner: Box::new(strategy),
+        }
+    }
+}
+
+trait Erased: Facts {
+    fn resolve_boxed(&self, head: &Parts) -> Eventually<BoxFuture>;
+    fn optional_fact(&self) -> bool;
+}
+
+impl<S> Erased for S
+where
+    S: Strategy,
+    S::Future: Send + 'static,
+{
+    fn resolve_boxed(&self, head: &Parts) -> Eventually<BoxFuture> {
+        self.resolve(head)
+            .map_future(|future| Box::pin(future) as BoxFuture)
+    }
+
+    fn optional_fact(&self) -> bool {
+        self.is_optional()
+    }
+}
+
+impl Strategy for BoxStrategy {
+    type Future = BoxFuture;
+
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        self.inner.resolve_boxed(head)
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        self.inner.presence(head)
+    }
+
+    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
+        self.inner.scrub(head, believed, stripped);
+    }
+
+    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+        self.inner.challenge(refused)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.inner.validate()
+    }
+
+    fn is_optional(&self) -> bool {
+        self.inner.optional_fact()
+    }
+
+    fn reads_existing_context(&self) -> bool {
+        self.inner.reads_existing_context()
+    }
+
+    fn boxed(self) -> BoxStrategy {
+        self
+    }
+}
+
+impl fmt::Debug for BoxStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BoxStrategy")
+            .field(&self.inner.name())
+            .finish()
+    }
+}

@@ -1,0 +1,77 @@
+//! A user for a developer's own machine, which says so everywhere it can.
+
+use std::future::Ready;
+
+use http::request::Parts;
+
+use super::{Outcome, Presence, Strategy};
+use crate::{
+    config_error::ConfigError,
+    context::{Evidence, IdError, Identity, Principal, UserId},
+    eventually::Eventually,
+    peer::is_loopback,
+};
+
+/// **For development only**: a fixed user for requests that come from this very machine.
+///
+/// It answers only where [`is_loopback`] does, warns when the layer is built, and marks the
+/// context and every audit event as development. Put it last.
+///
+/// ```
+/// use tower_user_scope::{DevelopmentUser, UserScopeLayer};
+///
+/// let layer = UserScopeLayer::builder()
+///     .strategy(DevelopmentUser::new("dev@localhost"))
+///     .context_only()
+///     .build()?;
+/// # let _ = layer;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DevelopmentUser {
+    user_id: Result<UserId, IdError>,
+}
+
+impl DevelopmentUser {
+    /// Every request from this machine is this user's. An id that is none is an error of
+    /// `build()`.
+    #[must_use]
+    pub fn new(user_id: &str) -> Self {
+        Self {
+            user_id: UserId::try_from(user_id),
+        }
+    }
+}
+
+impl Strategy for DevelopmentUser {
+    type Future = Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "development_user"
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        Eventually::now(match &self.user_id {
+            Ok(id) if is_loopback(head) => {
+                Identity::known(Principal::User(id.clone()), Evidence::DEVELOPMENT).into()
+            }
+            _ => Outcome::Absent,
+        })
+    }
+
+    fn presence(&self, _: &Parts) -> Presence {
+        Presence::NotSent
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let user_id = self.user_id.as_ref().map_err(|error| *error)?;
+        tracing::warn!(
+            target: "tower_user_scope::audit",
+            development = true,
+            user.id = %user_id,
+            "DevelopmentUser is on: every request from this machine acts as this user; \
+             remove it before anybody else can reach this service"
+        );
+        Ok(())
+    }
+}

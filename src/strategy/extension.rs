@@ -1,0 +1,100 @@
+//! A value that an auth middleware left in the extensions, taken by its type.
+
+use std::{any::type_name, fmt, future::Ready, marker::PhantomData};
+
+use http::request::Parts;
+
+use super::{Outcome, Presence, Strategy};
+use crate::{
+    context::{IdError, Identity, UserId},
+    eventually::Eventually,
+};
+
+/// Takes the identity from a value of type `T` in the request's extensions.
+///
+/// A value of another type is nothing to it, however alike it looks.
+///
+/// ```
+/// use tower_user_scope::FromExtension;
+///
+/// #[derive(Clone)]
+/// struct AuthenticatedUser { id: String }
+///
+/// let strategy = FromExtension::<AuthenticatedUser>::new(|user| user.id.parse());
+/// # let _ = strategy;
+/// ```
+pub struct FromExtension<T, F = ()> {
+    resolve: F,
+    _value: PhantomData<fn(&T)>,
+}
+
+impl<T: Send + Sync + 'static> FromExtension<T> {
+    /// Reads a user id out of the value. The identity counts as *asserted*: the layer has only
+    /// the middleware's word for it. One that verified a credential can be taken at more with
+    /// [`outcome`](Self::outcome) and [`Identity::proved`].
+    pub fn new<F>(user_id: F) -> FromExtension<T, impl Fn(&T) -> Outcome + Clone>
+    where
+        F: Fn(&T) -> Result<UserId, IdError> + Clone,
+    {
+        Self::outcome(move |value| match user_id(value) {
+            Ok(id) => Identity::asserted(id).into(),
+            Err(error) => Outcome::Invalid(error.into()),
+        })
+    }
+
+    /// Decides all of the outcome from the value: another principal, a tenant, attributes, or
+    /// that it says nobody ([`Outcome::Absent`]).
+    pub fn outcome<F>(resolve: F) -> FromExtension<T, F>
+    where
+        F: Fn(&T) -> Outcome,
+    {
+        FromExtension {
+            resolve,
+            _value: PhantomData,
+        }
+    }
+}
+
+impl<T, F> Strategy for FromExtension<T, F>
+where
+    T: Send + Sync + 'static,
+    F: Fn(&T) -> Outcome,
+{
+    type Future = Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "extension"
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        Eventually::now(match head.extensions.get::<T>() {
+            Some(value) => (self.resolve)(value),
+            None => Outcome::Absent,
+        })
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        // A value that says nobody (`Absent`) is no credential on the wire.
+        head.extensions
+            .get::<T>()
+            .is_some_and(|value| !matches!((self.resolve)(value), Outcome::Absent))
+            .into()
+    }
+}
+
+impl<T, F: Clone> Clone for FromExtension<T, F> {
+    fn clone(&self) -> Self {
+        Self {
+            resolve: self.resolve.clone(),
+            _value: PhantomData,
+        }
+    }
+}
+
+impl<T, F> fmt::Debug for FromExtension<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FromExtension")
+            .field(&format_args!("{}", type_name::<T>()))
+            .finish()
+    }
+}

@@ -1,0 +1,42 @@
+//! Strategies of different types, seen alike.
+
+use http::{HeaderValue, request::Parts};
+
+use super::{Invalid, Presence, Strategy, Stripped};
+use crate::config_error::ConfigError;
+
+/// What of a strategy needs no future: usable without knowing its type.
+pub trait Facts {
+    fn name(&self) -> &'static str;
+    fn presence(&self, head: &Parts) -> Presence;
+    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>));
+    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue>;
+    fn validate(&self) -> Result<(), ConfigError>;
+    fn reads_existing_context(&self) -> bool;
+}
+
+impl<S: Strategy> Facts for S {
+    fn name(&self) -> &'static str {
+        Strategy::name(self)
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        Strategy::presence(self, head)
+    }
+
+    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
+        Strategy::scrub(self, head, believed, stripped);
+    }
+
+    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+        Strategy::challenge(self, refused)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        Strategy::validate(self)
+    }
+
+    fn reads_existing_context(&self) -> bool {
+        Strategy::reads_existing_context(self)
+    }
+}

@@ -1,0 +1,80 @@
+//! Who acts when nobody sent anything: a service, or nobody, and never a user.
+
+use std::{fmt, sync::Arc};
+
+use http::request::Parts;
+
+use super::Predicate;
+use crate::context::{Evidence, IdError, Identity, Principal, ServiceName};
+
+/// Who acts where no strategy found a credential *and* none was sent.
+///
+/// It is no strategy but a clause of the layer, and it never is a user: code that wants a user
+/// gets an error.
+///
+/// ```
+/// use tower_user_scope::{Fallback, is_loopback};
+///
+/// let internal = Fallback::service("internal").only_if(is_loopback);
+/// let everyone_else = Fallback::anonymous();
+/// # let _ = (internal, everyone_else);
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Fallback {
+    principal: Result<Principal, IdError>,
+    name: &'static str,
+    condition: Option<Predicate>,
+}
+
+impl Fallback {
+    /// The service of this name acts. A name that is none is an error of `build()`.
+    pub fn service(name: &str) -> Self {
+        Self {
+            principal: ServiceName::try_from(name).map(Principal::Service),
+            name: "service_fallback",
+            condition: None,
+        }
+    }
+
+    /// Nobody in particular acts.
+    pub fn anonymous() -> Self {
+        Self {
+            principal: Ok(Principal::Anonymous),
+            name: "anonymous_fallback",
+            condition: None,
+        }
+    }
+
+    /// Acts only for requests that meet a condition, which replaces the one before.
+    pub fn only_if(mut self, condition: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.condition = Some(Arc::new(condition));
+        self
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), IdError> {
+        self.principal.as_ref().map(|_| ()).map_err(|error| *error)
+    }
+
+    pub(crate) fn identity(&self, head: &Parts) -> Option<Identity> {
+        let applies = self
+            .condition
+            .as_ref()
+            .is_none_or(|condition| condition(head));
+        let principal = self.principal.as_ref().ok().filter(|_| applies)?;
+        Some(Identity::known(principal.clone(), Evidence::FALLBACK))
+    }
+}
+
+impl fmt::Debug for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fallback")
+            .field("principal", &self.principal)
+            .field("conditional", &self.condition.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! Closures as strategies.
+
+use std::{
+    any::type_name,
+    fmt,
+    future::{Future, Ready},
+};
+
+use http::request::Parts;
+
+use super::{Outcome, Presence, Reads, Strategy};
+use crate::{config_error::ConfigError, eventually::Eventually};
+
+/// Makes a strategy of a closure that answers at once.
+///
+/// ```
+/// use tower_user_scope::{Identity, Invalid, InvalidReason, Outcome, Reads, UserId, from_fn};
+///
+/// let strategy = from_fn(Reads::header("x-api-key"), |head| {
+///     match head.headers.get("x-api-key").map(|key| key.as_bytes()) {
+///         None => Outcome::Absent,
+///         Some(b"k-123") => UserId::try_from("alice")
+///             .map_or_else(|error| Outcome::Invalid(error.into()), |id| Identity::proved(id).into()),
+///         Some(_) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+///     }
+/// });
+/// # let _ = strategy;
+/// ```
+pub fn from_fn<F>(reads: Reads, resolve: F) -> FromFn<F>
+where
+    F: Fn(&Parts) -> Outcome,
+{
+    FromFn { reads, resolve }
+}
+
+/// Makes a strategy of a closure that returns a future.
+///
+/// The closure takes what it needs out of the head before it returns; the future owns it.
+///
+/// ```
+/// use tower_user_scope::{Identity, Outcome, Reads, UserId, from_async_fn};
+/// # #[derive(Clone)] struct Keys;
+/// # impl Keys { async fn owner_of(&self, _: http::HeaderValue) -> Option<UserId> { None } }
+/// # let keys = Keys;
+///
+/// let strategy = from_async_fn(Reads::header("x-api-key"), move |head| {
+///     let key = head.headers.get("x-api-key").cloned();
+///     let keys = keys.clone();
+///     async move {
+///         let Some(key) = key else { return Outcome::Absent };
+///         match keys.owner_of(key).await {
+///             Some(id) => Identity::proved(id).into(),
+///             None => Outcome::Absent,
+///         }
+///     }
+/// });
+/// # let _ = strategy;
+/// ```
+pub fn from_async_fn<F, Fut>(reads: Reads, resolve: F) -> FromAsyncFn<F>
+where
+    F: Fn(&Parts) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
+    FromAsyncFn { reads, resolve }
+}
+
+/// A closure as a strategy; see [`from_fn`].
+#[derive(Clone)]
+pub struct FromFn<F> {
+    reads: Reads,
+    resolve: F,
+}
+
+/// A closure that returns a future as a strategy; see [`from_async_fn`].
+#[derive(Clone)]
+pub struct FromAsyncFn<F> {
+    reads: Reads,
+    resolve: F,
+}
+
+impl<F> Strategy for FromFn<F>
+where
+    F: Fn(&Parts) -> Outcome,
+{
+    type Future = Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "from_fn"
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        Eventually::Now((self.resolve)(head))
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        self.reads.presence(head)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.reads.validate()
+    }
+}
+
+impl<F, Fut> Strategy for FromAsyncFn<F>
+where
+    F: Fn(&Parts) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
+    type Future = Fut;
+
+    fn name(&self) -> &'static str {
+        "from_async_fn"
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        Eventually::Later((self.resolve)(head))
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        self.reads.presence(head)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.reads.validate()
+    }
+}
+
+impl<F> fmt::Debug for FromFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromFn")
+            .field("reads", &self.reads)
+            .field("resolve", &format_args!("{}", type_name::<F>()))
+            .finish()
+    }
+}
+
+impl<F> fmt::Debug for FromAsyncFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromAsyncFn")
+            .field("reads", &self.reads)
+            .field("resolve", &format_args!("{}", type_name::<F>()))
+            .finish()
+    }
+}

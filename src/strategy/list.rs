@@ -1,0 +1,265 @@
+//! The ordered list, as a type: asked without a box, a lock or an await where none is needed.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    ops::ControlFlow,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project::pin_project;
+
+use super::{BoxStrategy, Facts, Strategy, tally::Asking};
+use crate::eventually::Eventually;
+
+/// An ordered list of strategies, built by [`Builder::strategy`](crate::Builder::strategy) and
+/// [`Builder::strategies`](crate::Builder::strategies).
+///
+/// Sealed: a list is what those two make.
+pub trait StrategyList: List {}
+
+impl<L: List> StrategyList for L {}
+
+/// Where the list stands after it was asked.
+#[derive(Debug)]
+pub enum Progress<P> {
+    /// The list, or what is left of it, has said everything.
+    Done(ControlFlow<()>),
+    /// A strategy has to be waited for.
+    Waiting(P),
+}
+
+pub(crate) mod private {
+    use super::{Asking, Context, ControlFlow, Facts, Pin, Poll, Progress};
+
+    pub trait List {
+        type Pending;
+
+        fn len(&self) -> usize;
+        fn ask(&self, asking: &mut Asking<'_>) -> Progress<Self::Pending>;
+        fn resume(
+            &self,
+            pending: Pin<&mut Self::Pending>,
+            cx: &mut Context<'_>,
+            asking: &mut Asking<'_>,
+        ) -> Poll<ControlFlow<()>>;
+        fn each<V: FnMut(usize, &dyn Facts)>(&self, visit: &mut V);
+    }
+}
+
+use private::List;
+
+/// A list without strategies.
+#[derive(Clone, Copy, Debug)]
+pub struct Empty {
+    pub(crate) _private: (),
+}
+
+impl List for Empty {
+    type Pending = Infallible;
+
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn ask(&self, _: &mut Asking<'_>) -> Progress<Infallible> {
+        Progress::Done(ControlFlow::Continue(()))
+    }
+
+    fn resume(
+        &self,
+        pending: Pin<&mut Infallible>,
+        _: &mut Context<'_>,
+        _: &mut Asking<'_>,
+    ) -> Poll<ControlFlow<()>> {
+        match *pending {}
+    }
+
+    fn each<V: FnMut(usize, &dyn Facts)>(&self, _: &mut V) {}
+}
+
+/// A list, and then one strategy.
+#[derive(Clone, Debug)]
+pub struct Then<L, S> {
+    before: L,
+    strategy: S,
+}
+
+impl<L, S> Then<L, S> {
+    pub(crate) fn new(before: L, strategy: S) -> Self {
+        Self { before, strategy }
+    }
+}
+
+impl<L: List, S: Strategy> Then<L, S> {
+    fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
+        match self.strategy.resolve(asking.head) {
+            Eventually::Now(outcome) => Progress::Done(asking.hear(&self.strategy, outcome)),
+            Eventually::Later(future) => Progress::Waiting(ThenPending::Own(future)),
+        }
+    }
+}
+
+/// Which part of a [`Then`] is waited for.
+#[pin_project(project = ThenProjection)]
+#[derive(Debug)]
+pub enum ThenPending<P, F> {
+    /// Something before the last strategy.
+    Before(#[pin] P),
+    /// The last strategy.
+    Own(#[pin] F),
+}
+
+impl<L: List, S: Strategy> List for Then<L, S> {
+    type Pending = ThenPending<L::Pending, S::Future>;
+
+    fn len(&self) -> usize {
+        self.before.len() + 1
+    }
+
+    #[inline]
+    fn ask(&self, asking: &mut Asking<'_>) -> Progress<Self::Pending> {
+        match self.before.ask(asking) {
+            Progress::Done(ControlFlow::Continue(())) => self.ask_own(asking),
+            Progress::Done(stop) => Progress::Done(stop),
+            Progress::Waiting(pending) => Progress::Waiting(ThenPending::Before(pending)),
+        }
+    }
+
+    fn resume(
+        &self,
+        mut pending: Pin<&mut Self::Pending>,
+        cx: &mut Context<'_>,
+        asking: &mut Asking<'_>,
+    ) -> Poll<ControlFlow<()>> {
+        loop {
+            match pending.as_mut().project() {
+                ThenProjection::Before(before) => {
+                    if ready!(self.before.resume(before, cx, asking)).is_break() {
+                        return Poll::Ready(ControlFlow::Break(()));
+                    }
+                    match self.ask_own(asking) {
+                        Progress::Done(flow) => return Poll::Ready(flow),
+                        Progress::Waiting(own) => pending.set(own),
+                    }
+                }
+                ThenProjection::Own(future) => {
+                    let outcome = ready!(future.poll(cx));
+                    return Poll::Ready(asking.hear(&self.strategy, outcome));
+                }
+            }
+        }
+    }
+
+    fn each<V: FnMut(usize, &dyn Facts)>(&self, visit: &mut V) {
+        self.before.each(visit);
+        visit(self.before.len(), &self.strategy);
+    }
+}
+
+/// A list, and then strategies whose number and order were read from configuration.
+#[derive(Debug)]
+pub struct ThenEach<L> {
+    before: L,
+    strategies: Vec<BoxStrategy>,
+}
+
+impl<L: List> ThenEach<L> {
+    pub(crate) fn new(before: L, strategies: Vec<BoxStrategy>) -> Self {
+        Self { before, strategies }
+    }
+
+    fn ask_from(
+        &self,
+        first: usize,
+        asking: &mut Asking<'_>,
+    ) -> Progress<ThenEachPending<L::Pending>> {
+        for (index, strategy) in self.strategies.iter().enumerate().skip(first) {
+            match strategy.resolve(asking.head) {
+                Eventually::Now(outcome) => {
+                    if asking.hear(strategy, outcome).is_break() {
+                        return Progress::Done(ControlFlow::Break(()));
+                    }
+                }
+                Eventually::Later(future) => {
+                    return Progress::Waiting(ThenEachPending::At { index, future });
+                }
+            }
+        }
+        Progress::Done(ControlFlow::Continue(()))
+    }
+}
+
+/// Which part of a [`ThenEach`] is waited for.
+#[pin_project(project = ThenEachProjection)]
+pub enum ThenEachPending<P> {
+    /// Something before the strategies from configuration.
+    Before(#[pin] P),
+    /// One of them.
+    At {
+        /// Which.
+        index: usize,
+        /// Its future.
+        future: <BoxStrategy as Strategy>::Future,
+    },
+}
+
+impl<P> fmt::Debug for ThenEachPending<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Before(_) => f.write_str("Before(..)"),
+            Self::At { index, .. } => f.debug_tuple("At").field(index).finish(),
+        }
+    }
+}
+
+impl<L: List> List for ThenEach<L> {
+    type Pending = ThenEachPending<L::Pending>;
+
+    fn len(&self) -> usize {
+        self.before.len() + self.strategies.len()
+    }
+
+    fn ask(&self, asking: &mut Asking<'_>) -> Progress<Self::Pending> {
+        match self.before.ask(asking) {
+            Progress::Done(ControlFlow::Continue(())) => self.ask_from(0, asking),
+            Progress::Done(stop) => Progress::Done(stop),
+            Progress::Waiting(pending) => Progress::Waiting(ThenEachPending::Before(pending)),
+        }
+    }
+
+    fn resume(
+        &self,
+        mut pending: Pin<&mut Self::Pending>,
+        cx: &mut Context<'_>,
+        asking: &mut Asking<'_>,
+    ) -> Poll<ControlFlow<()>> {
+        loop {
+            let (flow, next) = match pending.as_mut().project() {
+                ThenEachProjection::Before(before) => {
+                    (ready!(self.before.resume(before, cx, asking)), 0)
+                }
+                ThenEachProjection::At { index, future } => {
+                    let outcome = ready!(future.as_mut().poll(cx));
+                    (asking.hear(&self.strategies[*index], outcome), *index + 1)
+                }
+            };
+            if flow.is_break() {
+                return Poll::Ready(flow);
+            }
+            match self.ask_from(next, asking) {
+                Progress::Done(flow) => return Poll::Ready(flow),
+                Progress::Waiting(at) => pending.set(at),
+            }
+        }
+    }
+
+    fn each<V: FnMut(usize, &dyn Facts)>(&self, visit: &mut V) {
+        self.before.each(visit);
+        for (index, strategy) in self.strategies.iter().enumerate() {
+            visit(self.before.len() + index, strategy);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Who is it? Strategies, each for one kind of credential, and the list that asks them.
+//!
+//! A strategy sees a request's head and answers; it knows nothing of scopes, factories or
+//! responses.
+//!
+//! ```
+//! use std::future::Ready;
+//! use http::{HeaderValue, request::Parts};
+//! use tower_user_scope::{
+//!     Eventually, Identity, Invalid, InvalidReason, Outcome, Presence, Strategy, UserId,
+//! };
+//!
+//! /// Knows the keys of a few machines.
+//! #[derive(Debug)]
+//! struct ApiKey;
+//!
+//! impl Strategy for ApiKey {
+//!     type Future = Ready<Outcome>;
+//!
+//!     fn name(&self) -> &'static str {
+//!         "api_key"
+//!     }
+//!
+//!     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+//!         let outcome = match head.headers.get("x-api-key").map(HeaderValue::as_bytes) {
+//!             None => Outcome::Absent,
+//!             Some(b"k-123") => match UserId::try_from("alice") {
+//!                 Ok(alice) => Identity::proved(alice).into(),
+//!                 Err(error) => Outcome::Invalid(error.into()),
+//!             },
+//!             Some(_) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+//!         };
+//!         Eventually::now(outcome)
+//!     }
+//!
+//!     fn presence(&self, head: &Parts) -> Presence {
+//!         head.headers.contains_key("x-api-key").into()
+//!     }
+//! }
+//! ```
+
+#[cfg(feature = "tokio")]
+use std::time::Duration;
+use std::{future::Future, sync::Arc};
+
+use http::{HeaderName, HeaderValue, request::Parts};
+
+use crate::{config_error::ConfigError, eventually::Eventually};
+
+mod boxed;
+mod development;
+mod existing_context;
+mod extension;
+mod facts;
+mod fallback;
+mod from_fn;
+pub(crate) mod list;
+mod modifiers;
+mod outcome;
+mod reads;
+mod tally;
+mod trusted_header;
+
+pub use self::{
+    boxed::BoxStrategy,
+    development::DevelopmentUser,
+    existing_context::ExistingContext,
+    extension::FromExtension,
+    fallback::Fallback,
+    from_fn::{FromAsyncFn, FromFn, from_async_fn, from_fn},
+    list::{Empty, StrategyList, Then, ThenEach},
+    modifiers::{Named, Optional, When},
+    outcome::{Invalid, InvalidReason, Outcome, Presence, Unavailable, UnavailableReason, Verdict},
+    reads::Reads,
+    trusted_header::{StripReason, Stripped, TrustedHeader, Trusting, Untrusted, Untrusting},
+};
+pub(crate) use self::{
+    facts::Facts,
+    list::Progress,
+    tally::{Asking, Refusal, Rule, Tally},
+};
+
+#[cfg(feature = "tokio")]
+pub use self::modifiers::{Timeout, TimeoutFuture};
+
+/// Looks at one kind of credential in a request's head and says whose it is.
+///
+/// A strategy that has to wait takes what it needs out of the head and returns a future that
+/// owns it; one that doesn't names [`std::future::Ready`] and answers
+/// [`Eventually::Now`]. See the [module's example](self); closures become strategies through
+/// [`from_fn`] and [`from_async_fn`].
+///
+/// # Cancel safety
+/// The future is dropped when the client goes away. Whatever it holds must be right to drop at
+/// any await; in particular a connection that waits for a reply must not go back into its pool.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a strategy",
+    label = "this can't be put into the list",
+    note = "a `TrustedHeader` becomes a strategy when it says whom it trusts: `.from_proxies([\"10.0.0.0/8\"])?`, `.shared_secret(..)` or `.only_if(..)`",
+    note = "a closure becomes one through `from_fn(Reads::header(\"x-api-key\"), |head| ..)` or `from_async_fn(..)`"
+)]
+pub trait Strategy {
+    /// What is polled where the answer has to be waited for.
+    type Future: Future<Output = Outcome>;
+
+    /// A short name in `snake_case`: what audit events and contexts call this strategy.
+    fn name(&self) -> &'static str;
+
+    /// Looks for the credential and says whose it is.
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future>;
+
+    /// Whether this strategy's credential is on the wire, good or bad; asked before a fallback
+    /// may act, so that a mistake in [`resolve`](Self::resolve) can't downgrade a request.
+    fn presence(&self, head: &Parts) -> Presence;
+
+    /// Removes from the head what must not reach the inner service, and tells `stripped` of
+    /// each header that it was wrong to send.
+    ///
+    /// Called once for each request after the list has been asked, on every path; `believed`
+    /// where this strategy's credential is what identifies the request.
+    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
+        let _ = (head, believed, stripped);
+    }
+
+    /// The `WWW-Authenticate` challenge (RFC 9110 section 11.6.1) by which a client learns to
+    /// send this credential; `refused` where it sent one and it was bad.
+    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+        let _ = refused;
+        None
+    }
+
+    /// Checks the configuration when the layer is built.
+    ///
+    /// # Errors
+    /// Returns what is wrong with it.
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Whether a bad credential counts as none; see [`optional`](Self::optional).
+    fn is_optional(&self) -> bool {
+        false
+    }
+
+    /// Whether this strategy wants to see the [`UserContext`](crate::UserContext) that an outer
+    /// layer left; where none does, it is removed before the list is asked.
+    fn reads_existing_context(&self) -> bool {
+        false
+    }
+
+    /// Lets a bad credential count as none: the next strategy is asked, and the audit event
+    /// says that this one was passed over.
+    ///
+    /// That the credential could not be *checked* still ends the list.
+    fn optional(self) -> Optional<Self>
+    where
+        Self: Sized,
+    {
+        Optional::new(self)
+    }
+
+    /// Asks this strategy only about requests that `applies` to.
+    fn when<P>(self, applies: P) -> When<Self, P>
+    where
+        Self: Sized,
+        P: Fn(&Parts) -> bool,
+    {
+        When::new(self, applies)
+    }
+
+    /// Gives this strategy another name.
+    fn named(self, name: &'static str) -> Named<Self>
+    where
+        Self: Sized,
+    {
+        Named::new(self, name)
+    }
+
+    /// Gives up after `limit`: the verdict is then [`Outcome::Unavailable`]. Needs a Tokio
+    /// runtime with its timer, and only where the strategy really waits.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    fn timeout(self, limit: Duration) -> Timeout<Self>
+    where
+        Self: Sized,
+    {
+        Timeout::new(self, limit)
+    }
+
+    /// Erases the type, for lists that configuration decides; see [`BoxStrategy`].
+    fn boxed(self) -> BoxStrategy
+    where
+        Self: Sized + Send + Sync + 'static,
+        Self::Future: Send + 'static,
+    {
+        BoxStrategy::new(self)
+    }
+}
+
+/// A condition on a request that the application states.
+type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+
+/// Turns what a user wrote into a header name; the error waits for `build()`.
+pub(crate) fn header_name<N>(name: N) -> Result<HeaderName, ConfigError>
+where
+    N: AsRef<str>,
+{
+    HeaderName::try_from(name.as_ref()).map_err(|_| ConfigError::HeaderName {
+        name: name.as_ref().to_owned(),
+    })
+}

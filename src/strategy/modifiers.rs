@@ -1,0 +1,226 @@
+//! What can be said of any strategy: optional, only when, under another name, within a time.
+
+use std::{any::type_name, fmt};
+#[cfg(feature = "tokio")]
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, request::Parts};
+#[cfg(feature = "tokio")]
+use pin_project::pin_project;
+
+#[cfg(feature = "tokio")]
+use super::Unavailable;
+use super::{Invalid, Outcome, Presence, Strategy, Stripped};
+use crate::{config_error::ConfigError, eventually::Eventually};
+
+/// Everything of a strategy that a modifier leaves as it is.
+macro_rules! forward {
+    ($($method:ident)*) => { $(forward!(@ $method);)* };
+    (@ name) => {
+        fn name(&self) -> &'static str {
+            self.inner.name()
+        }
+    };
+    (@ resolve) => {
+        fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+            self.inner.resolve(head)
+        }
+    };
+    (@ presence) => {
+        fn presence(&self, head: &Parts) -> Presence {
+            self.inner.presence(head)
+        }
+    };
+    (@ optional) => {
+        fn is_optional(&self) -> bool {
+            self.inner.is_optional()
+        }
+    };
+    (@ validate) => {
+        fn validate(&self) -> Result<(), ConfigError> {
+            self.inner.validate()
+        }
+    };
+    (@ rest) => {
+        fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
+            self.inner.scrub(head, believed, stripped);
+        }
+
+        fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+            self.inner.challenge(refused)
+        }
+
+        fn reads_existing_context(&self) -> bool {
+            self.inner.reads_existing_context()
+        }
+    };
+}
+
+/// A strategy whose bad credential counts as none; see [`Strategy::optional`].
+#[derive(Clone, Debug)]
+pub struct Optional<S> {
+    inner: S,
+}
+
+impl<S> Optional<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S: Strategy> Strategy for Optional<S> {
+    type Future = S::Future;
+
+    forward!(name resolve validate rest);
+
+    /// What may be passed over does not keep a fallback from acting.
+    fn presence(&self, _: &Parts) -> Presence {
+        Presence::NotSent
+    }
+
+    fn is_optional(&self) -> bool {
+        true
+    }
+}
+
+/// A strategy that is asked about some requests only; see [`Strategy::when`].
+#[derive(Clone)]
+pub struct When<S, P> {
+    inner: S,
+    applies: P,
+}
+
+impl<S, P> When<S, P> {
+    pub(super) fn new(inner: S, applies: P) -> Self {
+        Self { inner, applies }
+    }
+}
+
+impl<S, P> Strategy for When<S, P>
+where
+    S: Strategy,
+    P: Fn(&Parts) -> bool,
+{
+    type Future = S::Future;
+
+    forward!(name optional validate rest);
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        if (self.applies)(head) {
+            self.inner.resolve(head)
+        } else {
+            Eventually::Now(Outcome::Absent)
+        }
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        if (self.applies)(head) {
+            self.inner.presence(head)
+        } else {
+            Presence::NotSent
+        }
+    }
+}
+
+impl<S: fmt::Debug, P> fmt::Debug for When<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("When")
+            .field("inner", &self.inner)
+            .field("applies", &format_args!("{}", type_name::<P>()))
+            .finish()
+    }
+}
+
+/// A strategy under another name; see [`Strategy::named`].
+#[derive(Clone, Debug)]
+pub struct Named<S> {
+    inner: S,
+    name: &'static str,
+}
+
+impl<S> Named<S> {
+    pub(super) fn new(inner: S, name: &'static str) -> Self {
+        Self { inner, name }
+    }
+}
+
+impl<S: Strategy> Strategy for Named<S> {
+    type Future = S::Future;
+
+    forward!(resolve presence optional validate rest);
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// A strategy that is not waited for longer than its limit; see [`Strategy::timeout`].
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+#[derive(Clone, Debug)]
+pub struct Timeout<S> {
+    inner: S,
+    limit: Duration,
+}
+
+#[cfg(feature = "tokio")]
+impl<S> Timeout<S> {
+    pub(super) fn new(inner: S, limit: Duration) -> Self {
+        Self { inner, limit }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<S: Strategy> Strategy for Timeout<S> {
+    type Future = TimeoutFuture<S::Future>;
+
+    forward!(name presence optional rest);
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        self.inner.resolve(head).map_future(|future| TimeoutFuture {
+            future,
+            sleep: tokio::time::sleep(self.limit),
+            limit: self.limit,
+        })
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.limit.is_zero() {
+            return Err(ConfigError::ZeroTimeLimit);
+        }
+        self.inner.validate()
+    }
+}
+
+/// The future of a [`Timeout`].
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+#[derive(Debug)]
+#[pin_project]
+pub struct TimeoutFuture<F> {
+    #[pin]
+    future: F,
+    #[pin]
+    sleep: tokio::time::Sleep,
+    limit: Duration,
+}
+
+#[cfg(feature = "tokio")]
+impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = self.project();
+        if let Poll::Ready(outcome) = this.future.poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        this.sleep
+            .poll(cx)
+            .map(|()| Unavailable::timed_out(*this.limit).into())
+    }
+}

@@ -1,0 +1,236 @@
+//! What a strategy says of a request: four verdicts that never blur.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use thiserror::Error;
+
+use crate::context::{IdError, IdProblem, Identity};
+
+/// What a strategy says of a request.
+#[derive(Debug)]
+#[must_use]
+pub enum Outcome {
+    /// My credential is here and good: this is who it is.
+    Found(Identity),
+    /// None of my credential is here.
+    Absent,
+    /// My credential is here and bad. The list ends with a refusal.
+    Invalid(Invalid),
+    /// My credential is here and I could not check it. The list ends with 503.
+    Unavailable(Unavailable),
+}
+
+impl Outcome {
+    /// The verdict in one lower-case word, for telemetry.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Found(_) => Verdict::Found,
+            Self::Absent => Verdict::Absent,
+            Self::Invalid(_) => Verdict::Invalid,
+            Self::Unavailable(_) => Verdict::Unavailable,
+        }
+    }
+}
+
+/// An [`Outcome`] without what it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// See [`Outcome::Found`].
+    Found,
+    /// See [`Outcome::Absent`].
+    Absent,
+    /// See [`Outcome::Invalid`].
+    Invalid,
+    /// See [`Outcome::Unavailable`].
+    Unavailable,
+}
+
+impl Verdict {
+    /// The verdict in one lower-case word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Absent => "absent",
+            Self::Invalid => "invalid",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl From<Identity> for Outcome {
+    fn from(identity: Identity) -> Self {
+        Self::Found(identity)
+    }
+}
+
+impl From<Invalid> for Outcome {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<Unavailable> for Outcome {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+/// A credential that is there and bad, with the typed reason.
+///
+/// The reason and its source go to the audit event; the response says only that the credential
+/// was not accepted. Never put the credential itself into either.
+///
+/// ```
+/// use tower_user_scope::{Invalid, InvalidReason};
+///
+/// let unknown = Invalid::new(InvalidReason::Rejected("api_key_unknown"));
+/// assert_eq!(unknown.to_string(), "was rejected: api_key_unknown");
+/// ```
+#[derive(Clone, Debug, Error)]
+#[error("{reason}")]
+pub struct Invalid {
+    reason: InvalidReason,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Invalid {
+    /// A credential that is bad for this reason.
+    #[must_use]
+    pub fn new(reason: InvalidReason) -> Self {
+        Self {
+            reason,
+            source: None,
+        }
+    }
+
+    /// Keeps the error that told, for the operator's log.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Why the credential is bad.
+    #[must_use]
+    pub fn reason(&self) -> InvalidReason {
+        self.reason
+    }
+}
+
+impl From<IdError> for Invalid {
+    fn from(error: IdError) -> Self {
+        Self::new(InvalidReason::Id(error.problem())).with_source(error)
+    }
+}
+
+impl From<InvalidReason> for Invalid {
+    fn from(reason: InvalidReason) -> Self {
+        Self::new(reason)
+    }
+}
+
+/// Why a credential is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum InvalidReason {
+    /// It was sent more than once, or as a list. 400.
+    #[error("was sent more than once")]
+    Repeated,
+    /// It is not UTF-8. 400.
+    #[error("is not text")]
+    NotText,
+    /// It does not have the form of such a credential. 400.
+    #[error("is malformed")]
+    Malformed,
+    /// The id in it is not one. 400.
+    #[error("holds an id that {0}")]
+    Id(IdProblem),
+    /// It was good until some time ago. 401.
+    #[error("has expired")]
+    Expired,
+    /// It is well-formed and the application knows better; the word goes to the audit event
+    /// only. 401.
+    #[error("was rejected: {0}")]
+    Rejected(&'static str),
+}
+
+impl InvalidReason {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Expired | Self::Rejected(_) => StatusCode::UNAUTHORIZED,
+        }
+    }
+}
+
+/// A credential that could not be checked: its store, key set or issuer did not answer.
+#[derive(Clone, Debug, Error)]
+#[error("{reason}")]
+pub struct Unavailable {
+    reason: UnavailableReason,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Unavailable {
+    /// What answers did not come; the error is kept for the operator's log.
+    #[must_use]
+    pub fn new(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self {
+            reason: UnavailableReason::Source,
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// The answer did not come in time.
+    #[must_use]
+    pub fn timed_out(limit: Duration) -> Self {
+        Self {
+            reason: UnavailableReason::TimedOut { limit },
+            source: None,
+        }
+    }
+
+    /// Why it could not be checked.
+    #[must_use]
+    pub fn reason(&self) -> UnavailableReason {
+        self.reason
+    }
+}
+
+/// Why a credential could not be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum UnavailableReason {
+    /// What knows the answer could not be asked.
+    #[error("what knows the answer could not be asked")]
+    Source,
+    /// The answer did not come in time.
+    #[error("the answer did not come within {limit:?}")]
+    TimedOut {
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+/// Whether a strategy's credential is on the wire, good or bad.
+///
+/// A [`Fallback`](crate::Fallback) acts only where every strategy answers
+/// [`NotSent`](Self::NotSent), whatever it said when it was asked to resolve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// There is something that this strategy is about.
+    Sent,
+    /// There is nothing of the kind.
+    NotSent,
+}
+
+impl From<bool> for Presence {
+    fn from(sent: bool) -> Self {
+        if sent { Self::Sent } else { Self::NotSent }
+    }
+}

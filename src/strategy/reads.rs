@@ -1,0 +1,64 @@
+//! Where the credential of a closure's strategy is, told apart from resolving it.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderName, request::Parts};
+
+use super::{Predicate, Presence, header_name};
+use crate::config_error::ConfigError;
+
+/// Says where a closure looks for its credential, so that the list knows whether one was sent
+/// even if the closure gets it wrong.
+#[derive(Clone)]
+pub struct Reads(Place);
+
+#[derive(Clone)]
+enum Place {
+    Header(Result<HeaderName, ConfigError>),
+    Predicate(Predicate),
+}
+
+impl Reads {
+    /// The credential is the value of this header. A name that HTTP doesn't allow is an error
+    /// of `build()`.
+    pub fn header(name: impl AsRef<str>) -> Self {
+        Self(Place::Header(header_name(name)))
+    }
+
+    /// The credential is a value of this type in the request's extensions.
+    #[must_use]
+    pub fn extension<T: Send + Sync + 'static>() -> Self {
+        Self::predicate(|head| head.extensions.get::<T>().is_some())
+    }
+
+    /// The credential is there where this says so.
+    pub fn predicate(sent: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self(Place::Predicate(Arc::new(sent)))
+    }
+
+    pub(super) fn presence(&self, head: &Parts) -> Presence {
+        match &self.0 {
+            Place::Header(name) => name
+                .as_ref()
+                .is_ok_and(|name| head.headers.contains_key(name))
+                .into(),
+            Place::Predicate(sent) => sent(head).into(),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        match &self.0 {
+            Place::Header(Err(error)) => Err(error.clone()),
+            Place::Header(Ok(_)) | Place::Predicate(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Reads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Header(name) => f.debug_tuple("Header").field(name).finish(),
+            Place::Predicate(_) => f.write_str("Predicate(..)"),
+        }
+    }
+}

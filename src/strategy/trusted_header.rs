@@ -1,0 +1,290 @@
+//! An identity header that is believed only from somewhere.
+//!
+//! RFC 9110 knows no such header: it is a contract between a proxy and a service, and worth
+//! exactly what keeps everybody else from sending it.
+
+use std::{fmt, future::Ready, marker::PhantomData};
+
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+
+use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, header_name};
+use crate::{
+    config_error::ConfigError,
+    context::{IdProblem, IdRules, Identity},
+    eventually::Eventually,
+};
+
+mod strip;
+mod trust;
+
+pub use self::strip::{StripReason, Stripped};
+pub use self::trust::Untrusted;
+use self::{
+    strip::{fold_alike, strip_alike},
+    trust::Condition,
+};
+
+/// Takes the user's id from a header that a trusted proxy set.
+///
+/// It is no strategy until it says whom it trusts; each thing that is said has to hold. From
+/// the safest to the least safe:
+///
+/// 1. `from_proxies(..)` *and* `shared_secret(..)`: the right address and the right secret.
+/// 2. `from_proxies(..)`: the peer's address is in one of these networks.
+/// 3. `shared_secret(..)` alone: whoever knows the secret is believed.
+/// 4. [`only_if`](Self::only_if): what the application checks, such as a client certificate.
+/// 5. [`dangerously_trust_any_peer`](Self::dangerously_trust_any_peer): anybody can be anybody.
+///
+/// From anybody else the header is removed before the inner service sees it, and an audit event
+/// says so; so are names that a CGI-style upstream would fold into it (`x_user_id`), and the
+/// header itself wherever it is not what identified the request. Where no server says the
+/// peer's address, nobody is trusted by address.
+///
+/// A value that comes twice, as a comma-separated list, empty, or not as UTF-8 is
+/// [`Invalid`], equal or not. Optional white space around it is no part of it (RFC 9110
+/// section 5.5).
+///
+/// ```
+/// use tower_user_scope::TrustedHeader;
+///
+/// let strategy = TrustedHeader::new("x-user-id")
+///     .tenant_header("x-tenant-id")
+///     .from_proxies(["10.0.0.0/8", "fd00::/8"])?
+///     .shared_secret("x-proxy-secret", "correct horse battery staple");
+/// # let _ = strategy;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+///
+/// The header proves nothing of itself: its identity is *asserted*. Where a list also has a
+/// token or a session, consider [`unanimous`](crate::Builder::unanimous), or the header that
+/// comes first overrides the credential that was verified.
+pub struct TrustedHeader<T = Untrusting> {
+    name: Result<HeaderName, ConfigError>,
+    tenant: Option<Result<HeaderName, ConfigError>>,
+    conditions: Vec<Condition>,
+    rules: IdRules,
+    _trust: PhantomData<T>,
+}
+
+/// A [`TrustedHeader`] that has not said yet whom it trusts.
+#[derive(Debug)]
+pub struct Untrusting {
+    _private: (),
+}
+
+/// A [`TrustedHeader`] that has said whom it trusts.
+#[derive(Debug)]
+pub struct Trusting {
+    _private: (),
+}
+
+impl TrustedHeader {
+    /// Names the header; a name that HTTP doesn't allow is an error of `build()`.
+    #[must_use]
+    pub fn new(name: impl AsRef<str>) -> Self {
+        Self {
+            name: header_name(name),
+            tenant: None,
+            conditions: Vec::new(),
+            rules: IdRules::new(),
+            _trust: PhantomData,
+        }
+    }
+}
+
+impl<T> TrustedHeader<T> {
+    /// Takes the user's tenant from this header, where it is there; it is believed and removed
+    /// together with the user's.
+    #[must_use]
+    pub fn tenant_header(mut self, name: impl AsRef<str>) -> Self {
+        self.tenant = Some(header_name(name));
+        self
+    }
+
+    /// Checks ids by other rules than [`IdRules::new`].
+    #[must_use]
+    pub fn id_rules(mut self, rules: IdRules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Believes peers whose address is in one of these networks: `10.0.0.0/8`, `fd00::/8`, or
+    /// a single address.
+    ///
+    /// The address is that of the connection ([`PeerAddr`](crate::PeerAddr), axum's
+    /// `ConnectInfo`, tonic's `TcpConnectInfo`), never one from a header.
+    ///
+    /// # Errors
+    /// [`ConfigError::Network`] for what is no network, [`ConfigError::NoNetwork`] for an empty
+    /// list, [`ConfigError::EveryAddress`] for a network that has every address in it.
+    #[cfg(feature = "proxies")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "proxies")))]
+    pub fn from_proxies<I>(self, networks: I) -> Result<TrustedHeader<Trusting>, ConfigError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        Ok(self.trusting(Some(Condition::proxies(networks)?)))
+    }
+
+    /// Believes requests that carry this secret, compared in constant time, in the header
+    /// `name`, which is always removed.
+    ///
+    /// A secret of fewer than 16 bytes is an error of `build()`.
+    #[cfg(feature = "shared-secret")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "shared-secret")))]
+    pub fn shared_secret(
+        self,
+        name: impl AsRef<str>,
+        secret: impl Into<secrecy::SecretString>,
+    ) -> TrustedHeader<Trusting> {
+        let condition = Condition::secret(header_name(name), secret.into());
+        self.trusting(Some(condition))
+    }
+
+    /// Believes requests that meet a condition of the application's.
+    pub fn only_if(
+        self,
+        condition: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> TrustedHeader<Trusting> {
+        self.trusting(Some(Condition::predicate(condition)))
+    }
+
+    /// Believes everybody: whoever can reach this service can be any user.
+    ///
+    /// Right only where nothing but a proxy that removes the header can open a connection, such
+    /// as on a Unix socket, where there is no address to check.
+    pub fn dangerously_trust_any_peer(self) -> TrustedHeader<Trusting> {
+        self.trusting(None)
+    }
+
+    fn trusting(mut self, condition: Option<Condition>) -> TrustedHeader<Trusting> {
+        self.conditions.extend(condition);
+        TrustedHeader {
+            name: self.name,
+            tenant: self.tenant,
+            conditions: self.conditions,
+            rules: self.rules,
+            _trust: PhantomData,
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        [Some(&self.name), self.tenant.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_ref().ok())
+    }
+
+    fn trust(&self, head: &Parts) -> Result<(), Untrusted> {
+        self.conditions
+            .iter()
+            .try_for_each(|condition| condition.check(head))
+    }
+
+    fn identity(&self, headers: &HeaderMap, name: &HeaderName) -> Result<Identity, Invalid> {
+        let Some(user) = single_text(headers, name)? else {
+            // Only reached with a tenant and no user in it.
+            return Err(InvalidReason::Malformed.into());
+        };
+        let mut identity = Identity::asserted(self.rules.user_id(user)?);
+        if let Some(Ok(name)) = &self.tenant {
+            if let Some(tenant) = single_text(headers, name)? {
+                identity = identity.tenant(self.rules.tenant_id(tenant)?);
+            }
+        }
+        Ok(identity)
+    }
+}
+
+fn single_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Invalid> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    if headers.get_all(name).iter().nth(1).is_some() {
+        return Err(InvalidReason::Repeated.into());
+    }
+    let text = std::str::from_utf8(HeaderValue::as_bytes(value))
+        .map_err(|error| Invalid::new(InvalidReason::NotText).with_source(error))?;
+    let text = text.trim_matches([' ', '\t']);
+    if text.is_empty() {
+        return Err(InvalidReason::Id(IdProblem::Empty).into());
+    }
+    // Recipients may join field lines with commas (RFC 9110 section 5.3), so a comma can be
+    // two values.
+    if text.contains(',') {
+        return Err(InvalidReason::Repeated.into());
+    }
+    Ok(Some(text))
+}
+
+impl Strategy for TrustedHeader<Trusting> {
+    type Future = Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "trusted_header"
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        let outcome = match &self.name {
+            Ok(name)
+                if self.names().any(|name| head.headers.contains_key(name))
+                    && self.trust(head).is_ok() =>
+            {
+                match self.identity(&head.headers, name) {
+                    Ok(identity) => identity.into(),
+                    Err(invalid) => invalid.into(),
+                }
+            }
+            _ => Outcome::Absent,
+        };
+        Eventually::Now(outcome)
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        head.headers
+            .keys()
+            .any(|sent| self.names().any(|name| fold_alike(name, sent)))
+            .into()
+    }
+
+    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
+        for name in self.names() {
+            strip_alike(head, name, believed, |head| self.trust(head), stripped);
+        }
+        for name in self.conditions.iter().filter_map(Condition::secret_header) {
+            // The secret is nothing wrong to send, and nothing for the inner service to see.
+            strip_alike(head, name, false, |_| Ok(()), &mut |_| {});
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let mut names = vec![self.name.as_ref()];
+        names.extend(self.tenant.as_ref().map(Result::as_ref));
+        for condition in &self.conditions {
+            condition.validate()?;
+            names.extend(condition.secret_header().map(Ok));
+        }
+        let mut known: Vec<&HeaderName> = Vec::new();
+        for name in names {
+            let name = name.map_err(Clone::clone)?;
+            if known.iter().any(|other| fold_alike(other, name)) {
+                return Err(ConfigError::HeaderReused {
+                    name: name.to_string(),
+                });
+            }
+            known.push(name);
+        }
+        Ok(())
+    }
+}
+
+impl<T> fmt::Debug for TrustedHeader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustedHeader")
+            .field("name", &self.name)
+            .field("tenant", &self.tenant)
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
+    }
+}
