@@ -131,10 +131,12 @@ where
         self.scrub(head, &tally);
         let context = match tally.conclude() {
             Ok(Some((strategy, identity))) => self.context(head, strategy, identity),
-            Ok(None) => match (sent, self.fall_back(head)) {
-                (Some(strategy), _) => Err(Rejection::new(Reason::NotBelieved { strategy })),
-                (None, Some((name, identity))) => self.context(head, name, identity),
-                (None, None) => Err(Rejection::new(Reason::Nobody)),
+            Ok(None) => match sent {
+                Some(strategy) => Err(Rejection::new(Reason::NotBelieved { strategy })),
+                None => match self.fall_back(head) {
+                    Some((name, identity)) => self.context(head, name, identity),
+                    None => Err(Rejection::new(Reason::Nobody)),
+                },
             },
             Err(refusal) => {
                 let (rejection, challenge) = Rejection::from_refusal(refusal);

@@ -1,6 +1,6 @@
 //! The events, and how they reach `tracing` and the observer.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc};
 
 use http::HeaderName;
 use tracing::Span;
@@ -198,7 +198,7 @@ impl Audit {
 
 fn trace_refusal(rejection: &Rejection, peer: Option<IpAddr>) {
     let status = rejection.status();
-    let source = std::error::Error::source(rejection).map(tracing::field::display);
+    let cause = root_cause(rejection).map(tracing::field::display);
     macro_rules! refusal {
         ($level:ident) => {
             tracing::$level!(
@@ -206,7 +206,7 @@ fn trace_refusal(rejection: &Rejection, peer: Option<IpAddr>) {
                 status = status.as_u16(),
                 strategy = rejection.strategy(),
                 reason = %rejection,
-                source,
+                cause,
                 peer = peer.map(tracing::field::display),
                 hint = rejection.hint(),
                 "request refused"
@@ -218,6 +218,11 @@ fn trace_refusal(rejection: &Rejection, peer: Option<IpAddr>) {
     } else {
         refusal!(warn);
     }
+}
+
+/// The error that everything above it passed on: what the operator has to look at.
+fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
+    iter::successors(error.source(), |&error| error.source()).last()
 }
 
 impl fmt::Debug for Audit {
