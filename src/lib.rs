@@ -1,5 +1,103 @@
 //! Tower middleware that finds out whose request it is, and hands the handler a fresh factory
 //! for that user.
+//!
+//! A service with more than one user needs to know who asks, and must never let what it builds
+//! for one user be seen by another. [`UserScopeLayer`] does both at the edge: it resolves the
+//! request's [`UserContext`] through an ordered list of [strategies](strategy), builds the
+//! application's own factory for that context, and puts a [`Scoped`] handle to it into the
+//! request's extensions. Whatever can't be resolved is refused before the inner service sees it.
+//!
+//! ```
+//! use std::{convert::Infallible, sync::Arc};
+//!
+//! use http::{Request, Response, StatusCode};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_user_scope::{
+//!     PeerAddr, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer,
+//! };
+//!
+//! /// What all users share.
+//! struct Infrastructure;
+//!
+//! /// What each request gets.
+//! struct AgentFactory {
+//!     infrastructure: Arc<Infrastructure>,
+//!     user: UserContext,
+//! }
+//!
+//! async fn run_agent(request: Request<()>) -> Result<Response<String>, Infallible> {
+//!     Ok(match request.scoped::<AgentFactory>() {
+//!         Ok(agents) => Response::new(format!("{:?}", agents.user.user_id())),
+//!         Err(missing) => panic!("{missing}"),
+//!     })
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let infrastructure = Arc::new(Infrastructure);
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(TrustedHeader::new("x-user-id").from_proxies(["10.0.0.0/8"])?)
+//!     .factory(move |user| AgentFactory {
+//!         infrastructure: infrastructure.clone(),
+//!         user: user.clone(),
+//!     })
+//!     .build()?;
+//! let mut service = ServiceBuilder::new().layer(layer).service(service_fn(run_agent));
+//!
+//! // From the proxy, the header is believed.
+//! let mut request = Request::new(());
+//! request.headers_mut().insert("x-user-id", "alice".parse()?);
+//! request.extensions_mut().insert(PeerAddr("10.0.0.7:4711".parse()?));
+//! let response = service.ready().await?.call(request.clone()).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//!
+//! // From anybody else, it is not.
+//! request.extensions_mut().insert(PeerAddr("203.0.113.9:4711".parse()?));
+//! let response = service.ready().await?.call(request).await?;
+//! assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The rules
+//!
+//! - **A credential that is there and bad ends the list.** It never falls through to a weaker
+//!   source; [`Strategy::optional`] is the audited way to say otherwise.
+//! - **A fallback is never a user**, and acts only where nothing at all was sent:
+//!   [`Strategy::presence`] is asked again before it may.
+//! - **An identity header is believed only from somewhere**, and removed on every path on which
+//!   it was not believed; see [`TrustedHeader`].
+//! - **What is asserted and what is proved stay apart**: [`Evidence`] says which, and
+//!   [`Builder::require_proved`] asks for proof.
+//! - **A store that is down is 503**, not "nobody".
+//! - **The response tells an attacker nothing**; the [`AuditEvent`] tells the operator
+//!   everything but the credential.
+//!
+//! # What is built
+//!
+//! The factory is the application's own type. Shared infrastructure goes into the closure that
+//! builds it; the user comes in through the [`UserContext`] of each request. Sync and async
+//! closures, [an own type](MakeFactory), a time limit and a [lazy](Lazy) form are choices of the
+//! [`Builder`].
+//!
+//! # Cost
+//!
+//! The list is a type. A strategy that answers at once costs no box, no lock and no await, and
+//! on that path the inner service that was polled ready is called in place, without a clone.
+//! Ids that nobody reads are never made.
+//!
+//! # Features
+//!
+//! | feature | default | gives |
+//! | --- | --- | --- |
+//! | `proxies` | yes | [`TrustedHeader::from_proxies`] |
+//! | `shared-secret` | yes | [`TrustedHeader::shared_secret`] |
+//! | `uuid` | yes | [`IdSource::uuid_v7`], [`UserScopeLayer::builder`], [`UserContext::builder`] |
+//! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
+//! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
+//! | `tokio` | | [`Strategy::timeout`], [`Builder::factory_time_limit`], [`LazyAsync`] |
+//! | `query` | | [`CorrelationIds::query`] |
+//! | `serde` | | [`PortableContext`], and `serde` for the ids |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
@@ -62,3 +160,7 @@ pub use self::{
         UnavailableReason, Untrusted, Verdict, from_async_fn, from_fn,
     },
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
