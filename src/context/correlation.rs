@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use http::{HeaderName, HeaderValue, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use thiserror::Error;
 
 use super::{
@@ -110,6 +110,8 @@ impl From<IdError> for CorrelationError {
 #[must_use]
 pub struct CorrelationIds {
     headers: [Option<HeaderName>; 4],
+    /// A bit for each length that one of the names has.
+    lengths: u64,
     trace_context: bool,
     #[cfg(feature = "query")]
     query: [Option<Box<str>>; 4],
@@ -129,22 +131,24 @@ impl CorrelationIds {
                 Some(HeaderName::from_static("x-run-id")),
                 Some(HeaderName::from_static("x-connection-id")),
             ],
+            lengths: 0,
             trace_context: true,
             #[cfg(feature = "query")]
             query: [None, None, None, None],
         }
+        .measured()
     }
 
     /// Reads an id from this header instead of its default one.
     pub fn header(mut self, kind: CorrelationKind, name: HeaderName) -> Self {
         self.headers[kind as usize] = Some(name);
-        self
+        self.measured()
     }
 
     /// Reads an id from no header at all.
     pub fn without_header(mut self, kind: CorrelationKind) -> Self {
         self.headers[kind as usize] = None;
-        self
+        self.measured()
     }
 
     /// Says whether `traceparent` is read; by default it is, and one that does not follow the
@@ -154,7 +158,7 @@ impl CorrelationIds {
     /// `{trace-id}-{parent-id}`.
     pub fn trace_context(mut self, read: bool) -> Self {
         self.trace_context = read;
-        self
+        self.measured()
     }
 
     /// Reads an id from a query parameter too, for clients that can't set headers, such as a
@@ -174,13 +178,12 @@ impl CorrelationIds {
         head: &Parts,
         source: &IdSource,
     ) -> Result<Correlation, CorrelationError> {
-        let trace_parent = self.trace_parent(head)?;
+        let sent = self.sent(&head.headers)?;
+        let trace_parent = sent.trace_parent.map(trace_parent).transpose()?;
         let mut found: [Option<RequestId>; 4] = [None, None, None, None];
-        if !head.headers.is_empty() {
-            for kind in CorrelationKind::ALL {
-                if let Some(name) = &self.headers[kind as usize] {
-                    found[kind as usize] = from_header(head, kind, name)?;
-                }
+        for kind in CorrelationKind::ALL {
+            if let Some(value) = sent.ids[kind as usize] {
+                found[kind as usize] = Some(from_header(kind, value)?);
             }
         }
         #[cfg(feature = "query")]
@@ -198,20 +201,41 @@ impl CorrelationIds {
         })
     }
 
-    fn trace_parent(&self, head: &Parts) -> Result<Option<TraceParent>, CorrelationError> {
-        if !self.trace_context {
-            return Ok(None);
+    /// One pass over the headers instead of a look-up for each name: most requests have few
+    /// headers and none of these.
+    fn sent<'a>(&self, headers: &'a HeaderMap) -> Result<Sent<'a>, CorrelationError> {
+        let mut sent = Sent::default();
+        for (name, value) in headers {
+            let len = name.as_str().len();
+            if self.lengths & length_bit(len) == 0 {
+                continue;
+            }
+            for kind in CorrelationKind::ALL {
+                let slot = &mut sent.ids[kind as usize];
+                let wanted = self.headers[kind as usize].as_ref();
+                if wanted == Some(name) && slot.replace(value).is_some() {
+                    return Err(repeated(kind.field()));
+                }
+            }
+            let is_trace_parent = self.trace_context && *name == TRACEPARENT;
+            if is_trace_parent && sent.trace_parent.replace(value).is_some() {
+                return Err(repeated("traceparent"));
+            }
         }
-        let refuse = |problem| CorrelationError {
-            field: "traceparent",
-            problem,
+        Ok(sent)
+    }
+
+    /// Notes which lengths are worth a second look.
+    fn measured(mut self) -> Self {
+        let names = self.headers.iter().flatten();
+        let lengths = names.map(|name| length_bit(name.as_str().len()));
+        let trace_parent = if self.trace_context {
+            length_bit(TRACEPARENT.as_str().len())
+        } else {
+            0
         };
-        let Some(value) = single(head, &TRACEPARENT).map_err(refuse)? else {
-            return Ok(None);
-        };
-        TraceParent::parse(value.as_bytes())
-            .map(Some)
-            .ok_or_else(|| refuse(CorrelationProblem::Malformed))
+        self.lengths = lengths.fold(trace_parent, |all, bit| all | bit);
+        self
     }
 
     #[cfg(feature = "query")]
@@ -245,10 +269,7 @@ impl CorrelationIds {
                 let id = RequestId::for_field(kind.field(), &value)?;
                 let differs = found[slot].as_ref().is_some_and(|known| *known != id);
                 if seen[slot] || differs {
-                    return Err(CorrelationError {
-                        field: kind.field(),
-                        problem: CorrelationProblem::Repeated,
-                    });
+                    return Err(repeated(kind.field()));
                 }
                 seen[slot] = true;
                 found[slot] = Some(id);
@@ -264,36 +285,39 @@ impl Default for CorrelationIds {
     }
 }
 
-fn from_header(
-    head: &Parts,
-    kind: CorrelationKind,
-    name: &HeaderName,
-) -> Result<Option<RequestId>, CorrelationError> {
-    let refuse = |problem| CorrelationError {
-        field: kind.field(),
-        problem,
-    };
-    let Some(value) = single(head, name).map_err(refuse)? else {
-        return Ok(None);
-    };
-    let text =
-        std::str::from_utf8(value.as_bytes()).map_err(|_| refuse(CorrelationProblem::NotText))?;
-    // Optional white space is no part of a field's value (RFC 9110 section 5.5).
-    let text = text.trim_matches([' ', '\t']);
-    Ok(Some(RequestId::for_field(kind.field(), text)?))
+/// The values that a request has for ids, as they were sent.
+#[derive(Default)]
+struct Sent<'a> {
+    ids: [Option<&'a HeaderValue>; 4],
+    trace_parent: Option<&'a HeaderValue>,
 }
 
-fn single<'a>(
-    head: &'a Parts,
-    name: &HeaderName,
-) -> Result<Option<&'a HeaderValue>, CorrelationProblem> {
-    let Some(value) = head.headers.get(name) else {
-        return Ok(None);
-    };
-    if head.headers.get_all(name).iter().nth(1).is_some() {
-        return Err(CorrelationProblem::Repeated);
+fn length_bit(len: usize) -> u64 {
+    1 << len.min(63)
+}
+
+fn repeated(field: &'static str) -> CorrelationError {
+    CorrelationError {
+        field,
+        problem: CorrelationProblem::Repeated,
     }
-    Ok(Some(value))
+}
+
+fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationError> {
+    TraceParent::parse(value.as_bytes()).ok_or(CorrelationError {
+        field: "traceparent",
+        problem: CorrelationProblem::Malformed,
+    })
+}
+
+fn from_header(kind: CorrelationKind, value: &HeaderValue) -> Result<RequestId, CorrelationError> {
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| CorrelationError {
+        field: kind.field(),
+        problem: CorrelationProblem::NotText,
+    })?;
+    // Optional white space is no part of a field's value (RFC 9110 section 5.5).
+    let text = text.trim_matches([' ', '\t']);
+    Ok(RequestId::for_field(kind.field(), text)?)
 }
 
 fn cell<T>(value: Option<T>) -> OnceLock<T> {

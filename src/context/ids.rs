@@ -156,11 +156,14 @@ impl IdRules {
                 limit: self.max_len,
             });
         }
-        if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-            return refuse(IdProblem::SurroundingWhitespace);
-        }
-        if let Some((at, _)) = text.char_indices().find(|(_, c)| is_unfit(*c)) {
-            return refuse(IdProblem::ForbiddenCharacter { at });
+        // Visible ASCII, which nearly all ids are, needs no look at each character.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+                return refuse(IdProblem::SurroundingWhitespace);
+            }
+            if let Some((at, _)) = text.char_indices().find(|(_, c)| is_unfit(*c)) {
+                return refuse(IdProblem::ForbiddenCharacter { at });
+            }
         }
         if self.placeholders.iter().any(|known| known == text) {
             return refuse(IdProblem::Placeholder);

@@ -5,7 +5,7 @@
 
 use std::{fmt, future::Ready, marker::PhantomData};
 
-use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, header::GetAll, request::Parts};
 
 use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, header_name};
 use crate::{
@@ -182,26 +182,38 @@ impl<T> TrustedHeader<T> {
             .try_for_each(|condition| condition.check(head))
     }
 
-    fn identity(&self, headers: &HeaderMap, name: &HeaderName) -> Result<Identity, Invalid> {
-        let Some(user) = single_text(headers, name)? else {
-            // Only reached with a tenant and no user in it.
+    fn identity(&self, head: &Parts, name: &HeaderName) -> Result<Option<Identity>, Invalid> {
+        let user = head.headers.get_all(name);
+        let tenant = match &self.tenant {
+            Some(Ok(name)) => Some(head.headers.get_all(name)),
+            _ => None,
+        };
+        let sent = user.iter().next().is_some()
+            || tenant
+                .as_ref()
+                .is_some_and(|tenant| tenant.iter().next().is_some());
+        // Nothing is read of a header before its sender is trusted.
+        if !sent || self.trust(head).is_err() {
+            return Ok(None);
+        }
+        let Some(user) = single_text(&user)? else {
+            // A tenant, and no user in it.
             return Err(InvalidReason::Malformed.into());
         };
-        let mut identity = Identity::asserted(self.rules.user_id(user)?);
-        if let Some(Ok(name)) = &self.tenant {
-            if let Some(tenant) = single_text(headers, name)? {
-                identity = identity.tenant(self.rules.tenant_id(tenant)?);
-            }
+        let identity = Identity::asserted(self.rules.user_id(user)?);
+        match tenant.as_ref().map(single_text).transpose()?.flatten() {
+            Some(tenant) => Ok(Some(identity.tenant(self.rules.tenant_id(tenant)?))),
+            None => Ok(Some(identity)),
         }
-        Ok(identity)
     }
 }
 
-fn single_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Invalid> {
-    let Some(value) = headers.get(name) else {
+fn single_text<'a>(values: &GetAll<'a, HeaderValue>) -> Result<Option<&'a str>, Invalid> {
+    let mut values = values.iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
-    if headers.get_all(name).iter().nth(1).is_some() {
+    if values.next().is_some() {
         return Err(InvalidReason::Repeated.into());
     }
     let text = std::str::from_utf8(HeaderValue::as_bytes(value))
@@ -227,16 +239,12 @@ impl Strategy for TrustedHeader<Trusting> {
 
     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
         let outcome = match &self.name {
-            Ok(name)
-                if self.names().any(|name| head.headers.contains_key(name))
-                    && self.trust(head).is_ok() =>
-            {
-                match self.identity(&head.headers, name) {
-                    Ok(identity) => identity.into(),
-                    Err(invalid) => invalid.into(),
-                }
-            }
-            _ => Outcome::Absent,
+            Ok(name) => match self.identity(head, name) {
+                Ok(Some(identity)) => identity.into(),
+                Ok(None) => Outcome::Absent,
+                Err(invalid) => invalid.into(),
+            },
+            Err(_) => Outcome::Absent,
         };
         Eventually::Now(outcome)
     }
