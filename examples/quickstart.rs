@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     middleware::{self, Next},
     response::Response,
     routing::get,
@@ -110,7 +110,7 @@ fn api_key() -> impl Strategy<Future: Send> + Send + Sync {
         let key = head.headers.get("x-api-key").cloned();
         async move {
             tokio::task::yield_now().await;
-            match key.as_ref().map(|key| key.as_bytes()) {
+            match key.as_ref().map(HeaderValue::as_bytes) {
                 None => Outcome::Absent,
                 Some(b"carols-key") => match UserId::try_from("carol") {
                     Ok(carol) => Identity::proved(carol).into(),

@@ -20,6 +20,7 @@ use crate::{
     observe::{Audit, Observer, UserIdTelemetry},
     policy::Policy,
     rejection::{DefaultResponse, RespondToRejection},
+    scope::{Closed, Guard, Hooks, Isolation, Watch},
     strategy::{BoxStrategy, Empty, Fallback, Rule, Strategy, StrategyList, Tally, Then, ThenEach},
 };
 
@@ -39,6 +40,9 @@ pub struct Builder<L = Empty, M = NoFactory, A = Anyone> {
     require_proved: bool,
     respond: Box<dyn RespondToRejection + Send + Sync>,
     audit: Audit,
+    isolation: Isolation,
+    strict: bool,
+    hooks: Hooks,
 }
 
 impl Builder {
@@ -54,6 +58,9 @@ impl Builder {
             require_proved: false,
             respond: Box::new(DefaultResponse::default()),
             audit: Audit::default(),
+            isolation: Isolation::default(),
+            strict: false,
+            hooks: Hooks::default(),
         }
     }
 }
@@ -121,6 +128,9 @@ impl<L, M, A> Builder<L, M, A> {
             require_proved: self.require_proved,
             respond: self.respond,
             audit: self.audit,
+            isolation: self.isolation,
+            strict: self.strict,
+            hooks: self.hooks,
         }
     }
 }
@@ -177,6 +187,9 @@ impl<L, M, A> Builder<L, M, A> {
             require_proved: self.require_proved,
             respond: self.respond,
             audit: self.audit,
+            isolation: self.isolation,
+            strict: self.strict,
+            hooks: self.hooks,
         }
     }
 }
@@ -273,6 +286,9 @@ impl<L, M, A> Builder<L, M, A> {
             require_proved: self.require_proved,
             respond: self.respond,
             audit: self.audit,
+            isolation: self.isolation,
+            strict: self.strict,
+            hooks: self.hooks,
         }
     }
 }
@@ -302,6 +318,73 @@ where
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn factory_time_limit(self, limit: Duration) -> Builder<L, Provided<TimeLimit<M>, T>, A> {
         self.remake(|make| make.map(|make| TimeLimit::new(make, limit)))
+    }
+}
+
+/// How long does it live, and who may touch it?
+impl<L, M, A> Builder<L, M, A> {
+    /// Says what happens when one user's factory is used in another user's scope; by default it
+    /// is refused.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Refuses the use of a factory outside every scope too, as in a spawned task that was not
+    /// [given one](crate::InstrumentScope).
+    pub fn require_scope(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Runs a hook when the scope of a request closes, exactly once: after its response's body
+    /// was sent, dropped or failed, or for an upgraded connection when the last handle is gone.
+    ///
+    /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
+    /// logged, and stops nobody else's.
+    ///
+    /// ```
+    /// use tower_user_scope::{Ending, ExistingContext, UserScopeLayer};
+    ///
+    /// struct Transaction;
+    /// impl Transaction {
+    ///     fn commit(&self) {}
+    ///     fn roll_back(&self) {}
+    /// }
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .factory(|_user| Transaction)
+    ///     .on_close(|closed| {
+    ///         if let Some(transaction) = closed.scoped::<Transaction>() {
+    ///             match closed.ending() {
+    ///                 Ending::Completed => transaction.commit(),
+    ///                 _ => transaction.roll_back(),
+    ///             }
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn on_close(mut self, hook: impl Fn(&Closed) + Send + Sync + 'static) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
+    /// As [`on_close`](Self::on_close), with a closure whose future is spawned onto the Tokio
+    /// runtime that closes the scope, in the scope of its user.
+    ///
+    /// A runtime that shuts down drops what it has not run to its end.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn on_close_async<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(Closed) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.add_async(hook);
+        self
     }
 }
 
@@ -361,6 +444,14 @@ impl<L, M, A> Builder<L, M, A> {
         for fallback in &self.fallbacks {
             fallback.validate()?;
         }
+        // Where nobody watches, no request pays for a count of those who do.
+        let watched = self.audit.is_observed() || !self.hooks.is_empty();
+        let watch = watched.then(|| {
+            Arc::new(Watch {
+                hooks: self.hooks,
+                audit: self.audit.clone(),
+            })
+        });
         Ok(UserScopeLayer::new(Policy {
             list: self.list,
             make: self.make,
@@ -373,6 +464,11 @@ impl<L, M, A> Builder<L, M, A> {
             keep_existing,
             respond: self.respond,
             audit: self.audit,
+            guard: Guard {
+                isolation: self.isolation,
+                strict: self.strict,
+                watch,
+            },
         }))
     }
 }

@@ -9,10 +9,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{Method, Request, Response, StatusCode, request::Parts};
 use pin_project::pin_project;
 use tower::Service;
-use tracing::Span;
 
 use crate::{
     authorize::{Authorize, Denied},
@@ -20,6 +19,7 @@ use crate::{
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
     policy::{Policy, Step, StepOf},
+    scope::{Ending, OpenScope},
     strategy::{Asking, StrategyList, Tally, list::private::List},
 };
 
@@ -63,7 +63,9 @@ where
     Calling {
         #[pin]
         future: S::Future,
-        span: Span,
+        /// Taken by the response.
+        scope: Option<OpenScope>,
+        has_body: bool,
     },
     Rejected {
         response: Response<Bytes>,
@@ -112,9 +114,13 @@ where
     A: Authorize,
 {
     #[inline]
-    pub(crate) fn calling(future: S::Future, span: Span) -> Self {
+    pub(crate) fn calling(future: S::Future, scope: OpenScope, has_body: bool) -> Self {
         Self {
-            state: State::Calling { future, span },
+            state: State::Calling {
+                future,
+                scope: Some(scope),
+                has_body,
+            },
         }
     }
 
@@ -191,13 +197,23 @@ where
                         Step::Build(future, context) => {
                             stage.set(Stage::Building { future, context });
                         }
-                        Step::Call(span) => call(state.as_mut(), span),
+                        Step::Call(scope) => call(state.as_mut(), scope),
                         Step::Reject(response) => state.set(State::Rejected { response }),
                     }
                 }
-                StateProjection::Calling { future, span } => {
-                    let result = ready!(span.in_scope(|| future.poll(cx)));
-                    return Poll::Ready(result.map(|response| response.map(ResponseBody::inner)));
+                StateProjection::Calling {
+                    future,
+                    scope,
+                    has_body,
+                } => {
+                    let result = ready!(match scope {
+                        Some(scope) => scope.run(|| future.poll(cx)),
+                        None => future.poll(cx),
+                    });
+                    let (scope, has_body) = (scope.take(), *has_body);
+                    // What the inner future still holds goes before the scope can close.
+                    state.set(State::Done);
+                    return Poll::Ready(close_with_body(result, scope, has_body));
                 }
                 StateProjection::Rejected { .. } | StateProjection::Done => {
                     let StateOwned::Rejected { response } = state.project_replace(State::Done)
@@ -212,7 +228,7 @@ where
 }
 
 /// Calls the instance that was polled ready with the request that waited.
-fn call<S, L, M, A, B>(mut state: Pin<&mut State<S, L, M, A, B>>, span: Span)
+fn call<S, L, M, A, B>(mut state: Pin<&mut State<S, L, M, A, B>>, mut scope: OpenScope)
 where
     S: Service<Request<B>>,
     L: StrategyList,
@@ -220,10 +236,43 @@ where
     A: Authorize,
 {
     if let StateOwned::Waiting { mut waiting, .. } = state.as_mut().project_replace(State::Done) {
+        let has_body = waiting.head.method != Method::HEAD;
         let request = Request::from_parts(waiting.head, waiting.body);
-        let future = span.in_scope(|| waiting.inner.call(request));
-        state.set(State::Calling { future, span });
+        let future = scope.run(|| waiting.inner.call(request));
+        state.set(State::Calling {
+            future,
+            scope: Some(scope),
+            has_body,
+        });
     }
+}
+
+/// The scope goes on as long as the response's body does, or closes now.
+fn close_with_body<B, E>(
+    result: Result<Response<B>, E>,
+    scope: Option<OpenScope>,
+    has_body: bool,
+) -> Result<Response<ResponseBody<B>>, E> {
+    let Some(mut scope) = scope else {
+        return result.map(|response| response.map(|body| ResponseBody::inner(body, None)));
+    };
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            scope.ends(Ending::Failed);
+            return Err(error);
+        }
+    };
+    let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        scope.outlive_response();
+        return Ok(response.map(|body| ResponseBody::inner(body, None)));
+    }
+    // No server reads a body that the response can't have (RFC 9110 section 6.4.1).
+    if !has_body || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+        scope.ends(Ending::Completed);
+    }
+    Ok(response.map(|body| ResponseBody::inner(body, Some(scope))))
 }
 
 impl<S, L, M, A, B> fmt::Debug for ResponseFuture<S, L, M, A, B>

@@ -119,15 +119,13 @@ mod observe;
 mod peer;
 mod policy;
 mod rejection;
+mod scope;
 mod service;
 pub mod strategy;
 
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 pub use self::context::PortableContext;
-#[cfg(feature = "tokio")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
-pub use self::factory::LazyAsync;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
@@ -145,7 +143,7 @@ pub use self::{
     },
     eventually::Eventually,
     factory::{
-        ContextOnly, FactoryAsyncFn, FactoryError, FactoryFn, FactoryUnavailable, Lazy,
+        ContextOnly, FactoryAsyncFn, FactoryError, FactoryFn, FactoryUnavailable, Lazy, Lent,
         MakeFactory, NoFactory, ProvideFactory, Provided, Scoped, TryFactoryFn,
     },
     future::ResponseFuture,
@@ -153,6 +151,7 @@ pub use self::{
     observe::{AuditEvent, Observer, UserIdTelemetry},
     peer::{PeerAddr, is_loopback},
     rejection::{DefaultResponse, FactoryFailure, Reason, Rejection, RespondToRejection},
+    scope::{Closed, Ending, InScope, InstrumentScope, Isolation, ScopeViolation},
     service::UserScope,
     strategy::{
         BoxStrategy, DevelopmentUser, ExistingContext, Fallback, FromExtension, Invalid,
@@ -160,6 +159,9 @@ pub use self::{
         UnavailableReason, Untrusted, Verdict, from_async_fn, from_fn,
     },
 };
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use self::{factory::LazyAsync, scope::spawn};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

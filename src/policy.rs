@@ -3,10 +3,6 @@
 //! `service.rs` runs the steps as far as they go at once; `future.rs` goes on where one had to
 //! wait. Both meet here.
 
-use bytes::Bytes;
-use http::{Response, request::Parts};
-use tracing::Span;
-
 use crate::{
     authorize::{Authorize, Denied},
     context::{Correlation, CorrelationIds, IdSource, Identity, UserContext},
@@ -15,10 +11,13 @@ use crate::{
     observe::{Audit, AuditEvent},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
+    scope::{Guard, OpenScope},
     strategy::{
         Asking, Fallback, Presence, Progress, Rule, StrategyList, Tally, list::private::List,
     },
 };
+use bytes::Bytes;
+use http::{Response, request::Parts};
 
 /// Everything that was configured; shared by all clones of a layer and its services.
 pub(crate) struct Policy<L, M, A> {
@@ -33,6 +32,7 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) keep_existing: bool,
     pub(crate) respond: Box<dyn RespondToRejection + Send + Sync>,
     pub(crate) audit: Audit,
+    pub(crate) guard: Guard,
 }
 
 /// What comes next for a request.
@@ -40,7 +40,7 @@ pub(crate) enum Step<P, A, M> {
     Resolve(P, Tally),
     Authorize(A, UserContext),
     Build(M, UserContext),
-    Call(Span),
+    Call(OpenScope),
     Reject(Response<Bytes>),
 }
 
@@ -111,8 +111,11 @@ where
             Ok(factory) => {
                 self.audit.emit(&AuditEvent::Accepted { context: &context });
                 let span = self.audit.span(&context);
-                self.make.insert(factory, context, &mut head.extensions);
-                Step::Call(span)
+                let handle = self
+                    .make
+                    .insert(factory, &context, &self.guard, &mut head.extensions);
+                let watch = self.guard.watch.clone();
+                Step::Call(OpenScope::new(context, span, handle, watch))
             }
             Err(error) => {
                 let rejection = Rejection::new(Reason::Factory(failure(error)));

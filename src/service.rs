@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use tower::Service;
 
 use crate::{
@@ -81,10 +81,11 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let stage = match self.policy.enter(&mut head) {
-            Step::Call(span) => {
+            Step::Call(mut scope) => {
+                let has_body = head.method != Method::HEAD;
                 let request = Request::from_parts(head, body);
-                let future = span.in_scope(|| self.inner.call(request));
-                return ResponseFuture::calling(future, span);
+                let future = scope.run(|| self.inner.call(request));
+                return ResponseFuture::calling(future, scope, has_body);
             }
             Step::Reject(response) => return ResponseFuture::rejected(response),
             Step::Resolve(pending, tally) => Stage::Resolving { pending, tally },

@@ -288,6 +288,12 @@ impl UserContext {
         key
     }
 
+    /// Whether both are of one principal in one tenant; cheapest where they are of one request.
+    #[inline]
+    pub(crate) fn is_of_same_subject(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner) || self.subject() == other.subject()
+    }
+
     /// The type of the factory that the layer built beside this context.
     pub(crate) fn factory_type(&self) -> &'static str {
         (self.inner.handles.factory)()

@@ -21,7 +21,7 @@ pub use self::{
         ContextOnly, FactoryAsyncFn, FactoryFn, FactoryUnavailable, MakeFactory, TryFactoryFn,
     },
     provide::{NoFactory, ProvideFactory, Provided},
-    scoped::Scoped,
+    scoped::{Lent, Scoped},
 };
 pub(crate) use self::{
     lazy::{LazyFn, failure},

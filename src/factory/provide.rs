@@ -8,6 +8,7 @@ use super::{ContextOnly, MakeFactory, Scoped};
 use crate::{
     context::{Handles, UserContext},
     eventually::Eventually,
+    scope::{Guard, Handle},
 };
 
 /// What a layer builds and inserts: made by [`Builder::factory`](crate::Builder::factory) and
@@ -25,10 +26,18 @@ pub trait ProvideFactory: MakeFactory + private::Insert {}
 impl<P: MakeFactory + private::Insert> ProvideFactory for P {}
 
 pub(crate) mod private {
-    use super::{Extensions, Handles, MakeFactory, UserContext};
+    use super::{Arc, Extensions, Guard, Handle, Handles, MakeFactory, UserContext};
 
     pub trait Insert: MakeFactory {
-        fn insert(&self, factory: Self::Factory, context: UserContext, into: &mut Extensions);
+        /// Inserts what handlers find, and returns the handle where there is one.
+        #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
+        fn insert(
+            &self,
+            factory: Self::Factory,
+            context: &UserContext,
+            guard: &Guard,
+            into: &mut Extensions,
+        ) -> Option<Arc<dyn Handle>>;
         #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
         fn handles(&self) -> Handles;
     }
@@ -41,8 +50,16 @@ pub struct NoFactory {
 }
 
 impl private::Insert for ContextOnly {
-    fn insert(&self, (): (), context: UserContext, into: &mut Extensions) {
-        into.insert(context);
+    #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
+    fn insert(
+        &self,
+        (): (),
+        context: &UserContext,
+        _: &Guard,
+        into: &mut Extensions,
+    ) -> Option<Arc<dyn Handle>> {
+        into.insert(context.clone());
+        None
     }
 
     #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
@@ -68,6 +85,7 @@ where
         }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn map<N>(self, wrap: impl FnOnce(M) -> N) -> Provided<N, F> {
         Provided {
             make: wrap(self.make),
@@ -86,7 +104,7 @@ where
 /// Always a [`Scoped`]; where existing handlers want it, the bare types too. Functions of the
 /// factory's type only, so that who made it need not be known.
 pub(crate) struct Shapes<F> {
-    insert: fn(&Self, F, UserContext, &mut Extensions),
+    insert: fn(&Self, F, UserContext, Guard, &mut Extensions) -> Arc<dyn Handle>,
     arc: Option<fn(&Arc<F>, &mut Extensions)>,
     value: Option<fn(&F, &mut Extensions)>,
     remove: fn(&mut Extensions),
@@ -95,8 +113,8 @@ pub(crate) struct Shapes<F> {
 impl<F: Send + Sync + 'static> Shapes<F> {
     fn handle_only() -> Self {
         Self {
-            insert: |_, factory, context, into| {
-                into.insert(Scoped::own(context, factory));
+            insert: |_, factory, context, guard, into| {
+                insert_handle(Scoped::own(context, guard, factory), into)
             },
             arc: None,
             value: None,
@@ -107,7 +125,7 @@ impl<F: Send + Sync + 'static> Shapes<F> {
     }
 
     fn with_bare_types(mut self) -> Self {
-        self.insert = |shapes, factory, context, into| {
+        self.insert = |shapes, factory, context, guard, into| {
             if let Some(value) = shapes.value {
                 value(&factory, into);
             }
@@ -115,11 +133,9 @@ impl<F: Send + Sync + 'static> Shapes<F> {
                 Some(arc) => {
                     let factory = Arc::new(factory);
                     arc(&factory, into);
-                    into.insert(Scoped::shared(context, factory));
+                    insert_handle(Scoped::shared(context, guard, factory), into)
                 }
-                None => {
-                    into.insert(Scoped::own(context, factory));
-                }
+                None => insert_handle(Scoped::own(context, guard, factory), into),
             }
         };
         self.remove = match (self.arc, self.value) {
@@ -159,6 +175,15 @@ impl<F: Send + Sync + 'static> Shapes<F> {
     }
 }
 
+fn insert_handle<F>(scoped: Scoped<F>, into: &mut Extensions) -> Arc<dyn Handle>
+where
+    F: Send + Sync + 'static,
+{
+    let handle = Scoped::handle(&scoped);
+    into.insert(scoped);
+    handle
+}
+
 impl<M: MakeFactory> MakeFactory for Provided<M, M::Factory> {
     type Factory = M::Factory;
     type Error = M::Error;
@@ -171,9 +196,18 @@ impl<M: MakeFactory> MakeFactory for Provided<M, M::Factory> {
 }
 
 impl<M: MakeFactory> private::Insert for Provided<M, M::Factory> {
-    fn insert(&self, factory: M::Factory, context: UserContext, into: &mut Extensions) {
+    #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
+    fn insert(
+        &self,
+        factory: M::Factory,
+        context: &UserContext,
+        guard: &Guard,
+        into: &mut Extensions,
+    ) -> Option<Arc<dyn Handle>> {
         into.insert(context.clone());
-        (self.shapes.insert)(&self.shapes, factory, context, into);
+        let (shapes, context, guard) = (&self.shapes, context.clone(), guard.clone());
+        let handle = (shapes.insert)(shapes, factory, context, guard, into);
+        Some(handle)
     }
 
     #[expect(private_interfaces, reason = "the trait itself can't be named outside")]

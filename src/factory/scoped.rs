@@ -1,13 +1,31 @@
 //! The handle that handlers receive.
 
-use std::{any::type_name, fmt, ops::Deref, sync::Arc};
+use std::{
+    any::{Any, type_name},
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use crate::context::UserContext;
+use crate::{
+    context::UserContext,
+    scope::{Guard, Handle, OpenScope, ScopeViolation},
+};
 
 /// The fresh factory of one request, and the context that it is bound to.
 ///
-/// It dereferences to the factory. Clones share the one instance; it is dropped with the last
-/// of them.
+/// It dereferences to the factory. Clones share the one instance; it is dropped when the scope
+/// of its request has closed and no clone is left.
+///
+/// # Isolation
+/// Each access checks that it happens in a scope of the user whom the factory was built for, or
+/// outside every scope. In another user's scope it panics, or [`try_get`](Self::try_get) gives
+/// the [`ScopeViolation`]; [`Builder::isolation`](crate::Builder::isolation) can turn that into
+/// a report. A clone that is still held when its scope closes is reported; who means to hold it
+/// longer (a WebSocket, a job) says so with [`keep`](Self::keep).
 ///
 /// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions
 /// ([`UserScopeExt`](crate::UserScopeExt)).
@@ -28,6 +46,10 @@ pub struct Scoped<F> {
 struct Shared<F> {
     context: UserContext,
     factory: Held<F>,
+    guard: Guard,
+    kept: AtomicBool,
+    /// The scope of a connection that changed its protocol: it closes with the last handle.
+    open: OnceLock<OpenScope>,
 }
 
 /// A factory that existing handlers want as an `Arc` is one from the start.
@@ -37,18 +59,53 @@ enum Held<F> {
 }
 
 impl<F> Scoped<F> {
-    pub(super) fn own(context: UserContext, factory: F) -> Self {
-        Self::hold(context, Held::Own(factory))
+    pub(super) fn own(context: UserContext, guard: Guard, factory: F) -> Self {
+        Self::hold(context, guard, Held::Own(factory))
     }
 
-    pub(super) fn shared(context: UserContext, factory: Arc<F>) -> Self {
-        Self::hold(context, Held::Shared(factory))
+    pub(super) fn shared(context: UserContext, guard: Guard, factory: Arc<F>) -> Self {
+        Self::hold(context, guard, Held::Shared(factory))
     }
 
-    fn hold(context: UserContext, factory: Held<F>) -> Self {
+    fn hold(context: UserContext, guard: Guard, factory: Held<F>) -> Self {
         Self {
-            shared: Arc::new(Shared { context, factory }),
+            shared: Arc::new(Shared {
+                context,
+                factory,
+                guard,
+                kept: AtomicBool::new(false),
+                open: OnceLock::new(),
+            }),
         }
+    }
+
+    /// The factory, where the scope that is polled now is its own user's, or there is none.
+    ///
+    /// # Errors
+    /// [`ScopeViolation`] in another user's scope, and outside every scope where the layer is
+    /// [strict](crate::Builder::require_scope).
+    pub fn try_get(this: &Self) -> Result<&F, ScopeViolation> {
+        this.shared
+            .guard
+            .check(&this.shared.context, type_name::<Self>)?;
+        Ok(this.shared.factory())
+    }
+
+    /// Hands the factory over, to be used in whoever's scope: what is right for a factory of a
+    /// service that acts for several users, and wrong wherever it was not thought about.
+    #[must_use]
+    pub fn lend(this: &Self) -> Lent<F> {
+        Lent {
+            shared: Arc::clone(&this.shared),
+        }
+    }
+
+    /// A handle that is held beyond the request on purpose, such as by a job: it is not reported
+    /// when the scope closes.
+    #[must_use]
+    pub fn keep(this: &Self) -> Self {
+        this.shared.kept.store(true, Ordering::Relaxed);
+        this.clone()
     }
 
     /// The context that the factory was built for.
@@ -67,11 +124,79 @@ impl<F> Scoped<F> {
 impl<F> Deref for Scoped<F> {
     type Target = F;
 
+    /// # Panics
+    /// Where [`try_get`](Self::try_get) gives an error.
+    #[inline]
+    #[expect(
+        clippy::panic,
+        reason = "going on would show one user's data to another; `try_get` doesn't panic"
+    )]
     fn deref(&self) -> &F {
-        match &self.shared.factory {
+        match Self::try_get(self) {
+            Ok(factory) => factory,
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+}
+
+impl<F> Shared<F> {
+    fn factory(&self) -> &F {
+        match &self.factory {
             Held::Own(factory) => factory,
             Held::Shared(factory) => factory,
         }
+    }
+}
+
+impl<F: Send + Sync + 'static> Scoped<F> {
+    pub(super) fn handle(this: &Self) -> Arc<dyn Handle> {
+        Arc::clone(&this.shared) as Arc<dyn Handle>
+    }
+
+    pub(crate) fn from_handle(handle: Arc<dyn Handle>) -> Option<Self> {
+        let shared = handle.into_any().downcast().ok()?;
+        Some(Self { shared })
+    }
+}
+
+impl<F: Send + Sync + 'static> Handle for Shared<F> {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn factory(&self) -> &'static str {
+        type_name::<F>()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    fn keep_open(&self, scope: OpenScope) {
+        // One response, one scope: a second one can only be of a service that answers twice.
+        let _ = self.open.set(scope);
+    }
+}
+
+/// A factory that was handed over on purpose, free of its scope; see [`Scoped::lend`].
+pub struct Lent<F> {
+    shared: Arc<Shared<F>>,
+}
+
+impl<F> Deref for Lent<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        self.shared.factory()
+    }
+}
+
+impl<F> fmt::Debug for Lent<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent")
+            .field("factory", &format_args!("{}", type_name::<F>()))
+            .field("context", &self.shared.context)
+            .finish()
     }
 }
 

@@ -9,6 +9,7 @@ use super::Observer;
 use crate::{
     context::{Principal, UserContext},
     rejection::Rejection,
+    scope::{Closed, ScopeViolation},
     strategy::{Invalid, StripReason, Verdict},
 };
 
@@ -67,6 +68,29 @@ pub enum AuditEvent<'a> {
         /// The strategy that found another.
         second: &'static str,
     },
+    /// One user's factory was used in another user's scope, or outside every scope where that
+    /// is not allowed.
+    #[non_exhaustive]
+    CrossUserAccess {
+        /// Whose, where.
+        violation: &'a ScopeViolation,
+    },
+    /// A factory is still held although its scope has closed: something captured it.
+    #[non_exhaustive]
+    FactoryRetained {
+        /// Whose it is.
+        context: &'a UserContext,
+        /// The type of the factory.
+        factory: &'static str,
+        /// How many handles there are.
+        holders: usize,
+    },
+    /// A scope has closed.
+    #[non_exhaustive]
+    ScopeClosed {
+        /// Whose, how, and after how long.
+        closed: &'a Closed,
+    },
 }
 
 /// How a user's id appears in spans and `tracing` events.
@@ -92,6 +116,10 @@ pub(crate) struct Audit {
 impl Audit {
     pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
         self.observer = Some(observer);
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.is_some()
     }
 
     pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
@@ -191,6 +219,31 @@ impl Audit {
                 first,
                 second,
                 "strategies found different principals"
+            ),
+            AuditEvent::CrossUserAccess { violation } => tracing::error!(
+                target: "tower_user_scope::audit",
+                reason = %violation,
+                "factory used outside its user's scope"
+            ),
+            AuditEvent::FactoryRetained {
+                context,
+                factory,
+                holders,
+            } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                factory,
+                holders,
+                strategy = context.strategy(),
+                user.id = self.visible_user_id(context),
+                request_id = %context.request_id(),
+                "factory still held although its scope has closed"
+            ),
+            AuditEvent::ScopeClosed { closed } => tracing::debug!(
+                target: "tower_user_scope::audit",
+                ending = closed.ending().as_str(),
+                lasted = ?closed.lasted(),
+                request_id = %closed.context().request_id(),
+                "scope closed"
             ),
         }
     }

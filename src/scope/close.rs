@@ -1,0 +1,193 @@
+//! How a scope ended, and who is told.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+#[cfg(feature = "tokio")]
+use std::{future::Future, pin::Pin};
+
+#[cfg(feature = "tokio")]
+use super::instrument::InstrumentScope;
+use super::{current::enter, open::Handle};
+use crate::{
+    context::UserContext,
+    factory::Scoped,
+    observe::{Audit, AuditEvent},
+};
+
+/// How a scope ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The whole response was handed to the server.
+    Completed,
+    /// The response, or what would have become one, was dropped before its end: the client went
+    /// away, or a time limit struck.
+    Cancelled,
+    /// The inner service or the body failed with an error.
+    Failed,
+    /// The inner service or the body panicked.
+    Panicked,
+}
+
+impl Ending {
+    /// The ending in one lower-case word, for telemetry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+/// A scope that has ended; what [`Builder::on_close`](crate::Builder::on_close) hooks are told.
+#[derive(Clone)]
+pub struct Closed {
+    context: UserContext,
+    ending: Ending,
+    lasted: Duration,
+    handle: Option<Arc<dyn Handle>>,
+}
+
+impl Closed {
+    pub(super) fn new(
+        context: UserContext,
+        ending: Ending,
+        lasted: Duration,
+        handle: Option<Arc<dyn Handle>>,
+    ) -> Self {
+        Self {
+            context,
+            ending,
+            lasted,
+            handle,
+        }
+    }
+
+    /// Whose scope it was.
+    #[must_use]
+    pub fn context(&self) -> &UserContext {
+        &self.context
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// How long it was open.
+    #[must_use]
+    pub fn lasted(&self) -> Duration {
+        self.lasted
+    }
+
+    /// The factory of the request, one last time; `None` where the layer built another type or
+    /// none.
+    #[must_use]
+    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
+        Scoped::from_handle(self.handle.clone()?)
+    }
+}
+
+impl fmt::Debug for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closed")
+            .field("context", &self.context)
+            .field("ending", &self.ending)
+            .field("lasted", &self.lasted)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "tokio")]
+type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What runs when a scope closes.
+enum Hook {
+    Sync(Box<dyn Fn(&Closed) + Send + Sync>),
+    #[cfg(feature = "tokio")]
+    Async(Box<dyn Fn(Closed) -> HookFuture + Send + Sync>),
+}
+
+#[derive(Default)]
+pub(crate) struct Hooks(Vec<Hook>);
+
+impl Hooks {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, hook: impl Fn(&Closed) + Send + Sync + 'static) {
+        self.0.push(Hook::Sync(Box::new(hook)));
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn add_async<F, Fut>(&mut self, hook: F)
+    where
+        F: Fn(Closed) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let hook = move |closed| Box::pin(hook(closed)) as HookFuture;
+        self.0.push(Hook::Async(Box::new(hook)));
+    }
+
+    fn run(&self, closed: &Closed) {
+        for hook in &self.0 {
+            // In a drop, perhaps of a thread that panics already: a hook that panics must not
+            // take the process or the other hooks with it.
+            let mut current = Some(closed.context.clone());
+            let _entered = enter(&mut current);
+            if catch_unwind(AssertUnwindSafe(|| hook.run(closed))).is_err() {
+                tracing::error!(target: "tower_user_scope::audit", "an on_close hook panicked");
+            }
+        }
+    }
+}
+
+impl Hook {
+    fn run(&self, closed: &Closed) {
+        match self {
+            Self::Sync(hook) => hook(closed),
+            #[cfg(feature = "tokio")]
+            Self::Async(hook) => {
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    let work = hook(closed.clone()).in_scope(closed.context.clone());
+                    drop(runtime.spawn(work));
+                } else {
+                    tracing::error!(
+                        target: "tower_user_scope::audit",
+                        "an on_close_async hook was not run: the scope closed outside a runtime"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Who is told of what happens to a scope; shared by all scopes of a layer that has anybody.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) hooks: Hooks,
+    pub(crate) audit: Audit,
+}
+
+impl Watch {
+    pub(super) fn emit(watch: Option<&Self>, event: &AuditEvent<'_>) {
+        match watch {
+            Some(watch) => watch.audit.emit(event),
+            None => Audit::default().emit(event),
+        }
+    }
+
+    pub(super) fn closed(&self, closed: &Closed) {
+        self.audit.emit(&AuditEvent::ScopeClosed { closed });
+        self.hooks.run(closed);
+    }
+}

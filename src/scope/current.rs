@@ -1,0 +1,70 @@
+//! Whose scope is being polled on this thread.
+
+use std::{cell::RefCell, mem, thread};
+
+use crate::context::UserContext;
+
+thread_local! {
+    static CURRENT: RefCell<Option<UserContext>> = const { RefCell::new(None) };
+}
+
+/// Makes the context that rests in `slot` the current one until the guard is dropped; what was
+/// current before rests there meanwhile. Nothing is cloned, so it costs no reference count.
+pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
+    exchange(slot);
+    Entered {
+        slot,
+        was_panicking: thread::panicking(),
+    }
+}
+
+pub(crate) struct Entered<'a> {
+    slot: &'a mut Option<UserContext>,
+    was_panicking: bool,
+}
+
+impl Entered<'_> {
+    /// Whether what was polled inside is panicking its way out.
+    pub(super) fn panics(&self) -> bool {
+        !self.was_panicking && thread::panicking()
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        exchange(self.slot);
+    }
+}
+
+/// While a thread ends, its locals are gone and so is every scope on it.
+fn exchange(slot: &mut Option<UserContext>) {
+    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
+}
+
+/// Looks at the current context without cloning it.
+pub(crate) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> Option<R> {
+    CURRENT.try_with(|current| look(&current.borrow())).ok()
+}
+
+impl UserContext {
+    /// The context whose scope is being polled on this thread: set while the inner service, its
+    /// response's body, or work [instrumented](crate::InstrumentScope) with a context runs.
+    ///
+    /// ```
+    /// use tower_user_scope::{Identity, InstrumentScope, UserContext, UserId};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_user_scope::IdError> {
+    /// let alice = UserContext::builder(Identity::asserted("alice".parse::<UserId>()?)).build();
+    ///
+    /// assert_eq!(UserContext::current(), None);
+    /// let seen = async { UserContext::current() }.in_scope(alice.clone()).await;
+    /// assert_eq!(seen, Some(alice));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        with_current(Clone::clone).flatten()
+    }
+}

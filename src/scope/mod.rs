@@ -1,0 +1,27 @@
+//! How long a request's scope lives, and who may touch what is in it.
+//!
+//! A scope opens when a request is accepted and closes when its response's body has been sent,
+//! dropped or failed. While the inner service or that body is polled, the crate knows whose
+//! scope it is ([`UserContext::current`](crate::UserContext::current)); using another user's
+//! [`Scoped`](crate::Scoped) meanwhile is refused.
+//!
+//! Nothing here knows how a user is found or what a factory is.
+
+mod close;
+mod current;
+mod guard;
+mod instrument;
+mod open;
+
+#[cfg(feature = "tokio")]
+pub use self::instrument::spawn;
+pub use self::{
+    close::{Closed, Ending},
+    guard::{Isolation, ScopeViolation},
+    instrument::{InScope, InstrumentScope},
+};
+pub(crate) use self::{
+    close::{Hooks, Watch},
+    guard::Guard,
+    open::{Handle, OpenScope},
+};

@@ -1,0 +1,119 @@
+//! One open scope, from the acceptance of a request to the end of its response.
+
+use std::{any::Any, sync::Arc, time::Instant};
+
+use tracing::Span;
+
+use super::{Closed, Ending, close::Watch, current::enter};
+use crate::{context::UserContext, observe::AuditEvent};
+
+/// A request's factory without its type.
+pub(crate) trait Handle: Any + Send + Sync {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn factory(&self) -> &'static str;
+    /// Whether somebody said that it is kept on purpose.
+    fn is_kept(&self) -> bool;
+    /// Keeps a scope open until the last handle is gone.
+    fn keep_open(&self, scope: OpenScope);
+}
+
+/// Closes when it is dropped, exactly once, whatever happened.
+pub(crate) struct OpenScope {
+    /// Rests here while nothing of the scope is polled.
+    context: Option<UserContext>,
+    span: Span,
+    handle: Option<Arc<dyn Handle>>,
+    watched: Option<(Arc<Watch>, Instant)>,
+    ending: Ending,
+}
+
+impl OpenScope {
+    pub(crate) fn new(
+        context: UserContext,
+        span: Span,
+        handle: Option<Arc<dyn Handle>>,
+        watch: Option<Arc<Watch>>,
+    ) -> Self {
+        Self {
+            context: Some(context),
+            span,
+            handle,
+            // The clock is asked only where somebody wants to know.
+            watched: watch.map(|watch| (watch, Instant::now())),
+            ending: Ending::Cancelled,
+        }
+    }
+
+    /// Does some of the scope's work with the scope current and its span entered.
+    #[inline]
+    pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let Self {
+            context,
+            span,
+            ending,
+            ..
+        } = self;
+        let entered = enter(context);
+        let mark = MarkPanic { entered, ending };
+        let result = span.in_scope(work);
+        drop(mark);
+        result
+    }
+
+    pub(crate) fn ends(&mut self, ending: Ending) {
+        self.ending = ending;
+    }
+
+    /// The connection changes its protocol: the scope lasts as long as somebody holds the
+    /// factory, or ends now where nobody does.
+    pub(crate) fn outlive_response(mut self) {
+        self.ends(Ending::Completed);
+        if let Some(handle) = self.handle.take() {
+            handle.keep_open(self);
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(context) = self.context.take() else {
+            return;
+        };
+        let watch = self.watched.as_ref().map(|(watch, _)| &**watch);
+        if let Some(handle) = &self.handle {
+            // One is ours; every other one belongs to somebody who outlives the request.
+            let others = Arc::strong_count(handle) - 1;
+            if others > 0 && !handle.is_kept() {
+                let event = AuditEvent::FactoryRetained {
+                    context: &context,
+                    factory: handle.factory(),
+                    holders: others,
+                };
+                Watch::emit(watch, &event);
+            }
+        }
+        if let Some((watch, opened)) = &self.watched {
+            let lasted = opened.elapsed();
+            let handle = self.handle.take();
+            watch.closed(&Closed::new(context, self.ending, lasted, handle));
+        }
+    }
+}
+
+impl Drop for OpenScope {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Notes that the work panicked, for whoever drops the scope after the panic was caught.
+struct MarkPanic<'a> {
+    entered: super::current::Entered<'a>,
+    ending: &'a mut Ending,
+}
+
+impl Drop for MarkPanic<'_> {
+    fn drop(&mut self) {
+        if self.entered.panics() {
+            *self.ending = Ending::Panicked;
+        }
+    }
+}
