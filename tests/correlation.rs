@@ -1,0 +1,300 @@
+//! B07: correlation ids that a client gives are kept when they are good, made when they are
+//! absent and refused when they are bad, and never decide who the user is.
+
+use std::convert::Infallible;
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use proptest::prelude::*;
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
+use tower_user_scope::{
+    CorrelationIds, CorrelationKind, CorrelationProblem, IdProblem, Identity, Outcome, Reads,
+    Reason, Rejection, UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn,
+};
+
+const KINDS: [(CorrelationKind, &str, &str); 4] = [
+    (CorrelationKind::Request, "x-request-id", "request_id"),
+    (CorrelationKind::Thread, "x-thread-id", "thread_id"),
+    (CorrelationKind::Run, "x-run-id", "run_id"),
+    (
+        CorrelationKind::Connection,
+        "x-connection-id",
+        "connection_id",
+    ),
+];
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// The context that the inner service saw, or why there was none.
+async fn send(ids: CorrelationIds, request: Request<()>) -> Result<UserContext, Rejection> {
+    let layer = UserScopeLayer::builder()
+        .strategy(from_fn(
+            Reads::predicate(|_| true),
+            |_| match UserId::try_from("alice") {
+                Ok(alice) => Identity::proved(alice).into(),
+                Err(error) => Outcome::Invalid(error.into()),
+            },
+        ))
+        .correlation(ids)
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let service = layer.layer(service_fn(async |request: Request<()>| {
+        let context = request.user_context().expect("inside the layer").clone();
+        let mut response = Response::new(());
+        response.extensions_mut().insert(context);
+        Ok::<_, Infallible>(response)
+    }));
+    let response = service.oneshot(request).await.expect("infallible");
+    let extensions = response.extensions();
+    if let Some(context) = extensions.get::<UserContext>() {
+        return Ok(context.clone());
+    }
+    assert_eq!(
+        response.status(),
+        StatusCode::BAD_REQUEST,
+        "a bad id is 400"
+    );
+    Err(extensions.get::<Rejection>().expect("a reason").clone())
+}
+
+fn with(headers: &[(&str, &[u8])]) -> Request<()> {
+    let mut request = Request::new(());
+    for (name, value) in headers {
+        let name = HeaderName::try_from(*name).expect("a header name");
+        let value = HeaderValue::from_bytes(value).expect("a header value");
+        request.headers_mut().append(name, value);
+    }
+    request
+}
+
+fn get(uri: &str) -> Request<()> {
+    Request::get(uri).body(()).expect("a URI")
+}
+
+fn id(context: &UserContext, kind: CorrelationKind) -> &str {
+    match kind {
+        CorrelationKind::Request => context.request_id().as_str(),
+        CorrelationKind::Thread => context.thread_id().as_str(),
+        CorrelationKind::Run => context.run_id().as_str(),
+        CorrelationKind::Connection => context.connection_id().as_str(),
+        other => panic!("no test for {other:?}"),
+    }
+}
+
+fn problem(rejection: &Rejection) -> (&'static str, CorrelationProblem) {
+    match rejection.reason() {
+        Reason::Correlation(error) => (error.field(), error.problem()),
+        other => panic!("another reason: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn b07_an_id_of_the_clients_is_kept() {
+    for (kind, header, _) in KINDS {
+        let context = send(CorrelationIds::new(), with(&[(header, b"\tabc-1 ")])).await;
+        let context = context.unwrap_or_else(|refused| panic!("{kind:?}: {refused}"));
+        assert_eq!(
+            id(&context, kind),
+            "abc-1",
+            "{kind:?}, without the white space"
+        );
+    }
+}
+
+#[tokio::test]
+async fn b07_an_id_that_is_absent_is_made_and_stays() {
+    let context = send(CorrelationIds::new(), Request::new(())).await;
+    let context = context.expect("nothing bad was sent");
+    let mut made: Vec<&str> = KINDS.map(|(kind, _, _)| id(&context, kind)).to_vec();
+    let again: Vec<&str> = KINDS.map(|(kind, _, _)| id(&context, kind)).to_vec();
+    assert_eq!(made, again, "each is made once");
+    made.sort_unstable();
+    made.dedup();
+    assert_eq!(made.len(), 4, "and each is one of its own");
+}
+
+#[tokio::test]
+async fn b07_an_id_that_is_bad_is_refused_with_its_name() {
+    use CorrelationProblem::{Id, NotText, Repeated};
+    let long = [b'x'; 129];
+    let cases: &[(&[&[u8]], CorrelationProblem)] = &[
+        (&[b""], Id(IdProblem::Empty)),
+        (&[b"  "], Id(IdProblem::Empty)),
+        (&[b"a b"], Id(IdProblem::ForbiddenCharacter { at: 1 })),
+        (&[b"a,b"], Id(IdProblem::ForbiddenCharacter { at: 1 })),
+        (&[b"undefined"], Id(IdProblem::Placeholder)),
+        (&[&long], Id(IdProblem::TooLong { limit: 128 })),
+        (&[b"\xff\xfe"], NotText),
+        (
+            &["ä".as_bytes()],
+            Id(IdProblem::ForbiddenCharacter { at: 0 }),
+        ),
+        (&[b"a", b"b"], Repeated),
+        (&[b"a", b"a"], Repeated),
+    ];
+    for (kind, header, field) in KINDS {
+        for (values, expected) in cases {
+            let headers: Vec<_> = values.iter().map(|value| (header, *value)).collect();
+            let refused = send(CorrelationIds::new(), with(&headers)).await;
+            let refused = refused.expect_err("a bad id is not replaced in silence");
+            assert_eq!(problem(&refused), (field, *expected), "{kind:?} {values:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_can_be_renamed_and_switched_off() {
+    let renamed = CorrelationIds::new().header(
+        CorrelationKind::Thread,
+        HeaderName::from_static("x-conversation"),
+    );
+    let request = with(&[("x-conversation", b"c-1"), ("x-thread-id", b"not, read")]);
+    let context = send(renamed, request)
+        .await
+        .expect("the old name is not read");
+    assert_eq!(context.thread_id(), &"c-1");
+
+    let off = CorrelationIds::new().without_header(CorrelationKind::Request);
+    let context = send(off, with(&[("x-request-id", b"not, read")])).await;
+    assert!(context.is_ok(), "what is switched off is not even checked");
+}
+
+#[tokio::test]
+async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
+    let headers: &[(&str, &[u8])] = &[("traceparent", TRACEPARENT.as_bytes())];
+    let context = send(CorrelationIds::new(), with(headers)).await;
+    let context = context.expect("the specification's own example");
+    assert_eq!(
+        context.request_id(),
+        &&TRACEPARENT[3..52],
+        "trace and parent"
+    );
+    let parent = context.trace_parent().expect("kept");
+    assert!(parent.is_sampled() && parent.parent_id() == 0xb7ad_6b71_6920_3331);
+
+    let both = [headers[0], ("x-request-id", b"own".as_slice())];
+    let context = send(CorrelationIds::new(), with(&both))
+        .await
+        .expect("both good");
+    assert_eq!(
+        context.request_id(),
+        &"own",
+        "the request's own id comes first"
+    );
+
+    let bad = with(&[("traceparent", b"00-abc")]);
+    let refused = send(CorrelationIds::new(), bad)
+        .await
+        .expect_err("malformed");
+    assert_eq!(
+        problem(&refused),
+        ("traceparent", CorrelationProblem::Malformed)
+    );
+    let twice = with(&[headers[0], headers[0]]);
+    let refused = send(CorrelationIds::new(), twice)
+        .await
+        .expect_err("repeated");
+    assert_eq!(
+        problem(&refused),
+        ("traceparent", CorrelationProblem::Repeated)
+    );
+    let ignored = CorrelationIds::new().trace_context(false);
+    let context = send(ignored, with(&[("traceparent", b"00-abc")])).await;
+    assert!(
+        context.is_ok_and(|context| context.trace_parent().is_none()),
+        "not read"
+    );
+}
+
+#[tokio::test]
+async fn query_parameters_are_read_only_where_the_application_says_so() {
+    let plain = send(CorrelationIds::new(), get("/?thread_id=t-1")).await;
+    assert_ne!(
+        plain.expect("nothing to refuse").thread_id(),
+        &"t-1",
+        "not by default"
+    );
+
+    let ids = || CorrelationIds::new().query(CorrelationKind::Thread, "thread_id");
+    let context = send(ids(), get("/ws?a=1&thread_id=t%2D1&b"))
+        .await
+        .expect("good");
+    assert_eq!(context.thread_id(), &"t-1", "percent-decoded");
+
+    for (uri, expected) in [
+        ("/?thread_id=", CorrelationProblem::Id(IdProblem::Empty)),
+        ("/?thread_id=a&thread_id=a", CorrelationProblem::Repeated),
+        (
+            "/?thread_id=a%0Ab",
+            CorrelationProblem::Id(IdProblem::ForbiddenCharacter { at: 1 }),
+        ),
+    ] {
+        let refused = send(ids(), get(uri)).await.expect_err(uri);
+        assert_eq!(problem(&refused), ("thread_id", expected), "{uri}");
+    }
+    let long = format!(
+        "/?x={}&thread_id=t",
+        "y".repeat(CorrelationIds::MAX_QUERY_LEN)
+    );
+    let refused = send(ids(), get(&long)).await.expect_err("not searched");
+    assert_eq!(
+        problem(&refused),
+        ("thread_id", CorrelationProblem::QueryTooLong)
+    );
+    let unread = send(CorrelationIds::new(), get(&long)).await;
+    assert!(unread.is_ok(), "its length matters only where it is read");
+}
+
+#[tokio::test]
+async fn a_header_and_a_parameter_may_agree_and_not_differ() {
+    let ids = || CorrelationIds::new().query(CorrelationKind::Run, "run");
+    for (value, agrees) in [("r-1", true), ("r-2", false)] {
+        let mut request = get("/?run=r-1");
+        let value = HeaderValue::from_static(value);
+        request.headers_mut().insert("x-run-id", value);
+        assert_eq!(send(ids(), request).await.is_ok(), agrees);
+    }
+}
+
+/// Sends on a runtime of its own, for properties.
+fn send_now(ids: CorrelationIds, request: Request<()>) -> Result<UserContext, Rejection> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(send(ids, request))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_a_header_holds_is_kept_exactly_or_refused(bytes in any::<Vec<u8>>()) {
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            let mut request = Request::new(());
+            request.headers_mut().insert("x-thread-id", value);
+            if let Ok(context) = send_now(CorrelationIds::new(), request) {
+                let sent = String::from_utf8(bytes).expect("an accepted id is text");
+                prop_assert_eq!(context.thread_id().as_str(), sent.trim_matches([' ', '\t']));
+                prop_assert_eq!(context.user_id().map(UserId::as_str), Some("alice"));
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_traceparent_holds_is_read_or_refused(text in "[0-9a-f]{2}-[0-9a-f]{30,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}.{0,3}") {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            let mut request = Request::new(());
+            request.headers_mut().insert("traceparent", value);
+            if let Ok(context) = send_now(CorrelationIds::new(), request) {
+                prop_assert_eq!(context.request_id().as_str(), &text[3..52]);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_query_holds_is_kept_or_refused(value in "[ -~]{0,40}") {
+        let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let ids = CorrelationIds::new().query(CorrelationKind::Thread, "t");
+        if let Ok(context) = send_now(ids, get(&format!("/?t={encoded}"))) {
+            prop_assert_eq!(context.thread_id().as_str(), value.as_str());
+        }
+    }
+}
