@@ -1,0 +1,221 @@
+//! Handlers get at the context and the factory in their server's own way, and a missing layer is
+//! an error that says what to do.
+
+use axum::{Router, body::Body, routing::get};
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+use tower_user_scope::{
+    ExistingContext, FactoryError, FactoryUnavailable, Fallback, Identity, Lazy, Principal, Scoped,
+    ServiceName, UserContext, UserId, UserScopeExt, UserScopeLayer,
+};
+
+#[derive(Debug)]
+struct Agents(String);
+
+struct Other;
+
+fn agents(user: &UserContext) -> Agents {
+    Agents(format!("{:?}", user.principal()))
+}
+
+fn context(principal: impl Into<Principal>) -> UserContext {
+    UserContext::builder(Identity::asserted(principal)).build()
+}
+
+fn alice() -> UserContext {
+    context(UserId::try_from("alice").expect("a valid user id"))
+}
+
+fn internal() -> UserContext {
+    context(ServiceName::try_from("internal").expect("a valid name"))
+}
+
+async fn scoped(agents: Scoped<Agents>) -> String {
+    agents.0.clone()
+}
+
+async fn scoped_option(agents: Option<Scoped<Agents>>) -> String {
+    agents.map_or_else(|| "none".to_owned(), |agents| agents.0.clone())
+}
+
+async fn whose(context: UserContext) -> String {
+    context.strategy().to_owned()
+}
+
+async fn whose_option(context: Option<UserContext>) -> String {
+    context
+        .map_or("none", |context| context.strategy())
+        .to_owned()
+}
+
+async fn user(id: UserId) -> String {
+    id.to_string()
+}
+
+async fn user_option(id: Option<UserId>) -> String {
+    id.map_or_else(|| "none".to_owned(), |id| id.to_string())
+}
+
+async fn other(_: Scoped<Other>) {}
+
+async fn lazy(lazy: Scoped<Lazy<Agents>>) -> Result<String, FactoryError> {
+    Ok(lazy.get()?.0.clone())
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/scoped", get(scoped))
+        .route("/scoped-option", get(scoped_option))
+        .route("/context", get(whose))
+        .route("/context-option", get(whose_option))
+        .route("/user", get(user))
+        .route("/user-option", get(user_option))
+        .route("/other", get(other))
+        .route("/lazy", get(lazy))
+}
+
+fn layered() -> Router {
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .fallback(Fallback::anonymous())
+        .factory(agents)
+        .build();
+    routes().layer(layer.expect("a valid configuration"))
+}
+
+async fn ask(app: Router, path: &str, who: Option<UserContext>) -> (StatusCode, String) {
+    let mut request = Request::get(path).body(Body::empty()).expect("a request");
+    if let Some(context) = who {
+        request.extensions_mut().insert(context);
+    }
+    let response = app.oneshot(request).await.expect("infallible");
+    let status = response.status();
+    if status == StatusCode::UNAUTHORIZED {
+        assert!(
+            response.headers().contains_key(header::WWW_AUTHENTICATE),
+            "{path}: a 401 has a challenge"
+        );
+    }
+    let body = response.into_body().collect().await.expect("a body");
+    let body = String::from_utf8(body.to_bytes().to_vec()).expect("text");
+    (status, body)
+}
+
+#[tokio::test]
+async fn inside_the_layer_each_extractor_gives_what_it_is_named_after() {
+    const OK: StatusCode = StatusCode::OK;
+    for (path, who, status, body) in [
+        ("/scoped", Some(alice()), OK, "User(UserId(\"alice\"))"),
+        (
+            "/scoped-option",
+            Some(alice()),
+            OK,
+            "User(UserId(\"alice\"))",
+        ),
+        ("/context", Some(alice()), OK, "existing_context"),
+        ("/context-option", Some(alice()), OK, "existing_context"),
+        ("/context", None, OK, "anonymous_fallback"),
+        ("/user", Some(alice()), OK, "alice"),
+        ("/user-option", Some(alice()), OK, "alice"),
+        ("/user-option", Some(internal()), OK, "none"),
+        ("/user-option", None, OK, "none"),
+        ("/user", Some(internal()), StatusCode::FORBIDDEN, ""),
+        ("/user", None, StatusCode::UNAUTHORIZED, ""),
+    ] {
+        let answer = ask(layered(), path, who.clone()).await;
+        assert_eq!(answer, (status, body.to_owned()), "{path} for {who:?}");
+    }
+}
+
+#[tokio::test]
+async fn outside_the_layer_an_extractor_names_the_layer_and_an_option_is_none() {
+    for path in ["/scoped", "/context", "/user", "/user-option"] {
+        let (status, body) = ask(routes(), path, None).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert!(
+            body.contains("UserScopeLayer") && body.contains(".layer("),
+            "{path} says what to do: {body}"
+        );
+    }
+    for path in ["/scoped-option", "/context-option"] {
+        let answer = ask(routes(), path, None).await;
+        assert_eq!(answer, (StatusCode::OK, "none".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_builds_another_type_is_told_apart_from_a_missing_one() {
+    let (status, body) = ask(layered(), "/other", Some(alice())).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        body.contains("extractors::Other") && body.contains("builds `extractors::Agents`"),
+        "both types are named: {body}"
+    );
+}
+
+#[tokio::test]
+async fn a_lazy_factory_that_fails_is_the_handlers_error() {
+    let layer = |error: fn() -> Box<dyn std::error::Error + Send + Sync>| {
+        let layer = UserScopeLayer::builder()
+            .strategy(ExistingContext::new())
+            .lazy_factory(move |_| Err::<Agents, _>(error()))
+            .build();
+        routes().layer(layer.expect("a valid configuration"))
+    };
+    let down = layer(|| FactoryUnavailable::new("canary").into());
+    let (status, body) = ask(down, "/lazy", Some(alice())).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        !body.contains("canary"),
+        "the reason stays in the log: {body}"
+    );
+    let broken = layer(|| "canary".into());
+    let (status, body) = ask(broken, "/lazy", Some(alice())).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        !body.contains("canary"),
+        "the reason stays in the log: {body}"
+    );
+}
+
+#[test]
+fn the_accessors_work_wherever_there_are_extensions() {
+    let mut request = Request::new(());
+    let context = alice();
+    request.extensions_mut().insert(context.clone());
+    let mut grpc = tonic::Request::new(());
+    *grpc.extensions_mut() = request.extensions().clone();
+    assert_eq!(request.user_context(), Ok(&context), "a request");
+    assert_eq!(
+        request.extensions().user_context(),
+        Ok(&context),
+        "its extensions"
+    );
+    assert_eq!(grpc.user_context(), Ok(&context), "a tonic request");
+    let (head, ()) = request.into_parts();
+    assert_eq!(head.user_context(), Ok(&context), "its head");
+    assert!(
+        head.scoped::<Agents>().is_err(),
+        "and no factory that nobody built"
+    );
+}
+
+#[test]
+fn errors_become_grpc_statuses() {
+    let grpc = tonic::Request::new(());
+    let missing = grpc.user_context().expect_err("no layer");
+    assert_eq!(tonic::Status::from(missing).code(), tonic::Code::Internal);
+    let nobody = context(Principal::Anonymous);
+    let required = nobody.require_user().expect_err("nobody");
+    assert_eq!(
+        tonic::Status::from(required).code(),
+        tonic::Code::Unauthenticated
+    );
+    let service = internal();
+    let required = service.require_user().expect_err("a service");
+    assert_eq!(
+        tonic::Status::from(required).code(),
+        tonic::Code::PermissionDenied
+    );
+}
