@@ -98,6 +98,7 @@
 //! | `tokio` | | [`Strategy::timeout`], [`Builder::factory_time_limit`], [`LazyAsync`] |
 //! | `query` | | [`CorrelationIds::query`] |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
+//! | `testing` | | [`testing`]: requests as a user, a recorder, an isolation check |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
@@ -122,6 +123,9 @@ mod rejection;
 mod scope;
 mod service;
 pub mod strategy;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]

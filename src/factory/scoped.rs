@@ -59,7 +59,7 @@ enum Held<F> {
 }
 
 impl<F> Scoped<F> {
-    pub(super) fn own(context: UserContext, guard: Guard, factory: F) -> Self {
+    pub(crate) fn own(context: UserContext, guard: Guard, factory: F) -> Self {
         Self::hold(context, guard, Held::Own(factory))
     }
 

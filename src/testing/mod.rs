@@ -1,0 +1,49 @@
+//! For other people's tests: requests as a user, scripted strategies, a strict inner service, a
+//! recorder of events, and a check that finds what one user sees of another.
+//!
+//! Nothing here belongs into a running service; turn the `testing` feature on under
+//! `[dev-dependencies]`.
+//!
+//! ```
+//! use http::{Request, Response};
+//! use tower::{ServiceExt, service_fn};
+//! use tower_user_scope::{Scoped, UserScopeExt, testing::AsUser};
+//!
+//! struct Agents { name: &'static str }
+//!
+//! /// The handler under test.
+//! async fn handler(request: Request<()>) -> Result<Response<String>, std::convert::Infallible> {
+//!     let agents = request.scoped::<Agents>().expect("inside the layer");
+//!     Ok(Response::new(agents.name.to_owned()))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! // No layer is needed to test one handler.
+//! let request = Request::new(()).as_user_with("alice", Agents { name: "researcher" });
+//! let response = service_fn(handler).oneshot(request).await.expect("infallible");
+//! assert_eq!(response.body(), "researcher");
+//! # }
+//! ```
+
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "what is wrong in a test ends the test"
+)]
+
+mod as_user;
+mod isolation_check;
+mod recorder;
+mod report;
+mod scripted;
+mod strict;
+
+pub use self::{
+    as_user::AsUser,
+    isolation_check::{IsolationCheck, TestUser},
+    recorder::{Recorded, Recorder},
+    report::{Finding, IsolationReport},
+    scripted::Scripted,
+    strict::StrictService,
+};

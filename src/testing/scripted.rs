@@ -1,0 +1,87 @@
+//! A strategy that says what a test tells it to.
+
+use std::{
+    fmt,
+    future::Ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use http::request::Parts;
+
+use crate::{
+    eventually::Eventually,
+    strategy::{Outcome, Presence, Strategy},
+};
+
+/// Answers by a script, and counts how often it was asked.
+///
+/// ```
+/// use tower_user_scope::{Outcome, UserScopeLayer, testing::Scripted};
+///
+/// // Asked for the first time, and then.
+/// let store = Scripted::new(|nth| match nth {
+///     0 => Outcome::Unavailable(tower_user_scope::Unavailable::new(std::io::Error::other("down"))),
+///     _ => Outcome::Absent,
+/// });
+/// let layer = UserScopeLayer::builder().strategy(store.clone()).context_only().build()?;
+/// assert_eq!(store.asked(), 0);
+/// # let _ = layer;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Scripted {
+    script: Arc<dyn Fn(usize) -> Outcome + Send + Sync>,
+    asked: Arc<AtomicUsize>,
+    presence: Presence,
+}
+
+impl Scripted {
+    /// Calls `script` with how often it was asked before. Its credential counts as sent.
+    pub fn new(script: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
+        Self {
+            script: Arc::new(script),
+            asked: Arc::default(),
+            presence: Presence::Sent,
+        }
+    }
+
+    /// Says whether its credential counts as sent.
+    #[must_use]
+    pub fn presence(mut self, presence: Presence) -> Self {
+        self.presence = presence;
+        self
+    }
+
+    /// How often it was asked, all clones together.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Strategy for Scripted {
+    type Future = Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
+        Eventually::now((self.script)(self.asked.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    fn presence(&self, _: &Parts) -> Presence {
+        self.presence
+    }
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scripted")
+            .field("asked", &self.asked())
+            .finish_non_exhaustive()
+    }
+}
