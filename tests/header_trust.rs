@@ -1,0 +1,474 @@
+//! B23, B24: an identity header is believed only from somewhere, read strictly, and removed on
+//! every path on which it was not believed.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::extract::ConnectInfo;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
+use proptest::prelude::*;
+use tonic::transport::server::TcpConnectInfo;
+use tower::{Service, ServiceExt, service_fn};
+use tower_layer::Layer;
+use tower_user_scope::{
+    AuditEvent, Fallback, IdProblem, IdRules, Identity, InvalidReason, Outcome, PeerAddr, Reads,
+    Reason, Rejection, Strategy as _, StripReason, TenantId, TrustedHeader, Untrusted, UserContext,
+    UserId, UserScopeExt, UserScopeLayer, from_fn, strategy::Trusting,
+};
+
+/// What the inner service was given.
+#[derive(Clone, Debug)]
+struct Seen {
+    context: UserContext,
+    headers: HeaderMap,
+}
+
+type Answered = Result<Seen, Rejection>;
+type Inner = tower::util::ServiceFn<fn(Request<()>) -> Ready>;
+type Ready = std::future::Ready<Result<Response<()>, Infallible>>;
+
+async fn send<L, S, B>(layer: &L, request: Request<()>) -> Answered
+where
+    L: Layer<Inner, Service = S>,
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    fn answer(request: Request<()>) -> Ready {
+        let (head, ()) = request.into_parts();
+        let mut response = Response::new(());
+        if let Ok(context) = head.user_context().cloned() {
+            let headers = head.headers;
+            response.extensions_mut().insert(Seen { context, headers });
+        }
+        std::future::ready(Ok(response))
+    }
+    let inner: Inner = service_fn(answer);
+    let response = layer.layer(inner).oneshot(request).await;
+    let mut response = response.expect("infallible");
+    let extensions = response.extensions_mut();
+    extensions
+        .remove::<Seen>()
+        .ok_or_else(|| extensions.remove().expect("an answer or a reason"))
+}
+
+fn request(peer: Option<&str>, headers: &[(&str, &[u8])]) -> Request<()> {
+    let mut request = Request::new(());
+    for (name, value) in headers {
+        let name = HeaderName::try_from(*name).expect("a header name");
+        let value = HeaderValue::from_bytes(value).expect("a header value");
+        request.headers_mut().append(name, value);
+    }
+    if let Some(peer) = peer {
+        let ip: IpAddr = peer.parse().expect("an address");
+        let peer = PeerAddr(SocketAddr::new(ip, 4711));
+        request.extensions_mut().insert(peer);
+    }
+    request
+}
+
+const PROXY: Option<&str> = Some("10.0.0.7");
+const STRANGER: Option<&str> = Some("203.0.113.9");
+const ALICE: (&str, &[u8]) = ("x-user-id", b"alice");
+const SECRET: &str = "a secret of enough bytes";
+
+fn by_address() -> TrustedHeader<Trusting> {
+    TrustedHeader::new("x-user-id")
+        .from_proxies(["10.0.0.0/8", "fd00::/8", "192.0.2.7"])
+        .expect("networks")
+}
+
+/// A layer with this one strategy, and the reasons for which it removed headers.
+fn layer_of(
+    header: TrustedHeader<Trusting>,
+) -> (impl Layer<Inner, Service = impl Answers>, Stripped) {
+    let stripped = Stripped::default();
+    let layer = UserScopeLayer::builder()
+        .strategy(header)
+        .observer(stripped.observer())
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    (layer, stripped)
+}
+
+/// What `send` needs of a service.
+trait Answers: Service<Request<()>, Response = Response<Self::Body>, Error = Infallible> {
+    type Body;
+}
+
+impl<S, B> Answers for S
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    type Body = B;
+}
+
+#[derive(Clone, Default)]
+struct Stripped(Arc<Mutex<Vec<(String, StripReason)>>>);
+
+impl Stripped {
+    fn observer(&self) -> impl Fn(&AuditEvent<'_>) + Send + Sync + 'static {
+        let stripped = self.clone();
+        move |event| {
+            if let AuditEvent::HeaderStripped { header, reason, .. } = event {
+                let mut all = stripped.0.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push((header.to_string(), *reason));
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<(String, StripReason)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[tokio::test]
+async fn b24_only_a_listed_peer_is_believed() {
+    let (layer, stripped) = layer_of(by_address());
+    for (peer, why_not) in [
+        (Some("10.0.0.7"), None),
+        (Some("10.255.255.255"), None),
+        (Some("fd00::1"), None),
+        (Some("192.0.2.7"), None),
+        (Some("::ffff:10.0.0.7"), None),
+        (Some("11.0.0.7"), Some(Untrusted::PeerNotListed)),
+        (Some("192.0.2.8"), Some(Untrusted::PeerNotListed)),
+        (Some("127.0.0.1"), Some(Untrusted::PeerNotListed)),
+        (Some("::1"), Some(Untrusted::PeerNotListed)),
+        (None, Some(Untrusted::UnknownPeer)),
+    ] {
+        let answered = send(&layer, request(peer, &[ALICE])).await;
+        match why_not {
+            None => {
+                let seen = answered.unwrap_or_else(|refused| panic!("{peer:?}: {refused}"));
+                assert!(seen.context.require_user().is_ok_and(|id| *id == "alice"));
+                assert!(
+                    seen.context.evidence().is_asserted(),
+                    "a header proves nothing"
+                );
+                assert_eq!(stripped.take(), [], "{peer:?}: nothing to remove");
+            }
+            Some(why) => {
+                let refused = answered.expect_err("an untrusted peer identifies nobody");
+                assert!(
+                    matches!(refused.reason(), Reason::NotBelieved { .. }),
+                    "{refused:?}"
+                );
+                let expected = ("x-user-id".to_owned(), StripReason::Untrusted(why));
+                assert_eq!(stripped.take(), [expected], "{peer:?}: removed and audited");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_peer_is_known_from_each_servers_own_words() {
+    let (layer, _) = layer_of(by_address());
+    let address: SocketAddr = "10.0.0.7:4711".parse().expect("an address");
+    let inserts: [fn(&mut Extensions, SocketAddr); 3] = [
+        |extensions, address| {
+            extensions.insert(PeerAddr(address));
+        },
+        |extensions, address| {
+            extensions.insert(ConnectInfo(address));
+        },
+        |extensions, address| {
+            extensions.insert(TcpConnectInfo {
+                local_addr: None,
+                remote_addr: Some(address),
+            });
+        },
+    ];
+    for (number, insert) in inserts.into_iter().enumerate() {
+        let mut request = request(None, &[ALICE]);
+        insert(request.extensions_mut(), address);
+        assert!(
+            send(&layer, request).await.is_ok(),
+            "server number {number}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_condition_has_to_hold() {
+    let secret: (&str, &[u8]) = ("x-proxy-secret", SECRET.as_bytes());
+    let wrong: (&str, &[u8]) = ("x-proxy-secret", b"another secret, as long!");
+    let on: (&str, &[u8]) = ("x-condition", b"on");
+    let all = || {
+        by_address()
+            .shared_secret("x-proxy-secret", SECRET)
+            .only_if(|head| head.headers.contains_key("x-condition"))
+    };
+    for (peer, headers, why_not) in [
+        (PROXY, &[ALICE, secret, on][..], None),
+        (
+            STRANGER,
+            &[ALICE, secret, on],
+            Some(Untrusted::PeerNotListed),
+        ),
+        (PROXY, &[ALICE, on], Some(Untrusted::SecretMissing)),
+        (
+            PROXY,
+            &[ALICE, secret, secret, on],
+            Some(Untrusted::SecretMissing),
+        ),
+        (PROXY, &[ALICE, wrong, on], Some(Untrusted::SecretMismatch)),
+        (PROXY, &[ALICE, secret], Some(Untrusted::Condition)),
+    ] {
+        let (layer, stripped) = layer_of(all());
+        let answered = send(&layer, request(peer, headers)).await;
+        assert_eq!(
+            answered.is_ok(),
+            why_not.is_none(),
+            "{headers:?}: {answered:?}"
+        );
+        let reasons: Vec<_> = stripped
+            .take()
+            .into_iter()
+            .map(|(_, reason)| reason)
+            .collect();
+        let expected: Vec<_> = why_not.map(StripReason::Untrusted).into_iter().collect();
+        assert_eq!(reasons, expected, "{headers:?}");
+        if let Ok(seen) = answered {
+            assert!(
+                !seen.headers.contains_key("x-proxy-secret"),
+                "it never reaches a handler"
+            );
+            assert!(
+                seen.headers.contains_key("x-user-id"),
+                "what was believed does"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_dangerously_trusted_is_believed() {
+    let (layer, _) = layer_of(TrustedHeader::new("x-user-id").dangerously_trust_any_peer());
+    for peer in [None, STRANGER] {
+        assert!(
+            send(&layer, request(peer, &[ALICE])).await.is_ok(),
+            "{peer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn b24_a_header_that_was_not_believed_reaches_no_handler_on_any_path() {
+    fn bob() -> impl tower_user_scope::Strategy<Future: Send> + Send + Sync + 'static {
+        from_fn(Reads::header("x-key"), |head| {
+            match (head.headers.contains_key("x-key"), UserId::try_from("bob")) {
+                (true, Ok(bob)) => Identity::proved(bob).into(),
+                _ => Outcome::Absent,
+            }
+        })
+    }
+    let key: (&str, &[u8]) = ("x-key", b"k");
+    macro_rules! path {
+        ($name:literal, $($build:tt)*) => {{
+            let builder = UserScopeLayer::builder();
+            let layer = (builder$($build)*).context_only().build().expect("valid");
+            for (peer, what) in [(STRANGER, "untrusted"), (PROXY, "not consulted")] {
+                let sent = [("x_user_id", b"eve".as_slice()), ("X.User~Id", b"eve"), ALICE, key];
+                let sent = if peer == PROXY && $name.contains("first decides") {
+                    &sent[..2]
+                } else {
+                    &sent[..]
+                };
+                let sent = [sent, &[key]].concat();
+                let answered = send(&layer, request(peer, &sent)).await;
+                let seen = answered.unwrap_or_else(|refused| panic!("{}: {refused}", $name));
+                let left: Vec<_> = seen
+                    .headers
+                    .keys()
+                    .filter(|name| name.as_str().contains("user"))
+                    .collect();
+                assert!(left.is_empty(), "{}, {what}: {left:?} got through", $name);
+            }
+        }};
+    }
+    path!("an earlier strategy matched", .strategy(bob()).strategy(by_address()));
+    path!("it does not apply", .strategy(by_address().when(|_| false)).strategy(bob()));
+    path!("boxed", .strategies([bob().boxed(), by_address().boxed()]));
+    path!("optional", .strategy(bob()).strategy(by_address().optional()));
+    path!("renamed", .strategy(bob()).strategy(by_address().named("gateway")));
+    path!("it comes first, and the first decides", .strategy(by_address()).strategy(bob()));
+}
+
+#[tokio::test]
+async fn b24_look_alikes_are_removed_beside_a_header_that_is_believed() {
+    let (layer, stripped) = layer_of(by_address());
+    let sent = [
+        ALICE,
+        ("x_user_id", b"eve".as_slice()),
+        ("x.user.id", b"eve"),
+        ("x-user-ids", b"7"),
+    ];
+    let seen = send(&layer, request(PROXY, &sent)).await.expect("believed");
+    assert!(seen.context.require_user().is_ok_and(|id| *id == "alice"));
+    let left: Vec<_> = seen.headers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(
+        left,
+        ["x-user-id", "x-user-ids"],
+        "the look-alikes are gone"
+    );
+    let removed = stripped.take();
+    assert!(
+        removed
+            .iter()
+            .all(|(_, why)| *why == StripReason::LookAlike),
+        "{removed:?}"
+    );
+    assert_eq!(removed.len(), 2, "each is audited");
+}
+
+#[tokio::test]
+async fn b26_a_header_that_is_not_believed_keeps_the_fallback_from_acting() {
+    let layer = UserScopeLayer::builder()
+        .strategy(by_address())
+        .fallback(Fallback::service("internal"))
+        .context_only()
+        .build()
+        .expect("valid");
+    for sent in [&[ALICE][..], &[("x_user_id", b"alice")]] {
+        let refused = send(&layer, request(STRANGER, sent))
+            .await
+            .expect_err("something was sent");
+        assert!(
+            matches!(refused.reason(), Reason::NotBelieved { .. }),
+            "{refused:?}"
+        );
+    }
+    assert!(
+        send(&layer, request(STRANGER, &[])).await.is_ok(),
+        "nothing was sent"
+    );
+}
+
+/// The lines of one header, and whom they name or why not.
+type Value<'a> = (&'a [&'a [u8]], Result<&'a str, InvalidReason>);
+
+#[tokio::test]
+async fn b23_a_value_is_read_strictly_and_not_repaired() {
+    let long = [b'x'; 257];
+    let id = |problem| Err(InvalidReason::Id(problem));
+    let cases: &[Value<'_>] = &[
+        (&[b"alice"], Ok("alice")),
+        (&[b" \talice\t "], Ok("alice")),
+        (&["j\u{fc}rgen".as_bytes()], Ok("j\u{fc}rgen")),
+        (&[b"Alice Doe"], Ok("Alice Doe")),
+        (&[b"alice", b"bob"], Err(InvalidReason::Repeated)),
+        (&[b"alice", b"alice"], Err(InvalidReason::Repeated)),
+        (&[b"alice, bob"], Err(InvalidReason::Repeated)),
+        (&[b"alice,"], Err(InvalidReason::Repeated)),
+        (&[b"alice\xff"], Err(InvalidReason::NotText)),
+        (&[b""], id(IdProblem::Empty)),
+        (&[b" \t "], id(IdProblem::Empty)),
+        (&[b"undefined"], id(IdProblem::Placeholder)),
+        (&[b"[object Object]"], id(IdProblem::Placeholder)),
+        (&[&long], id(IdProblem::TooLong { limit: 256 })),
+        (
+            &["\u{a0}alice".as_bytes()],
+            id(IdProblem::SurroundingWhitespace),
+        ),
+        (
+            &["al\u{202e}ice".as_bytes()],
+            id(IdProblem::ForbiddenCharacter { at: 2 }),
+        ),
+    ];
+    let (layer, _) = layer_of(by_address());
+    for name in ["x-user-id", "X-User-Id", "X-USER-ID"] {
+        for (values, expected) in cases {
+            let headers: Vec<_> = values.iter().map(|value| (name, *value)).collect();
+            let answered = send(&layer, request(PROXY, &headers)).await;
+            match (answered, expected) {
+                (Ok(seen), Ok(user)) => {
+                    let id = seen.context.require_user().expect("a user").as_str();
+                    assert_eq!(id, *user, "{values:?}");
+                }
+                (Err(refused), Err(expected)) => match refused.reason() {
+                    Reason::Invalid { invalid, .. } => {
+                        assert_eq!(invalid.reason(), *expected, "{values:?}");
+                    }
+                    other => panic!("{values:?}: another reason: {other:?}"),
+                },
+                (answered, _) => panic!("{values:?}: {answered:?}, not {expected:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn b08_a_tenant_header_is_believed_and_removed_with_the_users() {
+    let (layer, stripped) = layer_of(by_address().tenant_header("x-tenant-id"));
+    let tenant: (&str, &[u8]) = ("x-tenant-id", b"acme");
+    let seen = send(&layer, request(PROXY, &[ALICE, tenant]))
+        .await
+        .expect("believed");
+    assert_eq!(seen.context.tenant_id().map(TenantId::as_str), Some("acme"));
+    let seen = send(&layer, request(PROXY, &[ALICE]))
+        .await
+        .expect("believed");
+    assert_eq!(seen.context.tenant_id(), None, "a user without a tenant");
+
+    for bad in [
+        &[tenant][..],
+        &[ALICE, tenant, tenant],
+        &[ALICE, ("x-tenant-id", b"null")],
+    ] {
+        let refused = send(&layer, request(PROXY, bad))
+            .await
+            .expect_err("ambiguous");
+        assert!(
+            matches!(refused.reason(), Reason::Invalid { .. }),
+            "{bad:?}: {refused:?}"
+        );
+    }
+    let _ = stripped.take();
+    assert!(
+        send(&layer, request(STRANGER, &[ALICE, tenant]))
+            .await
+            .is_err()
+    );
+    let removed: Vec<_> = stripped.take().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(removed, ["x-user-id", "x-tenant-id"], "both are removed");
+}
+
+#[tokio::test]
+async fn ids_are_checked_by_the_rules_that_the_application_states() {
+    let rules = IdRules::new().placeholders(["guest"]).max_len(5);
+    let (layer, _) = layer_of(by_address().id_rules(rules));
+    for (value, good) in [
+        ("alice", true),
+        ("null", true),
+        ("guest", false),
+        ("alice2", false),
+    ] {
+        let answered = send(&layer, request(PROXY, &[("x-user-id", value.as_bytes())])).await;
+        assert_eq!(answered.is_ok(), good, "{value}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn whatever_is_sent_identifies_its_exact_text_from_the_proxy_and_nobody_from_elsewhere(
+        bytes in prop_oneof![any::<Vec<u8>>(), "[ -~\t]{0,24}".prop_map(String::into_bytes)],
+    ) {
+        let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (layer, _) = layer_of(by_address());
+        let headers = [("x-user-id", value.as_bytes())];
+        let stranger = runtime.block_on(send(&layer, request(STRANGER, &headers)));
+        prop_assert!(stranger.is_err());
+        if let Ok(seen) = runtime.block_on(send(&layer, request(PROXY, &headers))) {
+            let text = String::from_utf8(bytes).expect("what identifies is text");
+            let id = seen.context.require_user().expect("a user").as_str();
+            prop_assert_eq!(id, text.trim_matches([' ', '\t']));
+            prop_assert!(!id.contains(','));
+        }
+    }
+}
