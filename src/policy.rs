@@ -166,7 +166,7 @@ where
         mut identity: Identity,
     ) -> Result<UserContext, Rejection> {
         if let Some(outer) = identity.take_continued() {
-            return Ok(outer.continued(strategy, self.make.handles()));
+            return Ok(outer.continued(identity, strategy, self.make.handles()));
         }
         UserContext::remove_from(&mut head.extensions);
         let correlation = self.correlate(head)?;

@@ -267,6 +267,18 @@ impl Identity {
         self.continues.take()
     }
 
+    /// Another strategy found the same principal: a proof counts for more than a word, and an
+    /// outer layer's context goes on whoever found it. Tells whether `other` was the better one.
+    pub(crate) fn corroborate(&mut self, mut other: Self) -> bool {
+        let continues = self.take_continued().or_else(|| other.take_continued());
+        let better = other.evidence.is_proved() && !self.evidence.is_proved();
+        if better {
+            *self = other;
+        }
+        self.continues = continues;
+        better
+    }
+
     /// Asks the clock only where the identity has an end.
     pub(crate) fn has_expired(&self) -> bool {
         self.expires_at.is_some_and(|end| end <= SystemTime::now())

@@ -104,10 +104,16 @@ impl UserContext {
         }
     }
 
-    /// The same request seen by an inner layer: everything stays but what found it.
-    pub(crate) fn continued(self, strategy: &'static str, handles: Handles) -> Self {
+    /// The same request seen by an inner layer: its ids stay, and who it is was found again.
+    pub(crate) fn continued(
+        self,
+        identity: Identity,
+        strategy: &'static str,
+        handles: Handles,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
+                identity,
                 strategy,
                 handles,
                 ..(*self.inner).clone()

@@ -130,33 +130,22 @@ impl<'a> Asking<'a> {
         identity: Identity,
     ) -> ControlFlow<()> {
         self.tally.believed |= 1 << index;
-        match &self.tally.found {
-            None => {
-                self.tally.found = Some((name, identity));
-                match self.tally.rule {
-                    Rule::FirstMatch => ControlFlow::Break(()),
-                    Rule::Unanimous => ControlFlow::Continue(()),
-                }
+        let Some((found_by, found)) = &mut self.tally.found else {
+            self.tally.found = Some((name, identity));
+            return match self.tally.rule {
+                Rule::FirstMatch => ControlFlow::Break(()),
+                Rule::Unanimous => ControlFlow::Continue(()),
+            };
+        };
+        if found.subject() == identity.subject() {
+            if found.corroborate(identity) {
+                *found_by = name;
             }
-            Some((_, first)) if first.subject() == identity.subject() => {
-                // Who it is was said before; that it is proved may be new.
-                if identity.evidence().is_proved() && !first.evidence().is_proved() {
-                    self.tally.found = Some((name, identity));
-                }
-                ControlFlow::Continue(())
-            }
-            Some((first, _)) => {
-                let first = *first;
-                self.audit.emit(&AuditEvent::Conflict {
-                    first,
-                    second: name,
-                });
-                self.refuse(Refusal::Conflict {
-                    first,
-                    second: name,
-                })
-            }
+            return ControlFlow::Continue(());
         }
+        let (first, second) = (*found_by, name);
+        self.audit.emit(&AuditEvent::Conflict { first, second });
+        self.refuse(Refusal::Conflict { first, second })
     }
 
     fn hear_invalid(&mut self, strategy: &dyn FactsAndOption, invalid: Invalid) -> ControlFlow<()> {

@@ -1,0 +1,203 @@
+//! B22: under the unanimous rule every strategy is asked, and two that find different
+//! principals are a conflict that is refused and audited.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::{Request, Response, StatusCode};
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
+use tower_user_scope::{
+    AuditEvent, BoxStrategy, ExistingContext, Identity, Outcome, Reads, Reason, Rejection,
+    ServiceName, Strategy, TenantId, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    from_async_fn,
+    testing::{AsUser, Scripted},
+};
+
+/// Who a strategy of a case finds; the first letter says how it is known.
+#[derive(Clone, Copy, Debug)]
+enum Finds {
+    Nobody,
+    Asserted(&'static str),
+    Proved(&'static str),
+    Member(&'static str, &'static str),
+    Service(&'static str),
+}
+
+impl Finds {
+    fn outcome(self) -> Outcome {
+        let user = |id| UserId::try_from(id).expect("a valid user id");
+        match self {
+            Self::Nobody => Outcome::Absent,
+            Self::Asserted(id) => Identity::asserted(user(id)).into(),
+            Self::Proved(id) => Identity::proved(user(id)).into(),
+            Self::Member(tenant, id) => {
+                let tenant = TenantId::try_from(tenant).expect("a valid tenant id");
+                Identity::proved(user(id)).tenant(tenant).into()
+            }
+            Self::Service(name) => {
+                let name = ServiceName::try_from(name).expect("a valid name");
+                Identity::proved(name).into()
+            }
+        }
+    }
+
+    /// Every other one waits, so that both forms meet.
+    fn strategy(self, place: usize) -> BoxStrategy {
+        if place % 2 == 0 {
+            return Scripted::new(move |_| self.outcome()).boxed();
+        }
+        from_async_fn(Reads::predicate(|_| true), move |_| async move {
+            tokio::task::yield_now().await;
+            self.outcome()
+        })
+        .boxed()
+    }
+}
+
+async fn send(strategies: Vec<BoxStrategy>) -> (Result<UserContext, Rejection>, Vec<String>) {
+    let events: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = events.clone();
+    let observe = move |event: &AuditEvent<'_>| {
+        let line = match event {
+            AuditEvent::Consulted { .. } => "asked".to_owned(),
+            AuditEvent::Conflict { first, second, .. } => format!("conflict {first} {second}"),
+            AuditEvent::Refused { .. } => "refused".to_owned(),
+            _ => return,
+        };
+        seen.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
+    };
+    let layer = UserScopeLayer::builder()
+        .strategies(strategies)
+        .unanimous()
+        .observer(observe)
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let inner = service_fn(async |request: Request<()>| {
+        let mut response = Response::new(());
+        let context = request.user_context().expect("inside the layer").clone();
+        response.extensions_mut().insert(context);
+        Ok::<_, Infallible>(response)
+    });
+    let response = layer.layer(inner).oneshot(Request::new(())).await;
+    let mut response = response.expect("infallible");
+    let extensions = response.extensions_mut();
+    let answered = extensions
+        .remove::<UserContext>()
+        .ok_or_else(|| extensions.remove().expect("a context or a reason"));
+    let events = std::mem::take(&mut *events.lock().unwrap_or_else(PoisonError::into_inner));
+    (answered, events)
+}
+
+#[tokio::test]
+async fn those_who_agree_are_believed_and_those_who_differ_are_refused() {
+    use Finds::{Asserted, Member, Nobody, Proved, Service};
+
+    for (finds, agreed) in [
+        (&[Proved("alice")][..], true),
+        (&[Nobody, Proved("alice"), Nobody], true),
+        (&[Asserted("alice"), Proved("alice")], true),
+        (&[Proved("alice"), Proved("alice"), Asserted("alice")], true),
+        (&[Member("acme", "alice"), Member("acme", "alice")], true),
+        (&[Proved("alice"), Proved("bob")], false),
+        (&[Asserted("alice"), Nobody, Proved("bob")], false),
+        (&[Proved("alice"), Proved("alice"), Proved("bob")], false),
+        // B08: one name in two tenants, or in none, is two users.
+        (
+            &[Member("acme", "alice"), Member("umbrella", "alice")],
+            false,
+        ),
+        (&[Proved("alice"), Member("acme", "alice")], false),
+        (&[Proved("backup"), Service("backup")], false),
+    ] {
+        let strategies = finds.iter().enumerate();
+        let strategies = strategies
+            .map(|(place, finds)| finds.strategy(place))
+            .collect();
+        let (answered, events) = send(strategies).await;
+        assert_eq!(answered.is_ok(), agreed, "{finds:?}: {answered:?}");
+        let asked = events.iter().filter(|line| *line == "asked").count();
+        assert_eq!(asked, finds.len(), "{finds:?}: everybody is asked");
+        if let Err(refused) = answered {
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{finds:?}");
+            assert!(
+                matches!(refused.reason(), Reason::Conflict { .. }),
+                "{refused:?}"
+            );
+            let last: Vec<_> = events.iter().rev().take(2).map(String::as_str).collect();
+            assert!(
+                last[0] == "refused" && last[1].starts_with("conflict "),
+                "{finds:?}: audited as what it is: {events:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proof_wins_over_a_word_for_the_same_user() {
+    let strategies = vec![
+        Finds::Asserted("alice").strategy(0).named_as("header"),
+        Finds::Proved("alice").strategy(1).named_as("token"),
+        Finds::Asserted("alice").strategy(2).named_as("extension"),
+    ];
+    let (answered, _) = send(strategies).await;
+    let context = answered.expect("all agree");
+    assert_eq!(
+        context.strategy(),
+        "token",
+        "what proved it is what is told"
+    );
+    assert!(context.require_proved().is_ok(), "and it is a proof");
+}
+
+trait NamedAs {
+    fn named_as(self, name: &'static str) -> BoxStrategy;
+}
+
+impl NamedAs for BoxStrategy {
+    fn named_as(self, name: &'static str) -> BoxStrategy {
+        self.named(name).boxed()
+    }
+}
+
+#[tokio::test]
+async fn an_existing_context_keeps_its_ids_where_a_proof_of_the_same_user_follows() {
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .strategy(Scripted::new(|_| Finds::Proved("alice").outcome()))
+        .unanimous()
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let inner = service_fn(async |request: Request<()>| {
+        let mut response = Response::new(());
+        let context = request.user_context().expect("inside the layer").clone();
+        response.extensions_mut().insert(context);
+        Ok::<_, Infallible>(response)
+    });
+    let asserted = Identity::asserted(UserId::try_from("alice").expect("a valid user id"));
+    let outer = UserContext::builder(asserted)
+        .request_id("outer-1".parse().expect("a valid request id"))
+        .build();
+    let request = Request::new(()).with_context(outer);
+    let response = layer
+        .layer(inner)
+        .oneshot(request)
+        .await
+        .expect("infallible");
+    let context = response
+        .extensions()
+        .get::<UserContext>()
+        .expect("accepted");
+    assert_eq!(
+        context.request_id(),
+        &"outer-1",
+        "it is still the same request"
+    );
+    assert!(context.require_proved().is_ok(), "now with a proof");
+}
