@@ -1,0 +1,82 @@
+//! What the layer said in its audit events, typed and comparable.
+
+use std::sync::{Mutex, PoisonError};
+
+use tower_user_scope::{
+    AuditEvent, CorrelationProblem, FactoryFailure, InvalidReason, Reason, Rejection, StripReason,
+};
+
+/// Why a request was refused: a [`Reason`] that can be written into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Nobody,
+    NotBelieved(&'static str),
+    Invalid(&'static str, InvalidReason),
+    Conflict(&'static str, &'static str),
+    Unavailable(&'static str),
+    Correlation(&'static str, CorrelationProblem),
+    Forbidden(&'static str, &'static str),
+    FactoryFailed,
+    FactoryUnavailable,
+    Other,
+}
+
+impl From<&Rejection> for Why {
+    fn from(rejection: &Rejection) -> Self {
+        match rejection.reason() {
+            Reason::Nobody => Self::Nobody,
+            Reason::NotBelieved { strategy, .. } => Self::NotBelieved(strategy),
+            Reason::Invalid {
+                strategy, invalid, ..
+            } => Self::Invalid(strategy, invalid.reason()),
+            Reason::Conflict { first, second, .. } => Self::Conflict(first, second),
+            Reason::Unavailable { strategy, .. } => Self::Unavailable(strategy),
+            Reason::Correlation(error) => Self::Correlation(error.field(), error.problem()),
+            Reason::Forbidden {
+                strategy,
+                forbidden,
+                ..
+            } => Self::Forbidden(strategy, forbidden.reason()),
+            Reason::Factory(FactoryFailure::Failed(_)) => Self::FactoryFailed,
+            Reason::Factory(FactoryFailure::Unavailable(_)) => Self::FactoryUnavailable,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The events since somebody last looked.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) accepted: Vec<String>,
+    pub(crate) refused: Vec<Why>,
+    pub(crate) stripped: Vec<(String, StripReason)>,
+    /// What must never be heard here: a factory in a strange scope, or held beyond its own.
+    pub(crate) alarms: Vec<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct Audit(Mutex<Heard>);
+
+impl Audit {
+    pub(super) fn hear(&self, event: &AuditEvent<'_>) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            AuditEvent::Accepted { context, .. } => {
+                heard.accepted.push(context.request_id().to_string());
+            }
+            AuditEvent::Refused { rejection, .. } => heard.refused.push((*rejection).into()),
+            AuditEvent::HeaderStripped { header, reason, .. } => {
+                heard.stripped.push((header.to_string(), *reason));
+            }
+            AuditEvent::CrossUserAccess { .. } | AuditEvent::FactoryRetained { .. } => {
+                heard.alarms.push(format!("{event:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything heard since the last call.
+    pub(crate) fn take(&self) -> Heard {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
