@@ -1,0 +1,396 @@
+//! Tower's contract: the instance that was polled ready is the one that is called, readiness and
+//! errors pass through, and bodies are left as they are.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_user_scope::{
+    ExistingContext, Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserId,
+    UserScopeExt, UserScopeLayer, from_async_fn,
+    testing::{AsUser, Scripted, StrictService},
+};
+
+fn alice() -> Outcome {
+    match UserId::try_from("alice") {
+        Ok(id) => Identity::proved(id).into(),
+        Err(error) => Outcome::Invalid(error.into()),
+    }
+}
+
+fn bad() -> Outcome {
+    Invalid::new(InvalidReason::Rejected("planted")).into()
+}
+
+/// A strategy that waits until it is let go, or not at all.
+fn waiting(outcome: fn() -> Outcome) -> impl Strategy<Future: Send> + Send + Sync + 'static {
+    from_async_fn(Reads::predicate(|_| true), move |_| async move {
+        tokio::task::yield_now().await;
+        outcome()
+    })
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+macro_rules! layer {
+    ($strategy:expr) => {
+        UserScopeLayer::builder()
+            .strategy($strategy)
+            .context_only()
+            .build()
+            .expect("a valid configuration")
+    };
+}
+
+async fn answer(_: Request<()>) -> Result<Response<()>, Infallible> {
+    Ok(Response::new(()))
+}
+
+#[tokio::test]
+async fn the_instance_that_was_polled_ready_is_the_one_that_is_called() {
+    let strict = || StrictService::new(service_fn(answer));
+    let mut at_once = layer!(Scripted::new(|_| alice())).layer(strict());
+    let mut waits = layer!(waiting(alice)).layer(strict());
+    for _ in 0..3 {
+        let response = at_once
+            .ready()
+            .await
+            .expect("infallible")
+            .call(Request::new(()))
+            .await;
+        assert!(response.is_ok(), "called at once");
+        let response = waits
+            .ready()
+            .await
+            .expect("infallible")
+            .call(Request::new(()))
+            .await;
+        assert!(response.is_ok(), "called after waiting");
+    }
+    // Several at once, each with a readiness of its own.
+    let first = waits
+        .ready()
+        .await
+        .expect("infallible")
+        .call(Request::new(()));
+    let second = waits
+        .ready()
+        .await
+        .expect("infallible")
+        .call(Request::new(()));
+    assert!(second.await.is_ok() && first.await.is_ok(), "in any order");
+
+    let by_oneshot = layer!(waiting(alice))
+        .layer(strict())
+        .oneshot(Request::new(()));
+    assert!(by_oneshot.await.is_ok(), "through `oneshot`");
+    let requests = stream::iter((0..3).map(|_| Request::new(())));
+    let answers = layer!(waiting(alice)).layer(strict()).call_all(requests);
+    let answers: Vec<_> = answers.collect().await;
+    assert!(
+        answers.len() == 3 && answers.iter().all(Result::is_ok),
+        "through `call_all`"
+    );
+}
+
+#[tokio::test]
+async fn an_inner_service_that_is_never_ready_holds_callers_back() {
+    #[derive(Clone)]
+    struct NeverReady;
+
+    impl Service<Request<()>> for NeverReady {
+        type Response = Response<()>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Response<()>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Pending
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            panic!("called although it was never ready")
+        }
+    }
+
+    let mut service = layer!(Scripted::new(|_| alice())).layer(NeverReady);
+    for _ in 0..3 {
+        assert!(
+            poll_once(pin!(service.ready())).is_pending(),
+            "backpressure is passed on"
+        );
+    }
+}
+
+#[tokio::test]
+async fn errors_of_readiness_and_of_the_call_pass_through_unchanged() {
+    #[derive(Clone)]
+    struct Fails {
+        ready: bool,
+    }
+
+    impl Service<Request<()>> for Fails {
+        type Response = Response<()>;
+        type Error = &'static str;
+        type Future = std::future::Ready<Result<Response<()>, &'static str>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            Poll::Ready(if self.ready { Ok(()) } else { Err("not ready") })
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            std::future::ready(Err("failed"))
+        }
+    }
+
+    for (ready, expected) in [(false, "not ready"), (true, "failed")] {
+        let at_once = layer!(Scripted::new(|_| alice())).layer(Fails { ready });
+        let error = at_once.oneshot(Request::new(())).await.err();
+        assert_eq!(error, Some(expected), "at once");
+        let waits = layer!(waiting(alice)).layer(Fails { ready });
+        let error = waits.oneshot(Request::new(())).await.err();
+        assert_eq!(error, Some(expected), "after waiting");
+    }
+}
+
+/// Counts how often it is cloned.
+struct Counted(Arc<AtomicUsize>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Self(self.0.clone())
+    }
+}
+
+impl Service<Request<()>> for Counted {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        std::future::ready(Ok(Response::new(())))
+    }
+}
+
+#[tokio::test]
+async fn the_inner_service_is_cloned_only_where_a_request_waits() {
+    let clones = Arc::new(AtomicUsize::new(0));
+    let mut at_once = layer!(Scripted::new(|_| alice())).layer(Counted(clones.clone()));
+    let mut refuses = layer!(Scripted::new(|_| bad())).layer(Counted(clones.clone()));
+    let mut waits = layer!(waiting(alice)).layer(Counted(clones.clone()));
+    for (expected, what) in [(0, "at once"), (0, "refused"), (1, "waited")] {
+        clones.store(0, Ordering::SeqCst);
+        let request = Request::new(());
+        let _ = match what {
+            "at once" => {
+                at_once
+                    .ready()
+                    .await
+                    .expect("infallible")
+                    .call(request)
+                    .await
+            }
+            "refused" => {
+                refuses
+                    .ready()
+                    .await
+                    .expect("infallible")
+                    .call(request)
+                    .await
+            }
+            _ => waits.ready().await.expect("infallible").call(request).await,
+        };
+        assert_eq!(clones.load(Ordering::SeqCst), expected, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_concurrency_limit_of_one_is_kept_while_waiting_and_given_back_on_each_way_out() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opens = gate.clone();
+    let gated = from_async_fn(Reads::header("x-key"), move |head| {
+        let key = head.headers.get("x-key").cloned();
+        let gate = opens.clone();
+        async move {
+            let Ok(permit) = gate.acquire().await else {
+                return bad();
+            };
+            permit.forget();
+            if key.is_some() { alice() } else { bad() }
+        }
+    });
+    let inner = service_fn(async |request: Request<()>| {
+        if request.headers()["x-key"] == "fails" {
+            return Err("planted");
+        }
+        Ok(Response::new(()))
+    });
+    let limited = ServiceBuilder::new().concurrency_limit(1).service(inner);
+    let mut service = layer!(gated).layer(limited);
+    let with = |key: &'static str| {
+        let mut request = Request::new(());
+        if !key.is_empty() {
+            let key = HeaderValue::from_static(key);
+            request.headers_mut().insert("x-key", key);
+        }
+        request
+    };
+
+    for (key, way_out) in [
+        ("good", "success"),
+        ("", "refusal"),
+        ("fails", "error"),
+        ("good", "drop"),
+    ] {
+        let ready = poll_once(pin!(service.ready())).is_ready();
+        assert!(ready, "the permit is there before {way_out}");
+        let mut response = Box::pin(service.call(with(key)));
+        assert!(
+            poll_once(response.as_mut()).is_pending(),
+            "it waits for the gate"
+        );
+        let blocked = poll_once(pin!(service.ready())).is_pending();
+        assert!(blocked, "and keeps the only permit: {way_out}");
+        if way_out == "drop" {
+            drop(response);
+        } else {
+            gate.add_permits(1);
+            let answer = response.await;
+            assert_eq!(answer.is_err(), way_out == "error", "{way_out}");
+        }
+    }
+    assert!(
+        poll_once(pin!(service.ready())).is_ready(),
+        "and after the last one"
+    );
+}
+
+#[tokio::test]
+async fn a_mocked_inner_service_sees_the_request_with_what_was_inserted() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<()>>();
+    handle.allow(1);
+    let mut service = layer!(ExistingContext::new()).layer(mock);
+    let ready = service.ready().await.expect("ready");
+    let response = ready.call(Request::new(()).as_user("alice"));
+    let serve = async {
+        let (request, respond) = handle.next_request().await.expect("one request");
+        let context = request.user_context().expect("inserted");
+        assert!(context.require_user().is_ok_and(|id| *id == "alice"));
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::CREATED;
+        respond.send_response(response);
+    };
+    let (response, ()) = futures::join!(response, serve);
+    assert_eq!(response.expect("answered").status(), StatusCode::CREATED);
+}
+
+/// Data that is not `Bytes`, and can be made of them.
+#[derive(Debug, PartialEq)]
+struct OwnData(VecDeque<u8>);
+
+impl From<Bytes> for OwnData {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes.iter().copied().collect())
+    }
+}
+
+impl Buf for OwnData {
+    fn remaining(&self) -> usize {
+        self.0.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.advance(count);
+    }
+}
+
+struct OwnBody(VecDeque<Frame<OwnData>>);
+
+impl OwnBody {
+    fn new() -> Self {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-trailer", HeaderValue::from_static("last"));
+        let data = |bytes: &'static [u8]| Frame::data(Bytes::from_static(bytes).into());
+        Self([data(b"one"), data(b"two"), Frame::trailers(trailers)].into())
+    }
+}
+
+impl Body for OwnBody {
+    type Data = OwnData;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<OwnData>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(6)
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_passed_on_frame_by_frame_whatever_its_data() {
+    let inner =
+        service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(OwnBody::new())));
+    let service = layer!(Scripted::new(|nth| if nth == 0 { alice() } else { bad() })).layer(inner);
+    let accepted = service
+        .clone()
+        .oneshot(Request::new(()))
+        .await
+        .expect("infallible");
+    let mut body = accepted.into_body();
+    assert_eq!(body.size_hint().exact(), Some(6), "the size hint is kept");
+    let mut frames = Vec::new();
+    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        assert_eq!(body.is_end_stream(), frames.len() == 2, "as is the end");
+        frames.push(match frame.into_data() {
+            Ok(data) => String::from_utf8(data.0.into()).expect("text"),
+            Err(frame) => format!(
+                "{:?}",
+                frame.into_trailers().expect("trailers")["x-trailer"]
+            ),
+        });
+    }
+    assert_eq!(frames, ["one", "two", "\"last\""], "every frame, in order");
+
+    let refused = service.oneshot(Request::new(())).await.expect("infallible");
+    let length = refused.body().size_hint().exact().expect("a known length");
+    let Ok(body) = refused.into_body().collect().await;
+    assert_eq!(
+        body.to_bytes().len() as u64,
+        length,
+        "a refusal is of the same type"
+    );
+}
