@@ -13,6 +13,31 @@ use crate::{
 ///
 /// See the [crate's documentation](crate) for what it does, and [`Builder`] for what can be
 /// said. Clones share their configuration.
+///
+/// A function can return one without naming its types; a server that spawns its requests asks
+/// that what they wait for is `Send`:
+///
+/// ```
+/// use tower_user_scope::{
+///     Authorize, ConfigError, ExistingContext, ProvideFactory, UserScopeLayer,
+///     strategy::StrategyList,
+/// };
+///
+/// fn layer() -> Result<
+///     UserScopeLayer<
+///         impl StrategyList<Pending: Send> + Send + Sync + 'static,
+///         impl ProvideFactory<Future: Send> + Send + Sync + 'static,
+///         impl Authorize<Future: Send> + Send + Sync + 'static,
+///     >,
+///     ConfigError,
+/// > {
+///     UserScopeLayer::builder()
+///         .strategy(ExistingContext::new())
+///         .context_only()
+///         .build()
+/// }
+/// # assert!(layer().is_ok());
+/// ```
 pub struct UserScopeLayer<L = Empty, M = NoFactory, A = Anyone> {
     policy: Arc<Policy<L, M, A>>,
 }

@@ -266,6 +266,9 @@ const COOKIES: &[(Server, usize, usize)] = &[
     (Server::TonicUnary, 20, 75),
     (Server::Bare, 80, 125),
     (Server::Bare, 10_000, 1),
+    (Server::Axum, 1, 10_000),
+    (Server::HyperHttp1, 1, 10_000),
+    (Server::Bare, 1, 10_000),
 ];
 
 #[tokio::test]

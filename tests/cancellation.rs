@@ -1,0 +1,213 @@
+//! B34: whoever goes away at any await leaves nothing behind, and the next answer on the same
+//! service is its own user's.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use http::{HeaderValue, Request, Response, request::Parts};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_user_scope::{
+    Identity, InvalidReason, Outcome, Presence, Reads, Strategy, UserContext, UserId, UserScopeExt,
+    UserScopeLayer, from_async_fn, from_fn, testing::Scripted,
+};
+
+/// Something that each stage holds while it waits, so that its clones count what is left.
+#[derive(Clone, Default)]
+struct Alive(Arc<()>);
+
+/// How often each stage that waits is polled before it goes on.
+const WAITS: usize = 3;
+
+impl Alive {
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    async fn wait(self) {
+        for _ in 0..WAITS {
+            tokio::task::yield_now().await;
+        }
+        drop(self);
+    }
+}
+
+fn whose(head: &Parts) -> Outcome {
+    match head.headers.get("x-user").map(HeaderValue::to_str) {
+        None => Outcome::Absent,
+        Some(Ok(name)) => match UserId::try_from(name) {
+            Ok(id) => Identity::proved(id).into(),
+            Err(error) => Outcome::Invalid(error.into()),
+        },
+        Some(Err(_)) => Outcome::Invalid(InvalidReason::NotText.into()),
+    }
+}
+
+fn at_once() -> impl Strategy<Future: Send> + Send + Sync {
+    from_fn(Reads::header("x-user"), whose)
+}
+
+fn waiting(alive: &Alive) -> impl Strategy<Future: Send> + Send + Sync + 'static + use<> {
+    let alive = alive.clone();
+    from_async_fn(Reads::header("x-user"), move |head| {
+        let (outcome, alive) = (whose(head), alive.clone());
+        async move {
+            alive.wait().await;
+            outcome
+        }
+    })
+}
+
+fn absent() -> Scripted {
+    Scripted::new(|_| Outcome::Absent).presence(Presence::NotSent)
+}
+
+struct Agents {
+    owner: UserContext,
+    _alive: Alive,
+}
+
+fn request(user: &'static str) -> Request<()> {
+    let mut request = Request::new(());
+    let user = HeaderValue::from_static(user);
+    request.headers_mut().insert("x-user", user);
+    request
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Drops alice's response after every number of polls that leaves it unfinished, and then asks
+/// as bob. Returns how many polls that were.
+async fn check<S, B>(name: &str, alive: &Alive, mut service: S) -> usize
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    let before = alive.count();
+    for polls in 0.. {
+        let ready = poll_once(pin!(service.ready())).is_ready();
+        assert!(ready, "{name}: the permit is back before {polls} polls");
+        let mut response = Box::pin(service.call(request("alice")));
+        let done = (0..polls).any(|_| poll_once(response.as_mut()).is_ready());
+        drop(response);
+        assert_eq!(
+            alive.count(),
+            before,
+            "{name}: dropped after {polls} polls, and gone"
+        );
+
+        let ready = poll_once(pin!(service.ready())).is_ready();
+        assert!(ready, "{name}: the permit is back after {polls} polls");
+        let response = service.call(request("bob")).await;
+        let response = response.unwrap_or_else(|never| match never {});
+        let answered = response.extensions().get::<UserContext>().cloned();
+        drop(response);
+        let answered = answered.unwrap_or_else(|| panic!("{name}: bob is answered"));
+        let bob = answered.require_user().is_ok_and(|id| *id == "bob");
+        assert!(bob, "{name}: after {polls} polls bob got {answered:?}");
+        assert_eq!(alive.count(), before, "{name}: and leaves nothing either");
+        if done {
+            return polls;
+        }
+    }
+    unreachable!("one of all numbers of polls is enough")
+}
+
+#[tokio::test]
+async fn b34_dropped_at_any_await_a_request_leaves_nothing_and_mixes_nothing() {
+    let alive = Alive::default();
+    let builder = UserScopeLayer::builder;
+    /// Each stage, as a layer around an inner service that waits or not, behind one permit.
+    macro_rules! stages {
+        ($($name:literal, waits $times:literal, inner $inner:literal: $build:expr;)*) => {$({
+            let built = alive.clone();
+            let factory = move |user: &UserContext| Agents {
+                owner: user.clone(),
+                _alive: built.clone(),
+            };
+            let layer = $build.factory(factory).build().expect("a valid configuration");
+            let held = alive.clone();
+            let inner = service_fn(move |request: Request<()>| {
+                let agents = request.scoped::<Agents>().expect("inside the layer").clone();
+                let held = $inner.then(|| held.clone());
+                async move {
+                    if let Some(held) = held {
+                        held.wait().await;
+                    }
+                    let mut response = Response::new(());
+                    response.extensions_mut().insert(agents.owner.clone());
+                    Ok::<_, Infallible>(response)
+                }
+            });
+            let limited = ServiceBuilder::new().concurrency_limit(1).service(inner);
+            let polls = check($name, &alive, layer.layer(limited)).await;
+            assert_eq!(polls, $times * WAITS + 1, "{}: every await was hit", $name);
+        }        )*};
+    }
+    let allow = || {
+        let alive = alive.clone();
+        move |_: &UserContext, _: &Parts| {
+            let alive = alive.clone();
+            async move {
+                alive.wait().await;
+                Ok(())
+            }
+        }
+    };
+    stages! {
+        "nothing waits", waits 0, inner false: builder().strategy(at_once());
+        "the strategy", waits 1, inner false: builder().strategy(waiting(&alive));
+        "a later strategy", waits 1, inner false:
+            builder().strategy(absent()).strategy(waiting(&alive)).strategy(absent());
+        "both of a unanimous list", waits 2, inner false:
+            builder().strategy(waiting(&alive)).strategy(waiting(&alive)).unanimous();
+        "a boxed strategy", waits 1, inner false:
+            builder().strategies([absent().boxed(), waiting(&alive).boxed()]);
+        "all of a boxed unanimous list", waits 3, inner false: builder()
+            .strategies((0..3).map(|_| waiting(&alive).boxed()))
+            .unanimous();
+        "the authorize step", waits 1, inner false:
+            builder().strategy(at_once()).authorize_async(allow());
+        "the inner service", waits 1, inner true: builder().strategy(at_once());
+        "everything but the factory", waits 4, inner true: builder()
+            .strategy(waiting(&alive))
+            .strategies([waiting(&alive).boxed()])
+            .unanimous()
+            .authorize_async(allow());
+    }
+    assert_eq!(alive.count(), 1, "nothing is left of any of it");
+}
+
+#[tokio::test]
+async fn b34_the_same_holds_for_a_factory_that_waits() {
+    let alive = Alive::default();
+    let built = alive.clone();
+    let layer = UserScopeLayer::builder()
+        .strategy(waiting(&alive))
+        .factory_async(move |owner| {
+            let alive = built.clone();
+            async move {
+                alive.clone().wait().await;
+                Ok::<_, Infallible>(Agents {
+                    owner,
+                    _alive: alive,
+                })
+            }
+        })
+        .build()
+        .expect("a valid configuration");
+    let inner = service_fn(async |request: Request<()>| {
+        let agents = request.scoped::<Agents>().expect("inside the layer");
+        let mut response = Response::new(());
+        response.extensions_mut().insert(agents.owner.clone());
+        Ok::<_, Infallible>(response)
+    });
+    let limited = ServiceBuilder::new().concurrency_limit(1).service(inner);
+    let polls = check("the factory", &alive, layer.layer(limited)).await;
+    assert_eq!(polls, 2 * WAITS + 1, "every await was hit");
+}
