@@ -65,7 +65,7 @@ where
         future: S::Future,
         /// Taken by the response.
         scope: Option<OpenScope>,
-        has_body: bool,
+        expects: Expects,
     },
     Rejected {
         response: Response<Bytes>,
@@ -106,6 +106,27 @@ pub(crate) struct Waiting<S, L, M, A, B> {
     pub(crate) body: B,
 }
 
+/// What a request's method says of the response's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expects {
+    Body,
+    /// A HEAD's response has none.
+    NoBody,
+    /// A CONNECT that succeeds is followed by a tunnel (RFC 9110 section 9.3.6), such as a
+    /// WebSocket over HTTP/2 (RFC 8441).
+    Tunnel,
+}
+
+impl Expects {
+    pub(crate) fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::NoBody,
+            Method::CONNECT => Self::Tunnel,
+            _ => Self::Body,
+        }
+    }
+}
+
 impl<S, L, M, A, B> ResponseFuture<S, L, M, A, B>
 where
     S: Service<Request<B>>,
@@ -114,12 +135,12 @@ where
     A: Authorize,
 {
     #[inline]
-    pub(crate) fn calling(future: S::Future, scope: OpenScope, has_body: bool) -> Self {
+    pub(crate) fn calling(future: S::Future, scope: OpenScope, expects: Expects) -> Self {
         Self {
             state: State::Calling {
                 future,
                 scope: Some(scope),
-                has_body,
+                expects,
             },
         }
     }
@@ -204,16 +225,16 @@ where
                 StateProjection::Calling {
                     future,
                     scope,
-                    has_body,
+                    expects,
                 } => {
                     let result = ready!(match scope {
                         Some(scope) => scope.run(|| future.poll(cx)),
                         None => future.poll(cx),
                     });
-                    let (scope, has_body) = (scope.take(), *has_body);
+                    let (scope, expects) = (scope.take(), *expects);
                     // What the inner future still holds goes before the scope can close.
                     state.set(State::Done);
-                    return Poll::Ready(close_with_body(result, scope, has_body));
+                    return Poll::Ready(close_with_body(result, scope, expects));
                 }
                 StateProjection::Rejected { .. } | StateProjection::Done => {
                     let StateOwned::Rejected { response } = state.project_replace(State::Done)
@@ -236,13 +257,13 @@ where
     A: Authorize,
 {
     if let StateOwned::Waiting { mut waiting, .. } = state.as_mut().project_replace(State::Done) {
-        let has_body = waiting.head.method != Method::HEAD;
+        let expects = Expects::of(&waiting.head.method);
         let request = Request::from_parts(waiting.head, waiting.body);
         let future = scope.run(|| waiting.inner.call(request));
         state.set(State::Calling {
             future,
             scope: Some(scope),
-            has_body,
+            expects,
         });
     }
 }
@@ -251,7 +272,7 @@ where
 fn close_with_body<B, E>(
     result: Result<Response<B>, E>,
     scope: Option<OpenScope>,
-    has_body: bool,
+    expects: Expects,
 ) -> Result<Response<ResponseBody<B>>, E> {
     let Some(mut scope) = scope else {
         return result.map(|response| response.map(|body| ResponseBody::inner(body, None)));
@@ -264,12 +285,16 @@ fn close_with_body<B, E>(
         }
     };
     let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+    let is_tunnel = expects == Expects::Tunnel && status.is_success();
+    if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
         scope.outlive_response();
         return Ok(response.map(|body| ResponseBody::inner(body, None)));
     }
     // No server reads a body that the response can't have (RFC 9110 section 6.4.1).
-    if !has_body || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+    if expects == Expects::NoBody
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+    {
         scope.ends(Ending::Completed);
     }
     Ok(response.map(|body| ResponseBody::inner(body, Some(scope))))

@@ -6,14 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use tower::Service;
 
 use crate::{
     authorize::Authorize,
     body::ResponseBody,
     factory::ProvideFactory,
-    future::{ResponseFuture, Stage, Waiting},
+    future::{Expects, ResponseFuture, Stage, Waiting},
     policy::{Policy, Step},
     strategy::StrategyList,
 };
@@ -82,10 +82,10 @@ where
         let (mut head, body) = request.into_parts();
         let stage = match self.policy.enter(&mut head) {
             Step::Call(mut scope) => {
-                let has_body = head.method != Method::HEAD;
+                let expects = Expects::of(&head.method);
                 let request = Request::from_parts(head, body);
                 let future = scope.run(|| self.inner.call(request));
-                return ResponseFuture::calling(future, scope, has_body);
+                return ResponseFuture::calling(future, scope, expects);
             }
             Step::Reject(response) => return ResponseFuture::rejected(response),
             Step::Resolve(pending, tally) => Stage::Resolving { pending, tally },

@@ -444,31 +444,40 @@ async fn a_factory_that_outlives_its_scope_is_reported_unless_it_is_kept() {
 
 #[tokio::test]
 async fn b31_the_scope_of_an_upgraded_connection_closes_with_its_last_handle() {
-    let log = Log::default();
-    let hook = log.clone();
-    let layer = UserScopeLayer::builder()
-        .strategy(ExistingContext::new())
-        .factory(agents)
-        .observer(log.observer())
-        .on_close(move |closed| hook.add(closed.ending().as_str()))
-        .build()
-        .expect("a valid configuration");
-    let socket: Kept<Scoped<Agents>> = Arc::default();
-    let held = socket.clone();
-    let mut service = layer.layer(service_fn(move |request: Request<()>| {
-        *held.lock().expect("no panic in here") = Some(mine(&request));
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        async { Ok::<_, Infallible>(response) }
-    }));
-    drop(service.call(request("alice")).await.expect("infallible"));
-    let lines = log.lines();
-    assert!(
-        lines.is_empty(),
-        "the socket lives, so does its scope: {lines:?}"
-    );
-    socket.lock().expect("no panic in here").take();
-    assert_eq!(log.lines(), ["completed"], "closed with the socket");
+    for (method, status, upgrades) in [
+        (Method::GET, StatusCode::SWITCHING_PROTOCOLS, true),
+        (Method::CONNECT, StatusCode::OK, true),
+        (Method::CONNECT, StatusCode::NOT_FOUND, false),
+        (Method::GET, StatusCode::OK, false),
+    ] {
+        let log = Log::default();
+        let hook = log.clone();
+        let layer = UserScopeLayer::builder()
+            .strategy(ExistingContext::new())
+            .factory(agents)
+            .on_close(move |closed| hook.add(closed.ending().as_str()))
+            .build()
+            .expect("a valid configuration");
+        let socket: Kept<Scoped<Agents>> = Arc::default();
+        let held = socket.clone();
+        let mut service = layer.layer(service_fn(move |request: Request<()>| {
+            *held.lock().expect("no panic in here") = Some(mine(&request));
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            async { Ok::<_, Infallible>(response) }
+        }));
+        let mut request = request("alice");
+        *request.method_mut() = method.clone();
+        drop(service.call(request).await.expect("infallible"));
+        let open = log.lines().is_empty();
+        assert_eq!(
+            open, upgrades,
+            "{method} {status}: the socket lives, so does its scope"
+        );
+        socket.lock().expect("no panic in here").take();
+        let ending = if upgrades { "completed" } else { "cancelled" };
+        assert_eq!(log.lines(), [ending], "{method} {status}: closed once");
+    }
 }
 
 #[tokio::test]

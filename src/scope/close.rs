@@ -89,7 +89,7 @@ impl Closed {
     }
 
     /// The factory of the request, one last time; `None` where the layer built another type or
-    /// none.
+    /// none, and for an upgraded connection, whose scope closes because the factory is gone.
     #[must_use]
     pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
         Scoped::from_handle(self.handle.clone()?)

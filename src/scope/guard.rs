@@ -11,6 +11,9 @@ use crate::{
 };
 
 /// What happens when one user's factory is used in another user's scope.
+///
+/// Users are told apart by [`Subject`](crate::Subject): principal and tenant. All requests of
+/// nobody in particular are one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {

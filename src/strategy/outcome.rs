@@ -206,8 +206,8 @@ impl Unavailable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum UnavailableReason {
-    /// What knows the answer could not be asked.
-    #[error("what knows the answer could not be asked")]
+    /// What knows the answer (a store, a key set, an issuer) could not be reached.
+    #[error("its source could not be reached")]
     Source,
     /// The answer did not come in time.
     #[error("the answer did not come within {limit:?}")]
