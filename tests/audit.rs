@@ -2,9 +2,10 @@
 //! event, log line or `Debug` holds a credential.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     io::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
 };
 
 use http::{HeaderValue, Request, Response};
@@ -78,14 +79,16 @@ impl Events {
     }
 }
 
-/// What `tracing` wrote, as text.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What `tracing` wrote on this thread, which is a test's own.
+    static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl Write for Written {
+struct ToThisThread;
+
+impl Write for ToThisThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend_from_slice(bytes);
+        WRITTEN.with_borrow_mut(|written| written.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -94,23 +97,23 @@ impl Write for Written {
     }
 }
 
-impl Written {
-    /// Everything, down to the finest level, until the guard is dropped.
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let own = self.clone();
-        let subscriber = tracing_subscriber::fmt()
+/// Everything is written from here on, down to the finest level. Each test of this file begins
+/// with it: a line that is passed before there is a subscriber may be thought off for good.
+fn capture() {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
             .with_span_events(tracing_subscriber::fmt::format::FmtSpan::NEW)
-            .with_writer(move || own.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
-    }
+            .with_writer(|| ToThisThread)
+            .init();
+    });
+    WRITTEN.take();
+}
 
-    fn text(&self) -> String {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&all).into_owned()
-    }
+fn written() -> String {
+    String::from_utf8_lossy(&WRITTEN.take()).into_owned()
 }
 
 fn key() -> impl Strategy + std::fmt::Debug {
@@ -174,6 +177,7 @@ const TRUSTED: (&str, &str) = ("x-proxy-secret", SECRET);
 
 #[tokio::test]
 async fn each_thing_that_happens_is_an_event_with_a_typed_reason() {
+    capture();
     let events = Events::default();
     let layer = UserScopeLayer::builder()
         .strategy(header())
@@ -247,6 +251,7 @@ async fn each_thing_that_happens_is_an_event_with_a_typed_reason() {
 
 #[tokio::test]
 async fn a_development_user_and_a_fallback_are_marked_in_every_event() {
+    capture();
     let events = Events::default();
     let layer = UserScopeLayer::builder()
         .strategy(DevelopmentUser::new("dev"))
@@ -273,8 +278,7 @@ async fn a_development_user_and_a_fallback_are_marked_in_every_event() {
 
 #[tokio::test]
 async fn b32_no_log_line_and_no_debug_output_holds_a_credential() {
-    let written = Written::default();
-    let guard = written.capture();
+    capture();
     let builder = UserScopeLayer::builder()
         .strategy(header())
         .strategy(key())
@@ -293,8 +297,7 @@ async fn b32_no_log_line_and_no_debug_output_holds_a_credential() {
     ] {
         send(&layer, request(PROXY, headers)).await;
     }
-    drop(guard);
-    let seen = [configured, built, written.text()].concat();
+    let seen = [configured, built, written()].concat();
     assert!(seen.contains("request refused"), "the log was captured");
     assert!(!seen.contains("canary"), "a credential got out: {seen}");
 }
@@ -305,8 +308,7 @@ async fn user_ids_are_in_the_log_only_where_the_application_says_so() {
         (UserIdTelemetry::Omitted, false),
         (UserIdTelemetry::Plain, true),
     ] {
-        let written = Written::default();
-        let guard = written.capture();
+        capture();
         let layer = UserScopeLayer::builder()
             .strategy(key())
             .user_ids_in_telemetry(how)
@@ -314,16 +316,14 @@ async fn user_ids_are_in_the_log_only_where_the_application_says_so() {
             .build()
             .expect("a valid configuration");
         send(&layer, request(STRANGER, &[("x-api-key", "alices")])).await;
-        drop(guard);
-        let text = written.text();
+        let text = written();
         assert_eq!(text.contains("user.id=\"alice\""), shown, "{how:?}: {text}");
     }
 }
 
 #[tokio::test]
 async fn b32_the_handlers_lines_stand_in_their_users_span() {
-    let written = Written::default();
-    let guard = written.capture();
+    capture();
     let layer = UserScopeLayer::builder()
         .strategy(key().named("key"))
         .user_ids_in_telemetry(UserIdTelemetry::Plain)
@@ -338,8 +338,7 @@ async fn b32_the_handlers_lines_stand_in_their_users_span() {
         ];
         send(&layer, request(STRANGER, &headers)).await;
     }
-    drop(guard);
-    let text = written.text();
+    let text = written();
     let lines: Vec<_> = text
         .lines()
         .filter(|line| line.contains("own line"))
@@ -360,8 +359,7 @@ async fn b32_the_handlers_lines_stand_in_their_users_span() {
 
 #[tokio::test]
 async fn a_refusal_says_in_the_log_what_the_response_does_not() {
-    let written = Written::default();
-    let guard = written.capture();
+    capture();
     let layer = UserScopeLayer::builder()
         .strategy(key().named("key"))
         .context_only()
@@ -369,8 +367,7 @@ async fn a_refusal_says_in_the_log_what_the_response_does_not() {
         .expect("a valid configuration");
     send(&layer, request(STRANGER, &[])).await;
     send(&layer, request(STRANGER, &[("x-api-key", "down")])).await;
-    drop(guard);
-    let text = written.text();
+    let text = written();
     for (part, why) in [
         ("tower_user_scope::audit", "the target of audit events"),
         ("DevelopmentUser", "what to add on a developer's machine"),
@@ -384,6 +381,7 @@ async fn a_refusal_says_in_the_log_what_the_response_does_not() {
 
 #[tokio::test]
 async fn a_context_is_handed_to_the_observer_whatever_telemetry_shows() {
+    capture();
     let seen: Arc<Mutex<Option<UserContext>>> = Arc::default();
     let kept = seen.clone();
     let layer = UserScopeLayer::builder()
@@ -399,4 +397,19 @@ async fn a_context_is_handed_to_the_observer_whatever_telemetry_shows() {
     send(&layer, request(STRANGER, &[("x-api-key", "alices")])).await;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
     assert!(seen.is_some_and(|context| context.require_user().is_ok_and(|id| *id == "alice")));
+}
+
+#[test]
+fn a_development_user_warns_when_the_layer_is_built() {
+    capture();
+    let built = UserScopeLayer::builder()
+        .strategy(DevelopmentUser::new("dev"))
+        .context_only()
+        .build();
+    assert!(built.is_ok());
+    let text = written();
+    assert!(
+        text.contains("WARN") && text.contains("DevelopmentUser is on"),
+        "{text}"
+    );
 }

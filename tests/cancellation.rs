@@ -7,8 +7,10 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response, request::Parts};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_user_scope::{
@@ -71,6 +73,26 @@ struct Agents {
     _alive: Alive,
 }
 
+fn agents(alive: &Alive) -> impl Fn(&UserContext) -> Agents + use<> {
+    let alive = alive.clone();
+    move |owner| Agents {
+        owner: owner.clone(),
+        _alive: alive.clone(),
+    }
+}
+
+/// A factory that waits, and is whole only then.
+fn waiting_agents(
+    alive: &Alive,
+) -> impl Fn(UserContext) -> BoxFuture<'static, Result<Agents, Infallible>> + use<> {
+    let build = agents(alive);
+    let alive = alive.clone();
+    move |owner| {
+        let built = build(&owner);
+        alive.clone().wait().map(|()| Ok(built)).boxed()
+    }
+}
+
 fn request(user: &'static str) -> Request<()> {
     let mut request = Request::new(());
     let user = HeaderValue::from_static(user);
@@ -125,12 +147,7 @@ async fn b34_dropped_at_any_await_a_request_leaves_nothing_and_mixes_nothing() {
     /// Each stage, as a layer around an inner service that waits or not, behind one permit.
     macro_rules! stages {
         ($($name:literal, waits $times:literal, inner $inner:literal: $build:expr;)*) => {$({
-            let built = alive.clone();
-            let factory = move |user: &UserContext| Agents {
-                owner: user.clone(),
-                _alive: built.clone(),
-            };
-            let layer = $build.factory(factory).build().expect("a valid configuration");
+            let layer = $build.build().expect("a valid configuration");
             let held = alive.clone();
             let inner = service_fn(move |request: Request<()>| {
                 let agents = request.scoped::<Agents>().expect("inside the layer").clone();
@@ -147,7 +164,7 @@ async fn b34_dropped_at_any_await_a_request_leaves_nothing_and_mixes_nothing() {
             let limited = ServiceBuilder::new().concurrency_limit(1).service(inner);
             let polls = check($name, &alive, layer.layer(limited)).await;
             assert_eq!(polls, $times * WAITS + 1, "{}: every await was hit", $name);
-        }        )*};
+        })*};
     }
     let allow = || {
         let alive = alive.clone();
@@ -159,55 +176,49 @@ async fn b34_dropped_at_any_await_a_request_leaves_nothing_and_mixes_nothing() {
             }
         }
     };
+    let make = || agents(&alive);
+    let make_waiting = || waiting_agents(&alive);
+    let limit = Duration::from_secs(3600);
     stages! {
-        "nothing waits", waits 0, inner false: builder().strategy(at_once());
-        "the strategy", waits 1, inner false: builder().strategy(waiting(&alive));
-        "a later strategy", waits 1, inner false:
-            builder().strategy(absent()).strategy(waiting(&alive)).strategy(absent());
-        "both of a unanimous list", waits 2, inner false:
-            builder().strategy(waiting(&alive)).strategy(waiting(&alive)).unanimous();
-        "a boxed strategy", waits 1, inner false:
-            builder().strategies([absent().boxed(), waiting(&alive).boxed()]);
+        "nothing waits", waits 0, inner false:
+            builder().strategy(at_once()).factory(make());
+        "the strategy", waits 1, inner false:
+            builder().strategy(waiting(&alive)).factory(make());
+        "a strategy with a time limit", waits 1, inner false:
+            builder().strategy(waiting(&alive).timeout(limit)).factory(make());
+        "a later strategy", waits 1, inner false: builder()
+            .strategy(absent())
+            .strategy(waiting(&alive))
+            .strategy(absent())
+            .factory(make());
+        "both of a unanimous list", waits 2, inner false: builder()
+            .strategy(waiting(&alive))
+            .strategy(waiting(&alive))
+            .unanimous()
+            .factory(make());
+        "a boxed strategy", waits 1, inner false: builder()
+            .strategies([absent().boxed(), waiting(&alive).boxed()])
+            .factory(make());
         "all of a boxed unanimous list", waits 3, inner false: builder()
             .strategies((0..3).map(|_| waiting(&alive).boxed()))
-            .unanimous();
+            .unanimous()
+            .factory(make());
         "the authorize step", waits 1, inner false:
-            builder().strategy(at_once()).authorize_async(allow());
-        "the inner service", waits 1, inner true: builder().strategy(at_once());
-        "everything but the factory", waits 4, inner true: builder()
+            builder().strategy(at_once()).authorize_async(allow()).factory(make());
+        "the factory", waits 1, inner false:
+            builder().strategy(at_once()).factory_async(make_waiting());
+        "a factory with a time limit", waits 1, inner false: builder()
+            .strategy(at_once())
+            .factory_async(make_waiting())
+            .factory_time_limit(limit);
+        "the inner service", waits 1, inner true:
+            builder().strategy(at_once()).factory(make());
+        "everything", waits 5, inner true: builder()
             .strategy(waiting(&alive))
             .strategies([waiting(&alive).boxed()])
             .unanimous()
-            .authorize_async(allow());
+            .authorize_async(allow())
+            .factory_async(make_waiting());
     }
     assert_eq!(alive.count(), 1, "nothing is left of any of it");
-}
-
-#[tokio::test]
-async fn b34_the_same_holds_for_a_factory_that_waits() {
-    let alive = Alive::default();
-    let built = alive.clone();
-    let layer = UserScopeLayer::builder()
-        .strategy(waiting(&alive))
-        .factory_async(move |owner| {
-            let alive = built.clone();
-            async move {
-                alive.clone().wait().await;
-                Ok::<_, Infallible>(Agents {
-                    owner,
-                    _alive: alive,
-                })
-            }
-        })
-        .build()
-        .expect("a valid configuration");
-    let inner = service_fn(async |request: Request<()>| {
-        let agents = request.scoped::<Agents>().expect("inside the layer");
-        let mut response = Response::new(());
-        response.extensions_mut().insert(agents.owner.clone());
-        Ok::<_, Infallible>(response)
-    });
-    let limited = ServiceBuilder::new().concurrency_limit(1).service(inner);
-    let polls = check("the factory", &alive, layer.layer(limited)).await;
-    assert_eq!(polls, 2 * WAITS + 1, "every await was hit");
 }

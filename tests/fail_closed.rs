@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    io::Write,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -333,44 +332,6 @@ async fn a_development_user_answers_this_machine_only_and_is_marked() {
     ] {
         assert!(send(&layer, request).await.is_err(), "nobody else");
     }
-}
-
-#[test]
-fn a_development_user_warns_when_the_layer_is_built() {
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            all.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let written = Written::default();
-    let writer = written.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let built = UserScopeLayer::builder()
-            .strategy(DevelopmentUser::new("dev"))
-            .context_only()
-            .build();
-        assert!(built.is_ok());
-    });
-    let all = written.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = String::from_utf8_lossy(&all);
-    assert!(
-        text.contains("WARN") && text.contains("DevelopmentUser is on"),
-        "{text}"
-    );
 }
 
 #[tokio::test]

@@ -14,15 +14,15 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use futures::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use futures::{FutureExt, StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_user_scope::{
-    ExistingContext, Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn,
+    ExistingContext, Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserContext,
+    UserId, UserScopeExt, UserScopeLayer, from_async_fn,
     testing::{AsUser, Scripted, StrictService},
 };
 
@@ -59,55 +59,108 @@ macro_rules! layer {
     };
 }
 
-async fn answer(_: Request<()>) -> Result<Response<()>, Infallible> {
-    Ok(Response::new(()))
+/// Answers 201, and counts how often it is cloned.
+struct Counted(Arc<AtomicUsize>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Self(self.0.clone())
+    }
+}
+
+impl Service<Request<()>> for Counted {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::CREATED;
+        std::future::ready(Ok(response))
+    }
+}
+
+fn strict(clones: &Arc<AtomicUsize>) -> StrictService<Counted> {
+    StrictService::new(Counted(clones.clone()))
+}
+
+/// Sends three requests, one after the other, through a strict inner service.
+async fn check<L, S, B>(what: &str, layer: L, status: StatusCode, clones_each: usize)
+where
+    L: Layer<StrictService<Counted>, Service = S>,
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    let clones = Arc::default();
+    let mut service = layer.layer(strict(&clones));
+    for nth in 1..=3 {
+        let Ok(ready) = service.ready().await;
+        let Ok(response) = ready.call(Request::new(())).await;
+        assert_eq!(response.status(), status, "{what}, request {nth}");
+        let expected = nth * clones_each;
+        assert_eq!(clones.load(Ordering::SeqCst), expected, "{what}: clones");
+    }
 }
 
 #[tokio::test]
-async fn the_instance_that_was_polled_ready_is_the_one_that_is_called() {
-    let strict = || StrictService::new(service_fn(answer));
-    let mut at_once = layer!(Scripted::new(|_| alice())).layer(strict());
-    let mut waits = layer!(waiting(alice)).layer(strict());
-    for _ in 0..3 {
-        let response = at_once
-            .ready()
-            .await
-            .expect("infallible")
-            .call(Request::new(()))
-            .await;
-        assert!(response.is_ok(), "called at once");
-        let response = waits
-            .ready()
-            .await
-            .expect("infallible")
-            .call(Request::new(()))
-            .await;
-        assert!(response.is_ok(), "called after waiting");
+async fn the_ready_instance_is_called_and_cloned_only_where_a_request_waits() {
+    use StatusCode as S;
+    let now = || UserScopeLayer::builder().strategy(Scripted::new(|_| alice()));
+    let later = || UserScopeLayer::builder().strategy(waiting(alice));
+    let allow = |_: &UserContext, _: &Parts| tokio::task::yield_now().map(Ok);
+    let make = |_| tokio::task::yield_now().map(|()| Ok::<_, Infallible>(7_u8));
+    /// Tells by name what is expected of each layer: its status, and how many clones a request.
+    macro_rules! table {
+        ($($what:literal: $builder:expr => $status:expr, $clones:literal;)*) => {$(
+            let layer = $builder.build().expect("a valid configuration");
+            check($what, layer, $status, $clones).await;
+        )*};
     }
-    // Several at once, each with a readiness of its own.
-    let first = waits
-        .ready()
-        .await
-        .expect("infallible")
-        .call(Request::new(()));
-    let second = waits
-        .ready()
-        .await
-        .expect("infallible")
-        .call(Request::new(()));
-    assert!(second.await.is_ok() && first.await.is_ok(), "in any order");
+    table! {
+        "at once": now().context_only() => S::CREATED, 0;
+        "at once, with a factory": now().factory(|_| 7_u8) => S::CREATED, 0;
+        "boxed, at once": UserScopeLayer::builder()
+            .strategies([Scripted::new(|_| alice()).boxed()])
+            .context_only() => S::CREATED, 0;
+        "refused at once": UserScopeLayer::builder()
+            .strategy(Scripted::new(|_| bad()))
+            .context_only() => S::UNAUTHORIZED, 0;
+        "the strategy waits": later().context_only() => S::CREATED, 1;
+        "refused after waiting": UserScopeLayer::builder()
+            .strategy(waiting(bad))
+            .context_only() => S::UNAUTHORIZED, 1;
+        "authorize waits": now().authorize_async(allow).context_only() => S::CREATED, 1;
+        "the factory waits": now().factory_async(make) => S::CREATED, 1;
+        "all of them wait": later().authorize_async(allow).factory_async(make) => S::CREATED, 1;
+    }
+}
 
-    let by_oneshot = layer!(waiting(alice))
-        .layer(strict())
-        .oneshot(Request::new(()));
-    assert!(by_oneshot.await.is_ok(), "through `oneshot`");
+#[tokio::test]
+async fn every_way_to_drive_a_service_reaches_a_ready_instance() {
+    let clones = Arc::default();
+    let mut service = layer!(waiting(alice)).layer(strict(&clones));
+    let Ok(ready) = service.ready().await;
+    let first = ready.call(Request::new(()));
+    let Ok(ready) = service.ready().await;
+    let second = ready.call(Request::new(()));
+    let (Ok(second), Ok(first)) = (second.await, first.await);
+    let both = [first.status(), second.status()];
+    assert_eq!(both, [StatusCode::CREATED; 2], "two at once, in any order");
+
+    let Ok(response) = service.clone().oneshot(Request::new(())).await;
+    assert_eq!(response.status(), StatusCode::CREATED, "through `oneshot`");
+
     let requests = stream::iter((0..3).map(|_| Request::new(())));
-    let answers = layer!(waiting(alice)).layer(strict()).call_all(requests);
-    let answers: Vec<_> = answers.collect().await;
-    assert!(
-        answers.len() == 3 && answers.iter().all(Result::is_ok),
-        "through `call_all`"
-    );
+    let answers = service.call_all(requests);
+    let answers: Vec<_> = answers
+        .map(|Ok(response)| response.status())
+        .collect()
+        .await;
+    assert_eq!(answers, [StatusCode::CREATED; 3], "through `call_all`");
 }
 
 #[tokio::test]
@@ -169,62 +222,6 @@ async fn errors_of_readiness_and_of_the_call_pass_through_unchanged() {
     }
 }
 
-/// Counts how often it is cloned.
-struct Counted(Arc<AtomicUsize>);
-
-impl Clone for Counted {
-    fn clone(&self) -> Self {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Self(self.0.clone())
-    }
-}
-
-impl Service<Request<()>> for Counted {
-    type Response = Response<()>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Response<()>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        std::future::ready(Ok(Response::new(())))
-    }
-}
-
-#[tokio::test]
-async fn the_inner_service_is_cloned_only_where_a_request_waits() {
-    let clones = Arc::new(AtomicUsize::new(0));
-    let mut at_once = layer!(Scripted::new(|_| alice())).layer(Counted(clones.clone()));
-    let mut refuses = layer!(Scripted::new(|_| bad())).layer(Counted(clones.clone()));
-    let mut waits = layer!(waiting(alice)).layer(Counted(clones.clone()));
-    for (expected, what) in [(0, "at once"), (0, "refused"), (1, "waited")] {
-        clones.store(0, Ordering::SeqCst);
-        let request = Request::new(());
-        let _ = match what {
-            "at once" => {
-                at_once
-                    .ready()
-                    .await
-                    .expect("infallible")
-                    .call(request)
-                    .await
-            }
-            "refused" => {
-                refuses
-                    .ready()
-                    .await
-                    .expect("infallible")
-                    .call(request)
-                    .await
-            }
-            _ => waits.ready().await.expect("infallible").call(request).await,
-        };
-        assert_eq!(clones.load(Ordering::SeqCst), expected, "{what}");
-    }
-}
-
 #[tokio::test]
 async fn a_concurrency_limit_of_one_is_kept_while_waiting_and_given_back_on_each_way_out() {
     let gate = Arc::new(Semaphore::new(0));
@@ -257,11 +254,11 @@ async fn a_concurrency_limit_of_one_is_kept_while_waiting_and_given_back_on_each
         request
     };
 
-    for (key, way_out) in [
-        ("good", "success"),
-        ("", "refusal"),
-        ("fails", "error"),
-        ("good", "drop"),
+    for (key, way_out, expected) in [
+        ("good", "success", Some(Ok(StatusCode::OK))),
+        ("", "refusal", Some(Ok(StatusCode::UNAUTHORIZED))),
+        ("fails", "error", Some(Err("planted"))),
+        ("good", "drop", None),
     ] {
         let ready = poll_once(pin!(service.ready())).is_ready();
         assert!(ready, "the permit is there before {way_out}");
@@ -272,12 +269,12 @@ async fn a_concurrency_limit_of_one_is_kept_while_waiting_and_given_back_on_each
         );
         let blocked = poll_once(pin!(service.ready())).is_pending();
         assert!(blocked, "and keeps the only permit: {way_out}");
-        if way_out == "drop" {
-            drop(response);
-        } else {
+        if let Some(expected) = expected {
             gate.add_permits(1);
-            let answer = response.await;
-            assert_eq!(answer.is_err(), way_out == "error", "{way_out}");
+            let answer = response.await.map(|response| response.status());
+            assert_eq!(answer, expected, "{way_out}");
+        } else {
+            drop(response);
         }
     }
     assert!(
@@ -329,26 +326,30 @@ impl Buf for OwnData {
     }
 }
 
-struct OwnBody(VecDeque<Frame<OwnData>>);
+struct OwnBody(VecDeque<Result<Frame<OwnData>, &'static str>>);
 
 impl OwnBody {
     fn new() -> Self {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-trailer", HeaderValue::from_static("last"));
-        let data = |bytes: &'static [u8]| Frame::data(Bytes::from_static(bytes).into());
-        Self([data(b"one"), data(b"two"), Frame::trailers(trailers)].into())
+        let data = |bytes: &'static [u8]| Ok(Frame::data(Bytes::from_static(bytes).into()));
+        Self([data(b"one"), data(b"two"), Ok(Frame::trailers(trailers))].into())
+    }
+
+    fn failing() -> Self {
+        Self([Err("planted")].into())
     }
 }
 
 impl Body for OwnBody {
     type Data = OwnData;
-    type Error = Infallible;
+    type Error = &'static str;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<OwnData>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(Ok))
+    ) -> Poll<Option<Result<Frame<OwnData>, &'static str>>> {
+        Poll::Ready(self.0.pop_front())
     }
 
     fn is_end_stream(&self) -> bool {
@@ -362,14 +363,16 @@ impl Body for OwnBody {
 
 #[tokio::test]
 async fn a_body_is_passed_on_frame_by_frame_whatever_its_data() {
-    let inner =
-        service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(OwnBody::new())));
-    let service = layer!(Scripted::new(|nth| if nth == 0 { alice() } else { bad() })).layer(inner);
-    let accepted = service
-        .clone()
-        .oneshot(Request::new(()))
-        .await
-        .expect("infallible");
+    let inner = service_fn(async |request: Request<()>| {
+        Ok::<_, Infallible>(Response::new(match *request.method() {
+            Method::GET => OwnBody::new(),
+            _ => OwnBody::failing(),
+        }))
+    });
+    let mut service =
+        layer!(Scripted::new(|nth| if nth < 2 { alice() } else { bad() })).layer(inner);
+    let mut request = Request::new(());
+    let Ok(accepted) = service.clone().oneshot(request.clone()).await;
     let mut body = accepted.into_body();
     assert_eq!(body.size_hint().exact(), Some(6), "the size hint is kept");
     let mut frames = Vec::new();
@@ -385,12 +388,15 @@ async fn a_body_is_passed_on_frame_by_frame_whatever_its_data() {
     }
     assert_eq!(frames, ["one", "two", "\"last\""], "every frame, in order");
 
-    let refused = service.oneshot(Request::new(())).await.expect("infallible");
-    let length = refused.body().size_hint().exact().expect("a known length");
-    let Ok(body) = refused.into_body().collect().await;
-    assert_eq!(
-        body.to_bytes().len() as u64,
-        length,
-        "a refusal is of the same type"
-    );
+    *request.method_mut() = Method::POST;
+    let Ok(failing) = service.clone().oneshot(request.clone()).await;
+    let error = failing.into_body().collect().await.err();
+    assert_eq!(error, Some("planted"), "an error of the body is its own");
+
+    let Ok(refused) = service.oneshot(request).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let length = refused.body().size_hint().exact();
+    let body = refused.into_body().collect().await.expect("a refusal");
+    let sent = body.to_bytes().len() as u64;
+    assert_eq!(Some(sent), length, "a refusal has a body of the same type");
 }
