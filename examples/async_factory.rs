@@ -10,8 +10,8 @@ use std::{
 use axum::{Router, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 use tower_user_scope::{
-    Denied, FactoryUnavailable, Forbidden, Identity, Scoped, Subject, ThreadId, TrustedHeader,
-    Unavailable, UserContext, UserId, UserScopeLayer,
+    Denied, FactoryUnavailable, Forbidden, Scoped, Subject, ThreadId, TrustedHeader, Unavailable,
+    UserContext, UserId, UserScopeLayer,
 };
 
 use self::support::{Case, serve_and_ask};
@@ -139,9 +139,9 @@ const CASES: &[Case] = &[
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let alice = Identity::asserted(UserId::try_from("alice")?);
+    let alice = Subject::new(UserId::try_from("alice")?);
     let database = Arc::new(Database {
-        threads: HashMap::from([(ThreadId::try_from("t-of-alice")?, alice.subject().clone())]),
+        threads: HashMap::from([(ThreadId::try_from("t-of-alice")?, alice)]),
     });
     let app = app(database)?.into_make_service_with_connect_info::<SocketAddr>();
     let listener = TcpListener::bind("127.0.0.1:0").await?;

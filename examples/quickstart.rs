@@ -153,13 +153,13 @@ fn app(last_refusal: LastRefusal) -> Result<Router, Box<dyn Error>> {
         .strategy(api_key())
         .unanimous()
         .fallback(Fallback::service("health-check").only_if(|head| head.uri.path() == "/health"))
-        .authorize(|context, head| match head.headers.get("x-thread-id") {
-            Some(thread)
-                if thread == "t-of-alice" && context.user_id().is_none_or(|id| *id != "alice") =>
-            {
-                Err(Forbidden::new("thread_of_somebody_else").into())
+        // About the id that everything after this step uses, wherever it was read from.
+        .authorize(|context, _| {
+            let is_alice = context.user_id().is_some_and(|id| *id == "alice");
+            if *context.thread_id() == "t-of-alice" && !is_alice {
+                return Err(Forbidden::new("thread_of_somebody_else").into());
             }
-            _ => Ok(()),
+            Ok(())
         })
         .try_factory(move |user| AgentFactory::new(&shared, user))
         .observer(remember)

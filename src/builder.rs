@@ -140,6 +140,9 @@ impl<L, M, A> Builder<L, M, A> {
     /// Asks a closure whether the principal may make the request, after it was resolved and
     /// before the factory is built.
     ///
+    /// Ask about ids that the context holds, such as [`UserContext::thread_id`], and not about
+    /// the header that one came in: the context's is the one that everything after uses.
+    ///
     /// ```
     /// use tower_user_scope::{ExistingContext, Forbidden, UserScopeLayer};
     ///

@@ -98,6 +98,10 @@ async fn b07_an_id_of_the_clients_is_kept() {
             "abc-1",
             "{kind:?}, without the white space"
         );
+        for (other, _, _) in KINDS {
+            let sent = context.was_sent(other);
+            assert_eq!(sent, other == kind, "{kind:?} was sent, and {other:?}?");
+        }
     }
 }
 

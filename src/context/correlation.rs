@@ -30,6 +30,10 @@ pub enum CorrelationKind {
 impl CorrelationKind {
     const ALL: [Self; 4] = [Self::Request, Self::Thread, Self::Run, Self::Connection];
 
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     fn field(self) -> &'static str {
         match self {
             Self::Request => RequestId::FIELD,
@@ -189,6 +193,10 @@ impl CorrelationIds {
         #[cfg(feature = "query")]
         self.add_from_query(head, &mut found)?;
 
+        let sent = CorrelationKind::ALL
+            .into_iter()
+            .filter(|kind| found[*kind as usize].is_some())
+            .fold(0, |sent, kind| sent | kind.bit());
         let [request, thread, run, connection] = found;
         let request = request.or_else(|| trace_parent.as_ref().map(RequestId::of_trace));
         Ok(Correlation {
@@ -197,6 +205,7 @@ impl CorrelationIds {
             run: cell(run.map(RunId::same)),
             connection: cell(connection.map(ConnectionId::same)),
             trace_parent,
+            sent,
             source: source.clone(),
         })
     }
@@ -332,6 +341,8 @@ pub(crate) struct Correlation {
     run: OnceLock<RunId>,
     connection: OnceLock<ConnectionId>,
     trace_parent: Option<TraceParent>,
+    /// A bit for each kind that the client sent.
+    sent: u8,
     source: IdSource,
 }
 
@@ -343,6 +354,7 @@ impl Correlation {
             run: OnceLock::new(),
             connection: OnceLock::new(),
             trace_parent: None,
+            sent: 0,
             source,
         }
     }
@@ -367,6 +379,10 @@ impl Correlation {
 
     pub(crate) fn trace_parent(&self) -> Option<&TraceParent> {
         self.trace_parent.as_ref()
+    }
+
+    pub(crate) fn was_sent(&self, kind: CorrelationKind) -> bool {
+        self.sent & kind.bit() != 0
     }
 
     pub(crate) fn with_request_id(mut self, id: RequestId) -> Self {

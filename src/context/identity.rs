@@ -40,6 +40,21 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// A principal of no tenant; to look up what is kept by subject.
+    pub fn new(who: impl Into<Principal>) -> Self {
+        Self {
+            tenant_id: None,
+            principal: who.into(),
+        }
+    }
+
+    /// The same principal in a tenant.
+    #[must_use]
+    pub fn in_tenant(mut self, tenant_id: TenantId) -> Self {
+        self.tenant_id = Some(tenant_id);
+        self
+    }
+
     /// The tenant, where there is one.
     #[must_use]
     pub fn tenant_id(&self) -> Option<&TenantId> {
@@ -187,10 +202,7 @@ impl Identity {
 
     pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
         Self {
-            subject: Subject {
-                tenant_id: None,
-                principal,
-            },
+            subject: Subject::new(principal),
             evidence,
             attributes: Attributes::default(),
             expires_at: None,

@@ -6,8 +6,8 @@ use http::Extensions;
 use thiserror::Error;
 
 use super::{
-    Attributes, ConnectionId, Correlation, Evidence, IdSource, Identity, Principal, RequestId,
-    RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
+    Attributes, ConnectionId, Correlation, CorrelationKind, Evidence, IdSource, Identity,
+    Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
 };
 
 /// Who a request acts for, and the ids that tie its work together.
@@ -217,6 +217,13 @@ impl UserContext {
     #[must_use]
     pub fn connection_id(&self) -> &ConnectionId {
         self.inner.correlation.connection_id()
+    }
+
+    /// Whether the client sent this id itself, in a header or a query parameter; one that it did
+    /// not send was made, or for the request id taken from a `traceparent`.
+    #[must_use]
+    pub fn was_sent(&self, kind: CorrelationKind) -> bool {
+        self.inner.correlation.was_sent(kind)
     }
 
     /// The caller's place in a distributed trace, where it sent a `traceparent`.
