@@ -85,11 +85,11 @@ fn agents(alive: &Alive) -> impl Fn(&UserContext) -> Agents + use<> {
 fn waiting_agents(
     alive: &Alive,
 ) -> impl Fn(UserContext) -> BoxFuture<'static, Result<Agents, Infallible>> + use<> {
-    let build = agents(alive);
+    let whole = agents(alive);
     let alive = alive.clone();
     move |owner| {
-        let built = build(&owner);
-        alive.clone().wait().map(|()| Ok(built)).boxed()
+        let made = whole(&owner);
+        alive.clone().wait().map(|()| Ok(made)).boxed()
     }
 }
 
@@ -125,8 +125,7 @@ where
 
         let ready = poll_once(pin!(service.ready())).is_ready();
         assert!(ready, "{name}: the permit is back after {polls} polls");
-        let response = service.call(request("bob")).await;
-        let response = response.unwrap_or_else(|never| match never {});
+        let Ok(response) = service.call(request("bob")).await;
         let answered = response.extensions().get::<UserContext>().cloned();
         drop(response);
         let answered = answered.unwrap_or_else(|| panic!("{name}: bob is answered"));

@@ -1,9 +1,9 @@
 //! What can be said of any strategy holds for it in a static list and in one from configuration
 //! alike.
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
     BoxStrategy, ExistingContext, Fallback, FromExtension, Identity, Invalid, InvalidReason,
@@ -31,58 +31,73 @@ where
     let inner: Inner = service_fn(answer);
     let response = layer.layer(inner).oneshot(request).await;
     let mut response = response.expect("infallible");
+    let status = response.status();
     let extensions = response.extensions_mut();
-    extensions
+    let answered = extensions
         .remove::<UserContext>()
-        .ok_or_else(|| extensions.remove().expect("a context or a reason"))
+        .ok_or_else(|| extensions.remove().expect("a context or a reason"));
+    let expected = answered
+        .as_ref()
+        .map_or_else(Rejection::status, |_| StatusCode::OK);
+    assert_eq!(status, expected, "the status that was sent is the reason's");
+    answered
 }
 
-/// What came of it, in a word that can be compared.
+/// What came of it, in words that can be compared.
 fn verdict(answered: &Result<UserContext, Rejection>) -> String {
     match answered {
         Ok(context) => {
             let user = context.user_id().map_or("nobody", UserId::as_str);
             format!("{user} by {}", context.strategy())
         }
-        Err(refused) => match refused.reason() {
-            Reason::Nobody => "nobody".to_owned(),
-            Reason::NotBelieved { strategy, .. } => format!("{strategy} not believed"),
-            Reason::Invalid {
-                strategy, invalid, ..
-            } => {
-                format!("{strategy} invalid: {:?}", invalid.reason())
-            }
-            Reason::Unavailable {
-                strategy,
-                unavailable,
-                ..
-            } => {
-                format!("{strategy} unavailable: {:?}", unavailable.reason())
-            }
-            other => format!("{other:?}"),
-        },
+        Err(refused) => {
+            let why = match refused.reason() {
+                Reason::Nobody => "nobody".to_owned(),
+                Reason::NotBelieved { strategy, .. } => format!("{strategy} not believed"),
+                Reason::Invalid {
+                    strategy, invalid, ..
+                } => {
+                    format!("{strategy} invalid: {:?}", invalid.reason())
+                }
+                Reason::Unavailable {
+                    strategy,
+                    unavailable,
+                    ..
+                } => {
+                    format!("{strategy} unavailable: {:?}", unavailable.reason())
+                }
+                other => format!("{other:?}"),
+            };
+            format!("{}: {why}", refused.status().as_u16())
+        }
     }
 }
 
-/// Sends through a static list of this one strategy, and through a `Vec` of it.
-macro_rules! both {
+/// Sends through a static list of this one strategy, through one of it in a box, and through a
+/// `Vec`.
+macro_rules! everywhere {
     ($strategy:expr, $request:expr) => {{
-        let fallback = || Fallback::service("internal");
-        let fixed = UserScopeLayer::builder()
-            .strategy($strategy)
-            .fallback(fallback())
-            .context_only()
-            .build()
-            .expect("valid");
-        let configured = UserScopeLayer::builder()
-            .strategies([$strategy.boxed()])
-            .fallback(fallback())
-            .context_only()
-            .build()
-            .expect("valid");
-        let fixed = verdict(&send(fixed, $request).await);
-        let configured = verdict(&send(configured, $request).await);
-        assert_eq!(fixed, configured, "a static list and a Vec agree");
+        macro_rules! through {
+            ($with:ident($list:expr)) => {
+                verdict(
+                    &send(
+                        UserScopeLayer::builder()
+                            .$with($list)
+                            .fallback(Fallback::service("internal"))
+                            .context_only()
+                            .build()
+                            .expect("valid"),
+                        $request,
+                    )
+                    .await,
+                )
+            };
+        }
+        let fixed = through!(strategy($strategy));
+        let boxed = through!(strategy($strategy.boxed()));
+        assert_eq!(boxed, fixed, "a box changes nothing");
+        let configured = through!(strategies([$strategy.boxed()]));
+        assert_eq!(configured, fixed, "a static list and a Vec agree");
         fixed
     }};
 }
@@ -131,16 +146,20 @@ const DOWN: Option<&str> = Some("down");
 
 #[tokio::test]
 async fn optional_changes_what_a_bad_credential_means_and_nothing_else() {
-    let unknown = "key invalid: Rejected(\"unknown\")";
+    let unknown = "401: key invalid: Rejected(\"unknown\")";
     for (sent, plainly, optionally) in [
         (GOOD, "alice by key", "alice by key"),
         (None, INTERNAL, INTERNAL),
         (BAD, unknown, INTERNAL),
-        (DOWN, "key unavailable: Source", "key unavailable: Source"),
+        (
+            DOWN,
+            "503: key unavailable: Source",
+            "503: key unavailable: Source",
+        ),
     ] {
-        assert_eq!(both!(by_key(), with(sent)), plainly, "{sent:?}");
+        assert_eq!(everywhere!(by_key(), with(sent)), plainly, "{sent:?}");
         assert_eq!(
-            both!(by_key().optional(), with(sent)),
+            everywhere!(by_key().optional(), with(sent)),
             optionally,
             "{sent:?}"
         );
@@ -154,7 +173,11 @@ async fn when_takes_a_strategy_out_of_the_list_for_some_requests() {
         (http::Method::GET, GOOD, "alice by key"),
         (http::Method::POST, GOOD, INTERNAL),
         (http::Method::POST, BAD, INTERNAL),
-        (http::Method::GET, BAD, "key invalid: Rejected(\"unknown\")"),
+        (
+            http::Method::GET,
+            BAD,
+            "401: key invalid: Rejected(\"unknown\")",
+        ),
     ] {
         let request = || {
             let mut request = with(sent);
@@ -162,7 +185,7 @@ async fn when_takes_a_strategy_out_of_the_list_for_some_requests() {
             request
         };
         assert_eq!(
-            both!(by_key().when(on_get), request()),
+            everywhere!(by_key().when(on_get), request()),
             expected,
             "{method} {sent:?}"
         );
@@ -172,12 +195,12 @@ async fn when_takes_a_strategy_out_of_the_list_for_some_requests() {
 #[tokio::test]
 async fn named_is_what_contexts_and_refusals_call_it_and_the_last_name_counts() {
     assert_eq!(
-        both!(by_key().named("a").named("b"), with(GOOD)),
+        everywhere!(by_key().named("a").named("b"), with(GOOD)),
         "alice by b"
     );
     assert_eq!(
-        both!(by_key().named("b"), with(BAD)),
-        "b invalid: Rejected(\"unknown\")"
+        everywhere!(by_key().named("b"), with(BAD)),
+        "401: b invalid: Rejected(\"unknown\")"
     );
 }
 
@@ -185,19 +208,19 @@ async fn named_is_what_contexts_and_refusals_call_it_and_the_last_name_counts() 
 async fn timeout_turns_a_late_answer_into_unavailable_and_leaves_the_others() {
     let late = |limit| {
         let reason = UnavailableReason::TimedOut { limit };
-        format!("key unavailable: {reason:?}")
+        format!("503: key unavailable: {reason:?}")
     };
     let (short, long) = (Duration::from_secs(9), Duration::from_secs(11));
     for (limit, expected) in [(short, late(short)), (long, "alice by key".to_owned())] {
-        let seen = both!(by_key_waiting().timeout(limit), with(GOOD));
+        let seen = everywhere!(by_key_waiting().timeout(limit), with(GOOD));
         assert_eq!(seen, expected, "a wait of 10 s within {limit:?}");
     }
-    let at_once = both!(by_key().timeout(Duration::from_nanos(1)), with(GOOD));
+    let at_once = everywhere!(by_key().timeout(Duration::from_nanos(1)), with(GOOD));
     assert_eq!(
         at_once, "alice by key",
         "what is there at once is never late"
     );
-    let optional = both!(by_key_waiting().timeout(short).optional(), with(GOOD));
+    let optional = everywhere!(by_key_waiting().timeout(short).optional(), with(GOOD));
     assert_eq!(optional, late(short), "and optional doesn't pass it over");
 }
 
@@ -208,43 +231,80 @@ async fn modifiers_keep_what_they_do_not_change() {
         header.named("header").when(|_| true)
     };
     assert_eq!(
-        both!(header(), with(GOOD)),
-        "header not believed",
+        everywhere!(header(), with(GOOD)),
+        "401: header not believed",
         "its presence"
     );
     let existing = || ExistingContext::new().named("outer").when(|_| true);
     let request = || Request::new(()).as_user("alice");
     assert_eq!(
-        both!(existing(), request()),
+        everywhere!(existing(), request()),
         "alice by outer",
         "what it reads"
     );
     let lies = || Scripted::new(|_| Outcome::Absent).presence(Presence::Sent);
-    assert_eq!(both!(lies().named("lies"), with(None)), "lies not believed");
     assert_eq!(
-        both!(lies().optional(), with(None)),
+        everywhere!(lies().named("lies"), with(None)),
+        "401: lies not believed"
+    );
+    assert_eq!(
+        everywhere!(lies().optional(), with(None)),
         INTERNAL,
         "which optional takes back"
     );
 }
 
+fn by_extension() -> impl Strategy<Future: Send> + Send + Sync + 'static {
+    FromExtension::<String>::new(|id| id.parse())
+}
+
 /// The strategies that a configuration can name.
 fn by_name(name: &str) -> Option<BoxStrategy> {
     match name {
-        "key" => Some(by_key().boxed()),
+        "key" => Some(by_key_waiting().boxed()),
         "context" => Some(ExistingContext::new().boxed()),
-        "extension" => Some(FromExtension::<String>::new(|id| id.parse()).boxed()),
+        "extension" => Some(by_extension().boxed()),
         _ => None,
     }
 }
 
-#[tokio::test]
-async fn an_order_from_a_toml_text_is_the_order_of_the_list() {
-    let request = || {
-        let mut request = with(GOOD).as_user("bob");
-        request.extensions_mut().insert("carol".to_owned());
-        request
+fn from_toml(text: &str) -> Vec<BoxStrategy> {
+    let table: toml::Table = text.parse().expect("TOML");
+    let order = table["order"].as_array().expect("an array");
+    let order = order.iter().map(|name| name.as_str().expect("a string"));
+    let list: Option<Vec<BoxStrategy>> = order.map(by_name).collect();
+    list.expect("known names")
+}
+
+/// A request with some of the three credentials: a key, a context, a value in the extensions.
+fn sent(key: Option<&'static str>, context: bool, extension: Option<&str>) -> Request<()> {
+    let mut request = with(key);
+    if context {
+        request = request.as_user("bob");
+    }
+    if let Some(extension) = extension {
+        request.extensions_mut().insert(extension.to_owned());
+    }
+    request
+}
+
+/// Each combination of what `sent` takes.
+fn credentials() -> impl Iterator<Item = (Option<&'static str>, bool, Option<&'static str>)> {
+    [None, GOOD, BAD, DOWN].into_iter().flat_map(|key| {
+        [false, true].into_iter().flat_map(move |context| {
+            [None, Some("bob"), Some("")].map(move |value| (key, context, value))
+        })
+    })
+}
+
+macro_rules! context_only {
+    ($builder:expr) => {
+        $builder.context_only().build().expect("valid")
     };
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_from_a_toml_text_is_the_order_of_the_list() {
     for (text, expected) in [
         (r#"order = ["key", "context", "extension"]"#, "alice by key"),
         (r#"order = ["context", "key"]"#, "bob by existing_context"),
@@ -253,15 +313,59 @@ async fn an_order_from_a_toml_text_is_the_order_of_the_list() {
             "carol by extension",
         ),
     ] {
-        let table: toml::Table = text.parse().expect("TOML");
-        let order = table["order"].as_array().expect("an array");
-        let order = order.iter().map(|name| name.as_str().expect("a string"));
-        let list: Option<Vec<BoxStrategy>> = order.map(by_name).collect();
-        let layer = UserScopeLayer::builder()
-            .strategies(list.expect("known names"))
-            .context_only()
-            .build()
-            .expect("valid");
-        assert_eq!(verdict(&send(layer, request()).await), expected, "{text}");
+        let layer = context_only!(UserScopeLayer::builder().strategies(from_toml(text)));
+        let request = sent(GOOD, true, Some("carol"));
+        assert_eq!(verdict(&send(layer, request).await), expected, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_any_order_and_under_either_rule_a_list_from_a_toml_text_agrees_with_a_static_one() {
+    let (key, context, extension) = (by_key_waiting, ExistingContext::new, by_extension);
+    let mut verdicts = BTreeSet::new();
+    /// Sends everything through this order of the three, written in code and in TOML.
+    macro_rules! orders {
+        ($($a:ident, $b:ident, $c:ident;)*) => {$(
+            let text = concat!(
+                "order = ['", stringify!($a), "', '", stringify!($b), "', '", stringify!($c), "']"
+            );
+            let fixed = || UserScopeLayer::builder().strategy($a()).strategy($b()).strategy($c());
+            let configured = || UserScopeLayer::builder().strategies(from_toml(text));
+            for (a_key, a_context, a_value) in credentials() {
+                let what = format!("{text} {a_key:?}, {a_context}, {a_value:?}");
+                let request = || sent(a_key, a_context, a_value);
+                let first = verdict(&send(context_only!(fixed()), request()).await);
+                let from_text = send(context_only!(configured()), request()).await;
+                assert_eq!(verdict(&from_text), first, "{what}");
+
+                let all = context_only!(fixed().unanimous());
+                let all = verdict(&send(all, request()).await);
+                let from_text = context_only!(configured().unanimous());
+                let from_text = send(from_text, request()).await;
+                assert_eq!(verdict(&from_text), all, "{what}, unanimous");
+                verdicts.extend([first, all]);
+            }
+        )*};
+    }
+    orders! {
+        key, context, extension;
+        key, extension, context;
+        context, key, extension;
+        context, extension, key;
+        extension, key, context;
+        extension, context, key;
+    }
+    for kind in [
+        "alice by key",
+        "bob by existing_context",
+        "bob by extension",
+        "400: ",
+        "401: nobody",
+        "401: key invalid",
+        "401: Conflict",
+        "503: ",
+    ] {
+        let came = verdicts.iter().any(|verdict| verdict.starts_with(kind));
+        assert!(came, "{kind} is among {verdicts:?}");
     }
 }

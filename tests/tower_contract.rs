@@ -369,8 +369,7 @@ async fn a_body_is_passed_on_frame_by_frame_whatever_its_data() {
             _ => OwnBody::failing(),
         }))
     });
-    let mut service =
-        layer!(Scripted::new(|nth| if nth < 2 { alice() } else { bad() })).layer(inner);
+    let service = layer!(Scripted::new(|nth| if nth < 2 { alice() } else { bad() })).layer(inner);
     let mut request = Request::new(());
     let Ok(accepted) = service.clone().oneshot(request.clone()).await;
     let mut body = accepted.into_body();
