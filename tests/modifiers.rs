@@ -210,8 +210,9 @@ async fn timeout_turns_a_late_answer_into_unavailable_and_leaves_the_others() {
         let reason = UnavailableReason::TimedOut { limit };
         format!("503: key unavailable: {reason:?}")
     };
-    let (short, long) = (Duration::from_secs(9), Duration::from_secs(11));
-    for (limit, expected) in [(short, late(short)), (long, "alice by key".to_owned())] {
+    let alice = || "alice by key".to_owned();
+    let [short, just, long] = [9, 10, 11].map(Duration::from_secs);
+    for (limit, expected) in [(short, late(short)), (just, alice()), (long, alice())] {
         let seen = everywhere!(by_key_waiting().timeout(limit), with(GOOD));
         assert_eq!(seen, expected, "a wait of 10 s within {limit:?}");
     }
