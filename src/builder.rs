@@ -168,7 +168,9 @@ impl<L, M, A> Builder<L, M, A> {
 
     /// As [`authorize`](Self::authorize), with a closure that returns a future.
     ///
-    /// The closure takes what it needs out of the context and the head before it returns.
+    /// The future can't borrow from the context and the head: take what it needs first, as in
+    /// `|context, _| { let user = context.clone(); async move { .. } }`. An `async |..|` closure
+    /// borrows, and does not compile.
     pub fn authorize_async<F, Fut>(self, authorize: F) -> Builder<L, M, AuthorizeAsyncFn<F>>
     where
         F: Fn(&UserContext, &Parts) -> Fut,
