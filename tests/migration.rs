@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_user_scope::{
-    PeerAddr, ScopeViolation, Scoped, TrustedHeader, UserContext, UserScopeLayer,
+    ExistingContext, PeerAddr, ScopeViolation, Scoped, TrustedHeader, UserContext, UserScopeLayer,
 };
 
 /// The application's own type, as it was when one of it served everybody.
@@ -162,4 +162,47 @@ async fn an_outer_layers_handles_are_removed_in_every_shape() {
             "{path}: nothing of the outer layer's"
         );
     }
+}
+
+#[tokio::test]
+async fn what_two_outer_layers_left_is_removed_by_a_third_that_resolves_anew() {
+    struct Inner;
+
+    async fn look(agents: Option<Scoped<Agents>>, inner: Option<Scoped<Inner>>) -> String {
+        format!("{} {}", agents.is_some(), inner.is_some())
+    }
+    let header = || TrustedHeader::new("x-user-id").only_if(|_| true);
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .factory(|_: &UserContext| singleton())
+        .build();
+    let continues = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .factory(|_: &UserContext| Inner)
+        .build();
+    let anew = UserScopeLayer::builder()
+        .strategy(header())
+        .context_only()
+        .build();
+    let outer = outer.expect("a valid configuration");
+    let continues = continues.expect("a valid configuration");
+    let two = Router::new()
+        .route("/", get(look))
+        .layer(continues.clone())
+        .layer(outer.clone());
+    assert_eq!(
+        ask(&two, "/", "alice").await.1,
+        "true true",
+        "one user, both factories"
+    );
+    let three = Router::new()
+        .route("/", get(look))
+        .layer(anew.expect("a valid configuration"))
+        .layer(continues)
+        .layer(outer);
+    assert_eq!(
+        ask(&three, "/", "alice").await.1,
+        "false false",
+        "resolved anew, nothing left"
+    );
 }

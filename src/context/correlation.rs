@@ -411,6 +411,7 @@ impl Correlation {
             request: OnceLock::new(),
             thread: OnceLock::from(self.thread_id().clone()),
             run: OnceLock::from(self.run_id().clone()),
+            connection: OnceLock::from(self.connection_id().clone()),
             ..self.clone()
         }
     }

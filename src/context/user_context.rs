@@ -41,6 +41,8 @@ struct Inner {
     parent: Option<RequestId>,
     depth: u8,
     handles: Handles,
+    /// The context of an outer layer that this one continues, for what came with it.
+    outer: Option<UserContext>,
 }
 
 /// What a layer put into the extensions beside the context, so that whoever removes the context
@@ -100,6 +102,7 @@ impl UserContext {
                 parent: None,
                 depth: 0,
                 handles,
+                outer: None,
             }),
         }
     }
@@ -111,12 +114,14 @@ impl UserContext {
         strategy: &'static str,
         handles: Handles,
     ) -> Self {
+        let inner = (*self.inner).clone();
         Self {
             inner: Arc::new(Inner {
                 identity,
                 strategy,
                 handles,
-                ..(*self.inner).clone()
+                outer: Some(self),
+                ..inner
             }),
         }
     }
@@ -272,6 +277,7 @@ impl UserContext {
                 parent: Some(self.request_id().clone()),
                 depth: self.inner.depth + 1,
                 handles: Handles::NONE,
+                outer: None,
             }),
         })
     }
@@ -314,8 +320,11 @@ impl UserContext {
 
     /// Takes an outer layer's context and everything that came with it out of the extensions.
     pub(crate) fn remove_from(extensions: &mut Extensions) {
-        if let Some(outer) = extensions.remove::<Self>() {
-            (outer.inner.handles.remove)(extensions);
+        let found = extensions.remove::<Self>();
+        let mut next = found.as_ref();
+        while let Some(context) = next {
+            (context.inner.handles.remove)(extensions);
+            next = context.inner.outer.as_ref();
         }
     }
 }
@@ -422,6 +431,7 @@ impl ContextBuilder {
                 parent,
                 depth,
                 handles: Handles::NONE,
+                outer: None,
             }),
         }
     }
