@@ -4,7 +4,9 @@
 use axum::{Router, body::Body, routing::get};
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
+use tonic::{Code, Status};
 use tower::ServiceExt;
+use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, FactoryError, FactoryUnavailable, Fallback, Identity, Lazy, Principal, Scoped,
     ServiceName, UserContext, UserId, UserScopeExt, UserScopeLayer,
@@ -201,21 +203,63 @@ fn the_accessors_work_wherever_there_are_extensions() {
     );
 }
 
-#[test]
-fn errors_become_grpc_statuses() {
+#[tokio::test]
+async fn errors_become_grpc_statuses() {
     let grpc = tonic::Request::new(());
-    let missing = grpc.user_context().expect_err("no layer");
-    assert_eq!(tonic::Status::from(missing).code(), tonic::Code::Internal);
-    let nobody = context(Principal::Anonymous);
-    let required = nobody.require_user().expect_err("nobody");
-    assert_eq!(
-        tonic::Status::from(required).code(),
-        tonic::Code::Unauthenticated
+    let required = |context: UserContext| {
+        let required = context.require_user().map(|_| ());
+        Status::from(required.expect_err("no user"))
+    };
+    let missing = grpc.user_context().map(|_| ());
+    let factory = grpc.scoped::<Agents>().map(|_| ());
+    let (missing, factory) = (
+        missing.expect_err("no layer"),
+        factory.expect_err("no layer"),
     );
-    let service = internal();
-    let required = service.require_user().expect_err("a service");
-    assert_eq!(
-        tonic::Status::from(required).code(),
-        tonic::Code::PermissionDenied
-    );
+    for (status, code) in [
+        (missing.into(), Code::Internal),
+        (factory.into(), Code::Internal),
+        (
+            required(context(Principal::Anonymous)),
+            Code::Unauthenticated,
+        ),
+        (required(internal()), Code::PermissionDenied),
+        (lazy_failure("canary").await.into(), Code::Internal),
+        (
+            lazy_failure(FactoryUnavailable::new("canary")).await.into(),
+            Code::Unavailable,
+        ),
+    ] {
+        let status: Status = status;
+        assert_eq!(status.code(), code, "{status:?}");
+        let said = status.message();
+        assert!(
+            !said.contains("canary"),
+            "the reason stays in the log: {said}"
+        );
+        assert!(!said.contains("internal"), "and who it was: {said}");
+    }
+}
+
+/// What a handler gets from a lazy factory that fails like this.
+async fn lazy_failure(
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+) -> FactoryError {
+    let error = std::sync::Mutex::new(Some(error.into()));
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .lazy_factory(move |_| {
+            let mut error = error.lock().expect("no thread panics");
+            Err::<Agents, _>(error.take().expect("built once"))
+        })
+        .build()
+        .expect("a valid configuration");
+    let service = layer.layer(tower::service_fn(async |request: Request<()>| {
+        let lazy = request.scoped::<Lazy<Agents>>().expect("inside the layer");
+        Err::<http::Response<()>, _>(lazy.get().expect_err("fails"))
+    }));
+    let mut request = Request::new(());
+    request.extensions_mut().insert(alice());
+    let answer = service.oneshot(request).await.map(|_| ());
+    answer.expect_err("the handler passes it on")
 }

@@ -3,8 +3,8 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, Ready, pending},
-    pin::Pin,
+    future::{Ready, pending},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,15 +12,16 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use http::{Request, Response, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Barrier, Semaphore};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Builder, Eventually, ExistingContext, FactoryError, FactoryFailure, FactoryUnavailable,
-    Identity, Lazy, LazyAsync, MakeFactory, Reason, Rejection, Scoped, UserContext, UserId,
-    UserScopeExt, UserScopeLayer,
-    strategy::{Empty, Then},
+    Authorize, Builder, Eventually, ExistingContext, FactoryError, FactoryFailure,
+    FactoryUnavailable, Identity, Lazy, LazyAsync, MakeFactory, ProvideFactory, Reason, Rejection,
+    Scoped, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    strategy::{Empty, StrategyList, Then},
 };
 
 /// What all users share.
@@ -71,7 +72,14 @@ fn builder() -> Builder<Then<Empty, ExistingContext>> {
     UserScopeLayer::builder().strategy(ExistingContext::new())
 }
 
-/// Answers with the factory that it was given.
+/// The layer around a service that answers with the factory that it was given.
+fn serve<F: Send + Sync + 'static>(
+    builder: Builder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
+) -> impl Service<Request<()>, Response = Response<impl Sized>, Error = Infallible> + Clone {
+    let layer = builder.build().expect("a valid configuration");
+    layer.layer(service_fn(give_back::<F>))
+}
+
 async fn give_back<F: Send + Sync + 'static>(
     request: Request<()>,
 ) -> Result<Response<()>, Infallible> {
@@ -95,20 +103,28 @@ where
         .ok_or_else(|| extensions.remove().expect("a factory or a reason"))
 }
 
+/// Both requests of alice are in the handler at once.
 #[tokio::test]
 async fn b10_each_request_has_its_own_instance_over_the_same_shared_parts() {
     let shared = Arc::new(Infrastructure::default());
     let infrastructure = shared.clone();
     let layer = builder().factory(move |user| Tools::new(&infrastructure, user));
     let layer = layer.build().expect("a valid configuration");
-    let mut service = layer.layer(service_fn(give_back::<Tools>));
+    let both = Arc::new(Barrier::new(2));
+    let service = layer.layer(service_fn(move |request: Request<()>| {
+        let both = both.clone();
+        async move {
+            both.wait().await;
+            give_back::<Tools>(request).await
+        }
+    }));
 
-    let first = ask::<Tools, _, _>(&mut service, "alice")
-        .await
-        .expect("built");
-    let second = ask::<Tools, _, _>(&mut service, "alice")
-        .await
-        .expect("built");
+    let (mut left, mut right) = (service.clone(), service);
+    let (first, second) = tokio::join!(
+        ask::<Tools, _, _>(&mut left, "alice"),
+        ask::<Tools, _, _>(&mut right, "alice")
+    );
+    let (first, second) = (first.expect("built"), second.expect("built"));
     assert!(
         !Scoped::ptr_eq(&first, &second),
         "two requests, two instances"
@@ -136,21 +152,14 @@ impl MakeFactory for ToolsForUser {
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<()>, Infallible>> + Send>>;
-
 /// Builds one for alice in each way that the builder knows.
 #[tokio::test]
 async fn every_way_to_give_a_factory_builds_one_for_the_user_at_hand() {
-    async fn owner<L, S, F, B>(layer: L, get: impl AsyncFnOnce(&F) -> String) -> String
-    where
-        L: Layer<tower::util::ServiceFn<fn(Request<()>) -> Answer>, Service = S>,
-        S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
-        F: Send + Sync + 'static,
-    {
-        fn answer<F: Send + Sync + 'static>(request: Request<()>) -> Answer {
-            Box::pin(give_back::<F>(request))
-        }
-        let mut service = layer.layer(service_fn(answer::<F> as fn(Request<()>) -> Answer));
+    async fn owner<F: Send + Sync + 'static>(
+        builder: Builder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
+        get: impl AsyncFnOnce(&F) -> String,
+    ) -> String {
+        let mut service = serve(builder);
         let factory = ask::<F, _, _>(&mut service, "alice").await.expect("built");
         get(&factory).await
     }
@@ -165,8 +174,7 @@ async fn every_way_to_give_a_factory_builds_one_for_the_user_at_hand() {
         ($($how:literal: $build:expr, $get:expr;)*) => {$(
             let infrastructure = shared.clone();
             let build = $build;
-            let layer = build(infrastructure).build().expect("a valid configuration");
-            assert_eq!(owner(layer, $get).await, "alice", $how);
+            assert_eq!(owner(build(infrastructure), $get).await, "alice", $how);
         )*};
     }
     each! {
@@ -201,19 +209,31 @@ async fn every_way_to_give_a_factory_builds_one_for_the_user_at_hand() {
     assert_eq!(shared.counts(), (7, 7), "one each, and none is left");
 }
 
+/// Alice is in the handler while frank's factory fails.
 #[tokio::test]
 async fn b12_a_factory_that_fails_for_one_user_fails_that_request_only() {
     let attempts = Arc::new(AtomicUsize::new(0));
     let counted = attempts.clone();
-    let layer = builder().try_factory(move |user| {
-        let attempt = counted.fetch_add(1, Ordering::SeqCst);
-        match user.user_id() {
-            Some(id) if *id == "frank" && attempt == 0 => Err("frank's quota is gone"),
-            _ => Ok(user.clone()),
+    let layer = builder().try_factory(move |user| match user.user_id() {
+        Some(id) if *id == "frank" && counted.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Err("frank's quota is gone")
         }
+        _ => Ok(user.clone()),
     });
     let layer = layer.build().expect("a valid configuration");
-    let mut service = layer.layer(service_fn(give_back::<UserContext>));
+    let (entered, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (enters, opens) = (entered.clone(), gate.clone());
+    let mut service = layer.layer(service_fn(move |request: Request<()>| {
+        let (entered, gate) = (entered.clone(), gate.clone());
+        async move {
+            entered.add_permits(1);
+            let _permit = gate.acquire().await.expect("never closed");
+            give_back::<UserContext>(request).await
+        }
+    }));
+    let mut own = service.clone();
+    let others = tokio::spawn(async move { ask::<UserContext, _, _>(&mut own, "alice").await });
+    let _alice = enters.acquire().await.expect("never closed");
 
     let refused = ask::<UserContext, _, _>(&mut service, "frank").await;
     let refused = refused.expect_err("the first attempt fails");
@@ -228,8 +248,9 @@ async fn b12_a_factory_that_fails_for_one_user_fails_that_request_only() {
         }
         other => panic!("another reason: {other:?}"),
     }
-    let others = ask::<UserContext, _, _>(&mut service, "alice").await;
-    assert!(others.is_ok(), "alice doesn't notice");
+    opens.add_permits(1);
+    let others = others.await.expect("no panic");
+    assert!(others.is_ok(), "alice doesn't notice: {others:?}");
     let again = ask::<UserContext, _, _>(&mut service, "frank").await;
     assert!(again.is_ok(), "and frank's next request can succeed");
 }
@@ -239,15 +260,7 @@ async fn b12_what_could_not_be_reached_is_503_in_every_form() {
     let down = || FactoryUnavailable::new("the database does not answer");
     let sync = builder().try_factory(move |_| Err::<(), _>(down()));
     let future = builder().factory_async(move |_| async move { Err::<(), _>(down()) });
-    let mut services = (
-        sync.build()
-            .expect("valid")
-            .layer(service_fn(give_back::<()>)),
-        future
-            .build()
-            .expect("valid")
-            .layer(service_fn(give_back::<()>)),
-    );
+    let mut services = (serve(sync), serve(future));
     for refused in [
         ask::<(), _, _>(&mut services.0, "alice").await,
         ask::<(), _, _>(&mut services.1, "alice").await,
@@ -270,8 +283,7 @@ async fn a_factory_that_is_not_ready_in_time_is_503() {
     let layer = builder()
         .factory_async(|_| pending::<Result<(), Infallible>>())
         .factory_time_limit(limit);
-    let layer = layer.build().expect("a valid configuration");
-    let mut service = layer.layer(service_fn(give_back::<()>));
+    let mut service = serve(layer);
     let begun = tokio::time::Instant::now();
     let refused = ask::<(), _, _>(&mut service, "alice")
         .await
@@ -281,6 +293,18 @@ async fn a_factory_that_is_not_ready_in_time_is_503() {
         matches!(refused.reason(), Reason::Factory(FactoryFailure::TimedOut { limit: told, .. }) if *told == limit),
         "{refused:?}"
     );
+}
+
+/// This test has no runtime, and so no timer.
+#[test]
+fn a_factory_that_answers_at_once_needs_no_timer_for_its_limit() {
+    let layer = builder()
+        .try_factory(|user| Ok::<_, Infallible>(user.clone()))
+        .factory_time_limit(Duration::from_secs(3));
+    let mut service = serve(layer);
+    let built = ask::<UserContext, _, _>(&mut service, "alice").now_or_never();
+    let built = built.expect("nothing waits");
+    assert!(built.is_ok(), "{built:?}");
 }
 
 #[tokio::test]
@@ -296,22 +320,19 @@ async fn b13_a_slow_build_for_one_user_delays_nobody_else() {
             Ok::<_, String>(user)
         }
     });
-    let layer = layer.build().expect("a valid configuration");
-    let service = layer.layer(service_fn(give_back::<UserContext>));
+    let service = serve(layer);
 
     let mut own = service.clone();
-    let slow = tokio::spawn(async move { ask::<UserContext, _, _>(&mut own, "slow").await });
-    tokio::task::yield_now().await;
+    let mut slow = pin!(ask::<UserContext, _, _>(&mut own, "slow"));
+    assert!(slow.as_mut().now_or_never().is_none(), "it waits");
     for _ in 0..100 {
-        let quick = ask::<UserContext, _, _>(&mut service.clone(), "quick").await;
-        assert!(quick.is_ok(), "nobody waits for the slow one");
+        let quick = ask::<UserContext, _, _>(&mut service.clone(), "quick").now_or_never();
+        let quick = quick.expect("nobody waits for the slow one");
+        assert!(quick.is_ok(), "{quick:?}");
     }
-    assert!(!slow.is_finished(), "which is still waiting");
     gate.add_permits(1);
-    assert!(
-        slow.await.expect("no panic").is_ok(),
-        "until its turn comes"
-    );
+    let slow = slow.await;
+    assert!(slow.is_ok(), "until its turn comes: {slow:?}");
 }
 
 #[tokio::test]
@@ -320,8 +341,7 @@ async fn a_lazy_factory_is_built_on_first_use_and_once() {
     let infrastructure = shared.clone();
     let layer =
         builder().lazy_factory(move |user| Ok::<_, Infallible>(Tools::new(&infrastructure, user)));
-    let layer = layer.build().expect("a valid configuration");
-    let mut service = layer.layer(service_fn(give_back::<Lazy<Tools>>));
+    let mut service = serve(layer);
 
     drop(
         ask::<Lazy<Tools>, _, _>(&mut service, "alice")
@@ -344,6 +364,36 @@ async fn a_lazy_factory_is_built_on_first_use_and_once() {
 }
 
 #[tokio::test]
+async fn a_lazy_factory_that_waits_is_built_once_and_anew_where_its_builder_went_away() {
+    let shared = Arc::new(Infrastructure::default());
+    let (begun, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (infrastructure, begins, opens) = (shared.clone(), begun.clone(), gate.clone());
+    let layer = builder().lazy_factory_async(move |user| {
+        let (infrastructure, gate) = (infrastructure.clone(), gate.clone());
+        begins.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let _permit = gate.acquire().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(Tools::new(&infrastructure, &user))
+        }
+    });
+    let mut service = serve(layer);
+    let lazy = ask::<LazyAsync<Tools>, _, _>(&mut service, "alice").await;
+    let lazy = lazy.expect("accepted");
+    assert_eq!(begun.load(Ordering::SeqCst), 0, "nobody asked");
+
+    assert!(lazy.get().now_or_never().is_none(), "it waits");
+    assert!(lazy.peek().is_none(), "and went away with who asked");
+    opens.add_permits(1);
+    let (left, right) = tokio::join!(lazy.get(), lazy.get());
+    let (left, right) = (left.expect("built"), right.expect("built"));
+    assert!(std::ptr::eq(left, right), "one instance for the request");
+    assert_eq!(begun.load(Ordering::SeqCst), 2, "given up once, built once");
+    assert_eq!(shared.counts(), (1, 0), "and whole once");
+    drop(lazy);
+    assert_eq!(shared.counts(), (1, 1), "gone with its handle");
+}
+
+#[tokio::test]
 async fn a_lazy_factory_that_fails_gives_everybody_who_asks_the_same_typed_error() {
     let attempts = Arc::new(AtomicUsize::new(0));
     let (sync, future) = (attempts.clone(), attempts.clone());
@@ -355,14 +405,7 @@ async fn a_lazy_factory_that_fails_gives_everybody_who_asks_the_same_typed_error
         future.fetch_add(1, Ordering::SeqCst);
         async { Err::<Tools, _>("broken") }
     });
-    let mut lazy = lazy
-        .build()
-        .expect("valid")
-        .layer(service_fn(give_back::<Lazy<Tools>>));
-    let mut waiting = waiting
-        .build()
-        .expect("valid")
-        .layer(service_fn(give_back::<LazyAsync<Tools>>));
+    let (mut lazy, mut waiting) = (serve(lazy), serve(waiting));
 
     let lazy = ask::<Lazy<Tools>, _, _>(&mut lazy, "alice")
         .await
@@ -391,8 +434,7 @@ async fn b15_ten_thousand_requests_leave_nothing_behind() {
     let shared = Arc::new(Infrastructure::default());
     let infrastructure = shared.clone();
     let layer = builder().factory(move |user| Tools::new(&infrastructure, user));
-    let layer = layer.build().expect("a valid configuration");
-    let mut service = layer.layer(service_fn(give_back::<Tools>));
+    let mut service = serve(layer);
     let references = Arc::strong_count(&shared);
     for number in 0..10_000 {
         let user = format!("user-{}", number % 100);
