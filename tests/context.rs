@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    sync::Mutex,
     thread,
 };
 
-use proptest::prelude::*;
+use proptest::{option, prelude::*, sample::select};
+use serde_json::{Value, json};
 use tower_user_scope::{
     ConnectionId, IdProblem, IdRules, Identity, PortableContext, Principal, RequestId, RunId,
     ServiceName, TenantId, ThreadId, UserContext, UserId,
@@ -20,6 +22,15 @@ fn member(tenant: &str, id: &str) -> UserContext {
     let id = UserId::try_from(id).expect("a valid user id");
     let tenant = TenantId::try_from(tenant).expect("a valid tenant id");
     UserContext::builder(Identity::proved(id).tenant(tenant)).build()
+}
+
+fn service(name: &str) -> UserContext {
+    let name = ServiceName::try_from(name).expect("a valid name");
+    UserContext::builder(Identity::asserted(name)).build()
+}
+
+fn anonymous() -> UserContext {
+    UserContext::builder(Identity::asserted(Principal::Anonymous)).build()
 }
 
 #[test]
@@ -130,27 +141,32 @@ fn b02_clones_are_equal_and_share_ids_that_are_made_later() {
     );
     assert_eq!(clone.thread_id(), context.thread_id(), "whoever asks first");
     assert_ne!(user("alice"), context, "another request of the same user");
+    assert_eq!(
+        size_of::<UserContext>(),
+        size_of::<usize>(),
+        "a clone copies one pointer"
+    );
 }
 
 #[test]
 fn b03_ids_made_by_eight_threads_never_collide_and_sort_by_time() {
-    let made: Vec<Vec<RequestId>> = thread::scope(|scope| {
+    let latest = Mutex::new(user("alice").request_id().clone());
+    let make = || {
+        let before = latest.lock().expect("no thread panics").clone();
+        let id = user("alice").request_id().clone();
+        assert!(id > before, "{id} was made after {before}");
+        let mut latest = latest.lock().expect("no thread panics");
+        *latest = id.clone().max(latest.clone());
+        id
+    };
+    let ids: Vec<Vec<RequestId>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    (0..2_000)
-                        .map(|_| user("alice").request_id().clone())
-                        .collect()
-                })
-            })
+            .map(|_| scope.spawn(|| (0..2_000).map(|_| make()).collect()))
             .collect();
         let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
         joined.collect::<Result<_, _>>().expect("no thread panics")
     });
-    for ids in &made {
-        assert!(ids.is_sorted(), "each thread sees its ids in order");
-    }
-    let all: HashSet<_> = made.iter().flatten().collect();
+    let all: HashSet<_> = ids.iter().flatten().collect();
     assert_eq!(all.len(), 16_000, "no id was made twice");
 }
 
@@ -190,6 +206,13 @@ fn b04_a_child_keeps_whose_it_is_and_knows_its_parent() {
 }
 
 #[test]
+fn b04_a_child_is_of_the_same_connection_whoever_asks_first() {
+    let parent = user("alice");
+    let child = parent.child().expect("far from the deepest");
+    assert_eq!(child.connection_id(), parent.connection_id());
+}
+
+#[test]
 fn b04_depth_is_bounded() {
     let mut context = user("alice");
     for depth in 1..=UserContext::MAX_DEPTH {
@@ -211,10 +234,10 @@ fn b05_scoped_keys_tell_users_apart_where_ids_contain_the_separator() {
         user("a%3Ab"),
         member("a:b", "c"),
         member("a", "b:c"),
-        UserContext::builder(Identity::asserted(
-            ServiceName::try_from("b").expect("a valid name"),
-        ))
-        .build(),
+        user("b"),
+        service("b"),
+        anonymous(),
+        user("anonymous"),
     ];
     let keys: BTreeSet<_> = contexts.iter().map(|one| one.scoped_key("x")).collect();
     assert_eq!(keys.len(), contexts.len(), "{keys:?}");
@@ -228,59 +251,108 @@ fn b05_scoped_keys_tell_users_apart_where_ids_contain_the_separator() {
 proptest! {
     #[test]
     fn b05_two_subjects_or_two_names_never_share_a_key(
-        (left_tenant, left_id, left_name) in part(),
-        (right_tenant, right_id, right_name) in part(),
+        left in (whose(), name()),
+        right in (whose(), name()),
     ) {
-        let key = |tenant: &Option<String>, id: &str, name: &str| match tenant {
-            Some(tenant) => member(tenant, id).scoped_key(name),
-            None => user(id).scoped_key(name),
-        };
-        let left = key(&left_tenant, &left_id, &left_name);
-        let right = key(&right_tenant, &right_id, &right_name);
-        let same = (left_tenant, left_id, left_name) == (right_tenant, right_id, right_name);
-        prop_assert_eq!(left == right, same);
+        let same = left.0.subject() == right.0.subject() && left.1 == right.1;
+        prop_assert_eq!(left.0.scoped_key(&left.1) == right.0.scoped_key(&right.1), same);
+        prop_assert_eq!(left.0.scoped_key(&left.1), left.0.clone().scoped_key(&left.1));
     }
 
     #[test]
-    fn b01_whatever_is_an_id_keeps_its_text_and_is_fit_to_log(text in any::<String>()) {
+    fn b01_whatever_is_an_id_keeps_its_text_and_is_fit_to_log(text in text()) {
         if let Ok(id) = UserId::try_from(text.as_str()) {
             prop_assert_eq!(id.as_str(), text.as_str());
             prop_assert!(!text.is_empty() && text.len() <= UserId::MAX_LEN);
             prop_assert!(!text.chars().any(char::is_control));
+            prop_assert_eq!(text.trim(), text.as_str());
         }
         if let Ok(id) = RequestId::try_from(text.as_str()) {
             prop_assert_eq!(id.as_str(), text.as_str());
+            prop_assert!(!text.is_empty() && text.len() <= RequestId::MAX_LEN);
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
         }
     }
 
     #[test]
-    fn b06_whatever_arrives_is_refused_or_well_formed(text in any::<String>()) {
-        let wire = wire(&serde_json::Value::from(text.as_str()));
-        match serde_json::from_value::<PortableContext>(wire) {
-            Ok(context) => {
-                let context = context.vouched_for("test");
-                prop_assert_eq!(context.user_id().map(UserId::as_str), Some(text.as_str()));
-            }
-            Err(_) => prop_assert!(UserId::try_from(text.as_str()).is_err()),
+    fn b01_visible_ascii_is_an_id_unless_it_is_a_placeholder(text in "[!-~]{1,256}") {
+        let placeholder = UserId::try_from(text.as_str()).is_err_and(|error| {
+            error.problem() == IdProblem::Placeholder
+        });
+        prop_assert!(placeholder || UserId::try_from(text.as_str()).is_ok());
+        let longer = format!("{text}_");
+        prop_assert_eq!(UserId::try_from(longer.as_str()).is_ok(), longer.len() <= 256);
+    }
+
+    #[test]
+    fn b06_whatever_arrives_in_a_field_is_refused_or_kept(
+        field in select(&["principal", "tenant_id", "request_id", "thread_id", "run_id",
+            "connection_id", "parent_id", "depth", "evidence"][..]),
+        value in prop_oneof![
+            text().prop_map(Value::from),
+            text().prop_map(|text| json!({ "user": text })),
+            text().prop_map(|text| json!({ "service": text })),
+            any::<i64>().prop_map(Value::from),
+            (0..40).prop_map(Value::from),
+            select(vec![Value::Null, json!("anonymous"), json!([]), json!({}), json!(true)]),
+        ],
+    ) {
+        let sent = arriving(field, value.clone());
+        if let Ok(arrived) = serde_json::from_value::<PortableContext>(sent) {
+            let again = serde_json::to_value(&arrived).expect("serialises");
+            prop_assert_eq!(again.get(field).unwrap_or(&Value::Null), &value);
+            let context = arrived.clone().vouched_for("test");
+            prop_assert_eq!(PortableContext::from(&context), arrived);
+            prop_assert!(context.depth() <= UserContext::MAX_DEPTH);
+        }
+    }
+
+    #[test]
+    fn b06_no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), at in 0..100usize) {
+        let mut document = arriving("depth", 0.into()).to_string().into_bytes();
+        let at = at.min(document.len());
+        document.splice(at..at, bytes);
+        if let Ok(arrived) = serde_json::from_slice::<PortableContext>(&document) {
+            let context = arrived.vouched_for("test");
+            prop_assert!(context.evidence().is_asserted());
         }
     }
 }
 
-/// Few letters, so that the interesting collisions are likely.
-fn part() -> impl Strategy<Value = (Option<String>, String, String)> {
-    let text = "[a:%3A]{1,4}";
-    (proptest::option::of(text), text, text)
+/// Anything, and often what is nearly an id.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[a-c:%/ \u{1}é]{0,6}", "[!-~]{100,300}"]
 }
 
-fn wire(user: &serde_json::Value) -> serde_json::Value {
-    serde_json::json!({
-        "principal": { "user": user },
+/// Few letters, so that the interesting collisions are likely, or anything.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a:%3A]{0,4}", any::<String>()]
+}
+
+fn whose() -> impl Strategy<Value = UserContext> {
+    let part = || name().prop_filter("an id", |text| UserId::try_from(text.as_str()).is_ok());
+    prop_oneof![
+        8 => (option::of(part()), part()).prop_map(|(tenant, id)| match tenant {
+            Some(tenant) => member(&tenant, &id),
+            None => user(&id),
+        }),
+        2 => part().prop_map(|name| service(&name)),
+        1 => Just(anonymous()),
+    ]
+}
+
+/// A document that is well formed but for one field.
+fn arriving(field: &str, value: Value) -> Value {
+    let mut document = json!({
+        "principal": { "user": "alice" },
         "request_id": "q-1",
         "thread_id": "t-1",
         "run_id": "r-1",
         "connection_id": "c-1",
-    })
+        "depth": 0,
+    });
+    document[field] = value;
+    document
 }
 
 #[test]
@@ -288,7 +360,7 @@ fn b06_a_context_survives_a_trip_and_comes_back_equal() {
     let child = member("acme", "alice")
         .child()
         .expect("far from the deepest");
-    for sent in [child, user("bob")] {
+    for sent in [child, user("bob"), service("nightly"), anonymous()] {
         let wire = serde_json::to_string(&PortableContext::from(&sent)).expect("serialises");
         let arrived: PortableContext = serde_json::from_str(&wire).expect("deserialises");
         assert_eq!(
@@ -309,33 +381,45 @@ fn b06_a_context_survives_a_trip_and_comes_back_equal() {
 
 #[test]
 fn b06_hostile_documents_are_refused() {
-    let set = |field: &str, value: serde_json::Value| {
-        let mut wire = wire(&"alice".into());
-        wire[field] = value;
-        wire
-    };
     let hostile = [
-        set("principal", serde_json::json!({ "user": "undefined" })),
-        set("principal", serde_json::json!({ "user": "a\nb" })),
-        set(
-            "principal",
-            serde_json::json!({ "user": "alice", "service": "root" }),
-        ),
-        set("principal", serde_json::json!({ "admin": "alice" })),
-        set("principal", serde_json::json!(null)),
-        set("tenant_id", serde_json::json!("")),
-        set("request_id", serde_json::json!("a b")),
-        set("thread_id", serde_json::json!("x".repeat(129))),
-        set("depth", serde_json::json!(33)),
-        set("depth", serde_json::json!(-1)),
-        set("evidence", serde_json::json!("proved")),
+        ("principal", json!({ "user": "undefined" })),
+        ("principal", json!({ "user": "a\nb" })),
+        ("principal", json!({ "user": "a\u{0}b" })),
+        ("principal", json!({ "user": " alice" })),
+        ("principal", json!({ "user": 7 })),
+        ("principal", json!({ "user": ["alice"] })),
+        ("principal", json!({ "user": "alice", "service": "root" })),
+        ("principal", json!({ "admin": "alice" })),
+        ("principal", json!({ "service": "" })),
+        ("principal", json!("alice")),
+        ("principal", json!(null)),
+        ("tenant_id", json!("")),
+        ("request_id", json!("a b")),
+        ("request_id", json!(null)),
+        ("thread_id", json!("x".repeat(129))),
+        ("run_id", json!("null")),
+        ("connection_id", json!("<script>")),
+        ("parent_id", json!("a\r\nb")),
+        ("depth", json!(33)),
+        ("depth", json!(-1)),
+        ("depth", json!("1")),
+        ("evidence", json!("proved")),
+        ("attributes", json!({ "role": "admin" })),
     ];
-    for wire in hostile {
-        let arrived = serde_json::from_value::<PortableContext>(wire.clone());
-        assert!(arrived.is_err(), "must be refused: {wire}");
+    for (field, value) in hostile {
+        let document = arriving(field, value);
+        let arrived = serde_json::from_value::<PortableContext>(document.clone());
+        assert!(arrived.is_err(), "must be refused: {document}");
     }
-    let plain = serde_json::from_value::<PortableContext>(wire(&"alice".into()));
-    assert!(plain.is_ok(), "while this one is not: {plain:?}");
+    let good = arriving("depth", 32.into()).to_string();
+    let twice = good.replacen('{', r#"{"principal":{"user":"root"},"#, 1);
+    let deep = good.replacen("\"alice\"", &"[".repeat(100_000), 1);
+    for document in [twice, deep, good.replacen("request_id", "tenant_id", 1)] {
+        let arrived = serde_json::from_str::<PortableContext>(&document);
+        assert!(arrived.is_err(), "must be refused: {document:.200}");
+    }
+    let good = serde_json::from_str::<PortableContext>(&good);
+    assert!(good.is_ok(), "while this one is not: {good:?}");
 }
 
 #[test]
@@ -352,15 +436,10 @@ fn b08_one_user_name_in_two_tenants_is_two_users() {
 
 #[test]
 fn code_that_wants_a_user_gets_an_error_and_not_a_default() {
-    let service = ServiceName::try_from("internal").expect("a valid name");
-    for (principal, anonymous) in [
-        (Principal::Service(service), false),
-        (Principal::Anonymous, true),
-    ] {
-        let context = UserContext::builder(Identity::asserted(principal.clone())).build();
-        assert_eq!(context.user_id(), None, "{principal:?} is no user");
+    for (context, nobody) in [(service("internal"), false), (anonymous(), true)] {
+        assert_eq!(context.user_id(), None, "{context:?} is no user");
         let error = context.require_user().expect_err("nor does it become one");
-        assert_eq!(error.is_anonymous(), anonymous, "{principal:?}");
+        assert_eq!(error.is_anonymous(), nobody, "{context:?}");
     }
     let alice = user("alice");
     assert!(alice.require_user().is_ok_and(|id| *id == "alice"));

@@ -3,13 +3,16 @@
 
 use std::convert::Infallible;
 
+use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use proptest::prelude::*;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    CorrelationIds, CorrelationKind, CorrelationProblem, IdProblem, Identity, Outcome, Reads,
-    Reason, Rejection, UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn,
+    CorrelationIds, CorrelationKind, CorrelationProblem, ExistingContext, IdProblem, Identity,
+    Outcome, Reads, Reason, Rejection, ThreadId, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    from_fn,
+    testing::{Recorded, Recorder},
 };
 
 const KINDS: [(CorrelationKind, &str, &str); 4] = [
@@ -24,17 +27,35 @@ const KINDS: [(CorrelationKind, &str, &str); 4] = [
 ];
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// The context that the inner service saw, or why there was none.
-async fn send(ids: CorrelationIds, request: Request<()>) -> Result<UserContext, Rejection> {
+/// The context that the inner service saw, or what the observer was told of the refusal.
+async fn send(ids: CorrelationIds, mut request: Request<()>) -> Result<UserContext, Rejection> {
+    let alice = HeaderValue::from_static("alice");
+    request.headers_mut().insert("x-user", alice);
+    let (status, seen) = send_as_it_is(ids, request).await;
+    let expected = seen
+        .as_ref()
+        .map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK);
+    assert_eq!(status, expected, "a bad id is 400: {seen:?}");
+    seen
+}
+
+async fn send_as_it_is(
+    ids: CorrelationIds,
+    request: Request<()>,
+) -> (StatusCode, Result<UserContext, Rejection>) {
+    let recorder = Recorder::new();
     let layer = UserScopeLayer::builder()
-        .strategy(from_fn(
-            Reads::predicate(|_| true),
-            |_| match UserId::try_from("alice") {
-                Ok(alice) => Identity::proved(alice).into(),
-                Err(error) => Outcome::Invalid(error.into()),
-            },
-        ))
+        .strategy(from_fn(Reads::header("x-user"), |head| {
+            match head.headers.get("x-user").map(HeaderValue::to_str) {
+                Some(Ok(user)) => match UserId::try_from(user) {
+                    Ok(user) => Identity::proved(user).into(),
+                    Err(error) => Outcome::Invalid(error.into()),
+                },
+                _ => Outcome::Absent,
+            }
+        }))
         .correlation(ids)
+        .observer(recorder.clone())
         .context_only()
         .build()
         .expect("a valid configuration");
@@ -45,16 +66,17 @@ async fn send(ids: CorrelationIds, request: Request<()>) -> Result<UserContext, 
         Ok::<_, Infallible>(response)
     }));
     let response = service.oneshot(request).await.expect("infallible");
-    let extensions = response.extensions();
-    if let Some(context) = extensions.get::<UserContext>() {
-        return Ok(context.clone());
-    }
-    assert_eq!(
-        response.status(),
-        StatusCode::BAD_REQUEST,
-        "a bad id is 400"
-    );
-    Err(extensions.get::<Rejection>().expect("a reason").clone())
+    let refused = recorder.take().into_iter().find_map(|event| match event {
+        Recorded::Refused(rejection) => Some(rejection),
+        _ => None,
+    });
+    let seen = response.extensions().get::<UserContext>().cloned();
+    let result = match (seen, refused) {
+        (Some(context), None) => Ok(context),
+        (None, Some(refused)) => Err(refused),
+        both => panic!("either called or refused, and told of it: {both:?}"),
+    };
+    (response.status(), result)
 }
 
 fn with(headers: &[(&str, &[u8])]) -> Request<()> {
@@ -260,45 +282,167 @@ async fn a_header_and_a_parameter_may_agree_and_not_differ() {
     }
 }
 
-/// Sends on a runtime of its own, for properties.
+#[tokio::test]
+async fn b07_no_id_makes_anybody_somebody() {
+    let all: Vec<_> = KINDS
+        .iter()
+        .map(|(_, header, _)| (*header, b"bob".as_slice()))
+        .collect();
+    let ids = || CorrelationIds::new().query(CorrelationKind::Thread, "thread_id");
+    let (status, refused) = send_as_it_is(ids(), with(&all)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "ids are no credential");
+    let refused = refused.expect_err("nobody sent one");
+    assert!(matches!(refused.reason(), Reason::Nobody), "{refused:?}");
+
+    let alice = send(ids(), with(&all)).await.expect("all good");
+    assert_eq!(alice.user_id().map(UserId::as_str), Some("alice"));
+    assert_eq!(alice.thread_id(), &"bob", "although the thread is named so");
+}
+
+#[test]
+fn an_id_that_was_made_for_a_child_was_not_sent() {
+    let request = with(&[("x-request-id", b"q-1"), ("x-thread-id", b"t-1")]);
+    let parent = send_now(CorrelationIds::new(), request).expect("both good");
+    let child = parent.child().expect("far from the deepest");
+    assert!(
+        child.was_sent(CorrelationKind::Thread),
+        "it is the parent's"
+    );
+    assert_ne!(child.request_id(), parent.request_id(), "of its own");
+    assert!(!child.was_sent(CorrelationKind::Request), "and made");
+}
+
+/// Nobody may have asked the outer context for its ids before the inner layer continues it.
+#[tokio::test]
+async fn an_inner_layer_continues_the_ids_of_the_outer_one() {
+    let layer = || {
+        let layer = UserScopeLayer::builder().strategy(ExistingContext::new());
+        layer.context_only().build().expect("a valid configuration")
+    };
+    let inner = layer().layer(service_fn(async |request: Request<()>| {
+        let context = request.user_context().expect("inside the layer").clone();
+        let mut response = Response::new(());
+        response.extensions_mut().insert(context);
+        Ok::<_, Infallible>(response)
+    }));
+    let service = layer().layer(service_fn(move |request: Request<()>| {
+        let outer = request.user_context().expect("inside the layer").clone();
+        let answer = inner.clone().oneshot(request);
+        async move {
+            let response = answer.await?;
+            let seen = response.extensions().get().expect("called");
+            for (kind, _, _) in KINDS {
+                assert_eq!(id(seen, kind), id(&outer, kind), "{kind:?} stays");
+            }
+            Ok::<_, Infallible>(Response::new(()))
+        }
+    }));
+    let mut request = Request::new(());
+    let alice = UserId::try_from("alice").expect("a valid user id");
+    let context = UserContext::builder(Identity::asserted(alice)).build();
+    request.extensions_mut().insert(context);
+    let response = service.oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::OK, "both were passed");
+}
+
 fn send_now(ids: CorrelationIds, request: Request<()>) -> Result<UserContext, Rejection> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.expect("a runtime").block_on(send(ids, request))
+    send(ids, request).now_or_never().expect("nothing waits")
+}
+
+/// What a header may hold: mostly what is nearly an id.
+fn header_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![20 => b'!'..=b'~', 1 => Just(b'\t'), 1 => Just(b' '), 1 => 128u8..];
+    prop_oneof![
+        "[a-z0-9-]{1,140}".prop_map(String::into_bytes),
+        "[ \t]{0,2}[!-~]{0,6}[ \t]{0,2}".prop_map(String::into_bytes),
+        proptest::collection::vec(byte, 0..140),
+        any::<String>().prop_map(String::into_bytes),
+    ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
     #[test]
-    fn whatever_a_header_holds_is_kept_exactly_or_refused(bytes in any::<Vec<u8>>()) {
+    fn b07_whatever_a_header_holds_is_kept_exactly_or_refused(bytes in header_bytes()) {
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             let mut request = Request::new(());
             request.headers_mut().insert("x-thread-id", value);
-            if let Ok(context) = send_now(CorrelationIds::new(), request) {
-                let sent = String::from_utf8(bytes).expect("an accepted id is text");
-                prop_assert_eq!(context.thread_id().as_str(), sent.trim_matches([' ', '\t']));
-                prop_assert_eq!(context.user_id().map(UserId::as_str), Some("alice"));
+            let id = std::str::from_utf8(&bytes).ok().map(|text| text.trim_matches([' ', '\t']));
+            let id = id.filter(|text| ThreadId::try_from(*text).is_ok());
+            match send_now(CorrelationIds::new(), request) {
+                Ok(context) => {
+                    prop_assert_eq!(Some(context.thread_id().as_str()), id);
+                    prop_assert_eq!(context.user_id().map(UserId::as_str), Some("alice"));
+                }
+                Err(refused) => {
+                    prop_assert_eq!(id, None, "refused without a reason: {:?}", refused);
+                    prop_assert_eq!(problem(&refused).0, "thread_id");
+                }
             }
         }
     }
 
     #[test]
-    fn whatever_a_traceparent_holds_is_read_or_refused(text in "[0-9a-f]{2}-[0-9a-f]{30,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}.{0,3}") {
-        if let Ok(value) = HeaderValue::from_str(&text) {
+    fn b07_a_traceparent_by_the_grammar_is_kept(trace in 1u128.., parent in 1u64.., flags: u8) {
+        let text = format!("00-{trace:032x}-{parent:016x}-{flags:02x}");
+        let request = with(&[("traceparent", text.as_bytes())]);
+        let context = send_now(CorrelationIds::new(), request).expect("by the grammar");
+        prop_assert_eq!(context.request_id().as_str(), &text[3..52]);
+        let kept = context.trace_parent().expect("kept");
+        prop_assert_eq!((kept.trace_id(), kept.parent_id()), (trace, parent));
+        prop_assert_eq!(kept.is_sampled(), flags % 2 == 1);
+    }
+
+    #[test]
+    fn b07_whatever_a_traceparent_holds_is_read_or_refused(
+        bytes in prop_oneof![
+            header_bytes(),
+            "[0f]{2}-[0-9a-f]{31,33}-[0-9a-fA-F]{15,17}-[0-9a-g]{1,3}.{0,3}"
+                .prop_map(String::into_bytes),
+        ],
+    ) {
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             let mut request = Request::new(());
             request.headers_mut().insert("traceparent", value);
-            if let Ok(context) = send_now(CorrelationIds::new(), request) {
-                prop_assert_eq!(context.request_id().as_str(), &text[3..52]);
+            match send_now(CorrelationIds::new(), request) {
+                Ok(context) => {
+                    prop_assert_eq!(context.request_id().as_str().as_bytes(), &bytes[3..52]);
+                    prop_assert_ne!(&bytes[..2], b"ff", "the version that is none");
+                }
+                Err(refused) => prop_assert_eq!(
+                    problem(&refused),
+                    ("traceparent", CorrelationProblem::Malformed)
+                ),
             }
         }
     }
 
     #[test]
-    fn whatever_a_query_holds_is_kept_or_refused(value in "[ -~]{0,40}") {
-        let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+    fn b07_whatever_a_parameter_holds_is_kept_exactly_or_refused(value in header_bytes()) {
+        let encoded: String = form_urlencoded::byte_serialize(&value).collect();
         let ids = CorrelationIds::new().query(CorrelationKind::Thread, "t");
-        if let Ok(context) = send_now(ids, get(&format!("/?t={encoded}"))) {
-            prop_assert_eq!(context.thread_id().as_str(), value.as_str());
+        let id = String::from_utf8(value).ok().filter(|text| ThreadId::try_from(text.as_str()).is_ok());
+        match send_now(ids, get(&format!("/?t={encoded}"))) {
+            Ok(context) => prop_assert_eq!(Some(context.thread_id().to_string()), id),
+            Err(refused) => {
+                prop_assert_eq!(id, None, "refused without a reason: {:?}", refused);
+                prop_assert_eq!(problem(&refused).0, "thread_id");
+            }
+        }
+    }
+
+    #[test]
+    fn b07_no_query_string_makes_it_panic_or_invent(query in "([t&=;+a-c]|%[0-9a-fG]{0,2}){0,12}") {
+        let ids = CorrelationIds::new().query(CorrelationKind::Thread, "t");
+        if let Ok(context) = send_now(ids, get(&format!("/?{query}"))) {
+            if context.was_sent(CorrelationKind::Thread) {
+                let sent = context.thread_id().as_str();
+                let pairs = form_urlencoded::parse(query.as_bytes());
+                let found: Vec<_> = pairs.filter(|(name, _)| name == "t").collect();
+                prop_assert!(matches!(&found[..], [(_, value)] if value == sent), "{found:?}");
+            } else {
+                let named = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "t");
+                prop_assert!(!named, "what was sent is not passed over");
+            }
         }
     }
 }

@@ -405,14 +405,21 @@ impl Correlation {
         self
     }
 
+    /// A copy that agrees with this one about every id, made by then or not.
+    pub(crate) fn settled(&self) -> Self {
+        self.request_id();
+        self.thread_id();
+        self.run_id();
+        self.connection_id();
+        self.clone()
+    }
+
     /// The same work, another request: thread, run and connection stay.
     pub(crate) fn for_child(&self) -> Self {
         Self {
             request: OnceLock::new(),
-            thread: OnceLock::from(self.thread_id().clone()),
-            run: OnceLock::from(self.run_id().clone()),
-            connection: OnceLock::from(self.connection_id().clone()),
-            ..self.clone()
+            sent: self.sent & !CorrelationKind::Request.bit(),
+            ..self.settled()
         }
     }
 }

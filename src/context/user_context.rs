@@ -33,7 +33,6 @@ pub struct UserContext {
     inner: Arc<Inner>,
 }
 
-#[derive(Clone)]
 struct Inner {
     identity: Identity,
     strategy: &'static str,
@@ -114,14 +113,15 @@ impl UserContext {
         strategy: &'static str,
         handles: Handles,
     ) -> Self {
-        let inner = (*self.inner).clone();
         Self {
             inner: Arc::new(Inner {
                 identity,
                 strategy,
+                correlation: self.inner.correlation.settled(),
+                parent: self.inner.parent.clone(),
+                depth: self.inner.depth,
                 handles,
                 outer: Some(self),
-                ..inner
             }),
         }
     }
