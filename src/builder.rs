@@ -33,6 +33,11 @@ pub struct Builder<L = Empty, M = NoFactory, A = Anyone> {
     list: L,
     make: M,
     authorize: A,
+    settings: Settings,
+}
+
+/// What can be said without changing the type of the builder.
+struct Settings {
     rule: Rule,
     fallbacks: Vec<Fallback>,
     correlation: CorrelationIds,
@@ -51,16 +56,18 @@ impl Builder {
             list: Empty { _private: () },
             make: NoFactory { _private: () },
             authorize: Anyone { _private: () },
-            rule: Rule::FirstMatch,
-            fallbacks: Vec::new(),
-            correlation: CorrelationIds::new(),
-            ids,
-            require_proved: false,
-            respond: Box::new(DefaultResponse::default()),
-            audit: Audit::default(),
-            isolation: Isolation::default(),
-            strict: false,
-            hooks: Hooks::default(),
+            settings: Settings {
+                rule: Rule::FirstMatch,
+                fallbacks: Vec::new(),
+                correlation: CorrelationIds::new(),
+                ids,
+                require_proved: false,
+                respond: Box::new(DefaultResponse::default()),
+                audit: Audit::default(),
+                isolation: Isolation::default(),
+                strict: false,
+                hooks: Hooks::default(),
+            },
         }
     }
 }
@@ -93,26 +100,26 @@ impl<L, M, A> Builder<L, M, A> {
     /// Recommended wherever the list has both what is asserted (a header) and what is proved (a
     /// token, a session).
     pub fn unanimous(mut self) -> Self {
-        self.rule = Rule::Unanimous;
+        self.settings.rule = Rule::Unanimous;
         self
     }
 
     /// Adds who acts where nobody sent anything; the first whose condition holds is taken.
     pub fn fallback(mut self, fallback: Fallback) -> Self {
-        self.fallbacks.push(fallback);
+        self.settings.fallbacks.push(fallback);
         self
     }
 
     /// Refuses with 401 identities that are only asserted, such as by a header: a token or a
     /// session is wanted.
     pub fn require_proved(mut self) -> Self {
-        self.require_proved = true;
+        self.settings.require_proved = true;
         self
     }
 
     /// Says where correlation ids are read from; see [`CorrelationIds`] for the default.
     pub fn correlation(mut self, ids: CorrelationIds) -> Self {
-        self.correlation = ids;
+        self.settings.correlation = ids;
         self
     }
 
@@ -121,16 +128,7 @@ impl<L, M, A> Builder<L, M, A> {
             list: change(self.list),
             make: self.make,
             authorize: self.authorize,
-            rule: self.rule,
-            fallbacks: self.fallbacks,
-            correlation: self.correlation,
-            ids: self.ids,
-            require_proved: self.require_proved,
-            respond: self.respond,
-            audit: self.audit,
-            isolation: self.isolation,
-            strict: self.strict,
-            hooks: self.hooks,
+            settings: self.settings,
         }
     }
 }
@@ -185,16 +183,7 @@ impl<L, M, A> Builder<L, M, A> {
             list: self.list,
             make: self.make,
             authorize,
-            rule: self.rule,
-            fallbacks: self.fallbacks,
-            correlation: self.correlation,
-            ids: self.ids,
-            require_proved: self.require_proved,
-            respond: self.respond,
-            audit: self.audit,
-            isolation: self.isolation,
-            strict: self.strict,
-            hooks: self.hooks,
+            settings: self.settings,
         }
     }
 }
@@ -284,16 +273,7 @@ impl<L, M, A> Builder<L, M, A> {
             list: self.list,
             make: change(self.make),
             authorize: self.authorize,
-            rule: self.rule,
-            fallbacks: self.fallbacks,
-            correlation: self.correlation,
-            ids: self.ids,
-            require_proved: self.require_proved,
-            respond: self.respond,
-            audit: self.audit,
-            isolation: self.isolation,
-            strict: self.strict,
-            hooks: self.hooks,
+            settings: self.settings,
         }
     }
 }
@@ -331,14 +311,14 @@ impl<L, M, A> Builder<L, M, A> {
     /// Says what happens when one user's factory is used in another user's scope; by default it
     /// is refused.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.isolation = isolation;
+        self.settings.isolation = isolation;
         self
     }
 
     /// Refuses the use of a factory outside every scope too, as in a spawned task that was not
     /// [given one](crate::InstrumentScope).
     pub fn require_scope(mut self) -> Self {
-        self.strict = true;
+        self.settings.strict = true;
         self
     }
 
@@ -373,7 +353,7 @@ impl<L, M, A> Builder<L, M, A> {
     /// # Ok::<(), tower_user_scope::ConfigError>(())
     /// ```
     pub fn on_close(mut self, hook: impl Fn(&Closed) + Send + Sync + 'static) -> Self {
-        self.hooks.add(hook);
+        self.settings.hooks.add(hook);
         self
     }
 
@@ -388,7 +368,7 @@ impl<L, M, A> Builder<L, M, A> {
         F: Fn(Closed) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.hooks.add_async(hook);
+        self.settings.hooks.add_async(hook);
         self
     }
 }
@@ -400,19 +380,19 @@ impl<L, M, A> Builder<L, M, A> {
         mut self,
         respond: impl RespondToRejection + Send + Sync + 'static,
     ) -> Self {
-        self.respond = Box::new(respond);
+        self.settings.respond = Box::new(respond);
         self
     }
 
     /// Hands every audit event to an observer too.
     pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Self {
-        self.audit.observe_with(Arc::new(observer));
+        self.settings.audit.observe_with(Arc::new(observer));
         self
     }
 
     /// Says how user ids appear in spans and `tracing` events; by default not at all.
     pub fn user_ids_in_telemetry(mut self, how: UserIdTelemetry) -> Self {
-        self.audit.show_user_ids(how);
+        self.settings.audit.show_user_ids(how);
         self
     }
 
@@ -428,7 +408,7 @@ impl<L, M, A> Builder<L, M, A> {
         A: Authorize,
     {
         let count = self.list.len();
-        if count == 0 && self.fallbacks.is_empty() {
+        if count == 0 && self.settings.fallbacks.is_empty() {
             return Err(ConfigError::NoStrategy);
         }
         if count > Tally::MAX_STRATEGIES {
@@ -446,32 +426,32 @@ impl<L, M, A> Builder<L, M, A> {
             keep_existing |= strategy.reads_existing_context();
         });
         checked?;
-        for fallback in &self.fallbacks {
+        for fallback in &self.settings.fallbacks {
             fallback.validate()?;
         }
         // Where nobody watches, no request pays for a count of those who do.
-        let watched = self.audit.is_observed() || !self.hooks.is_empty();
+        let watched = self.settings.audit.is_observed() || !self.settings.hooks.is_empty();
         let watch = watched.then(|| {
             Arc::new(Watch {
-                hooks: self.hooks,
-                audit: self.audit.clone(),
+                hooks: self.settings.hooks,
+                audit: self.settings.audit.clone(),
             })
         });
         Ok(UserScopeLayer::new(Policy {
             list: self.list,
             make: self.make,
             authorize: self.authorize,
-            rule: self.rule,
-            fallbacks: self.fallbacks,
-            correlation: self.correlation,
-            ids: self.ids,
-            require_proved: self.require_proved,
+            rule: self.settings.rule,
+            fallbacks: self.settings.fallbacks,
+            correlation: self.settings.correlation,
+            ids: self.settings.ids,
+            require_proved: self.settings.require_proved,
             keep_existing,
-            respond: self.respond,
-            audit: self.audit,
+            respond: self.settings.respond,
+            audit: self.settings.audit,
             guard: Guard {
-                isolation: self.isolation,
-                strict: self.strict,
+                isolation: self.settings.isolation,
+                strict: self.settings.strict,
                 watch,
             },
         }))
@@ -484,8 +464,8 @@ impl<L: fmt::Debug, M: fmt::Debug, A: fmt::Debug> fmt::Debug for Builder<L, M, A
             .field("list", &self.list)
             .field("make", &self.make)
             .field("authorize", &self.authorize)
-            .field("rule", &self.rule)
-            .field("fallbacks", &self.fallbacks)
+            .field("rule", &self.settings.rule)
+            .field("fallbacks", &self.settings.fallbacks)
             .finish_non_exhaustive()
     }
 }
