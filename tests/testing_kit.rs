@@ -254,6 +254,34 @@ async fn a_check_that_saw_no_answer_has_shown_nothing() {
 }
 
 #[tokio::test]
+async fn a_check_whose_requests_were_all_refused_or_unheard_has_shown_nothing() {
+    let answer = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Answer::default()));
+    // Nobody is believed, so a leak behind the layer would never be reached.
+    let refusing = UserScopeLayer::builder()
+        .strategy(Scripted::new(|_| Outcome::Absent))
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let report = IsolationCheck::new()
+        .run(refusing.layer(answer), |user| {
+            Request::new(()).as_user(user.id())
+        })
+        .await;
+    assert!(
+        report.completed() > 0 && report.succeeded() == 0,
+        "{report}"
+    );
+    let passed = std::panic::catch_unwind(|| report.assert_isolated());
+    assert!(passed.is_err(), "being refused is no isolation: {report}");
+
+    let report = IsolationCheck::new()
+        .recorder(&Recorder::new())
+        .run(answer, |user| Request::new(()).as_user(user.id()))
+        .await;
+    assert_eq!(report.findings(), [Finding::NothingHeard], "{report}");
+}
+
+#[tokio::test]
 async fn a_handler_is_tested_without_a_layer() {
     let handler = service_fn(async |request: Request<()>| {
         let agents = request.scoped::<Agents>().expect("inserted");

@@ -35,10 +35,13 @@ where
 
 /// Makes a strategy of a closure that returns a future.
 ///
-/// The closure takes what it needs out of the head before it returns; the future owns it.
+/// The closure takes what it needs out of the head before it returns; the future owns it. An
+/// `async |head|` closure borrows the head, and does not compile.
 ///
 /// ```
-/// use tower_user_scope::{Identity, Outcome, Reads, UserId, from_async_fn};
+/// use tower_user_scope::{
+///     Identity, Invalid, InvalidReason, Outcome, Reads, UserId, from_async_fn,
+/// };
 /// # #[derive(Clone)] struct Keys;
 /// # impl Keys { async fn owner_of(&self, _: http::HeaderValue) -> Option<UserId> { None } }
 /// # let keys = Keys;
@@ -50,7 +53,8 @@ where
 ///         let Some(key) = key else { return Outcome::Absent };
 ///         match keys.owner_of(key).await {
 ///             Some(id) => Identity::proved(id).into(),
-///             None => Outcome::Absent,
+///             // A key that nobody has is no missing key: it must end the list.
+///             None => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
 ///         }
 ///     }
 /// });

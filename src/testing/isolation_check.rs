@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Buf;
 use fastrand::Rng;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
@@ -129,7 +129,8 @@ impl IsolationCheck {
         self
     }
 
-    /// Looks at what the layer's audit events say too; give the layer a clone of it.
+    /// Looks at what the layer's audit events say too; give the layer a clone of it. One that
+    /// hears nothing is a finding.
     pub fn recorder(mut self, recorder: &Recorder) -> Self {
         self.recorder = Some(recorder.clone());
         self
@@ -147,6 +148,10 @@ impl IsolationCheck {
         S: Service<Request<B>, Response = Response<R>> + Clone,
         R: Body,
     {
+        let heard_before = self
+            .recorder
+            .as_ref()
+            .map_or(0, |recorder| recorder.events().len());
         let mut rng = Rng::with_seed(self.seed);
         let users: Vec<TestUser> = (0..self.users)
             .map(|number| TestUser {
@@ -162,6 +167,7 @@ impl IsolationCheck {
             seed: self.seed,
             sent: waiting.len(),
             completed: 0,
+            succeeded: 0,
             cancelled: 0,
             failed: 0,
             findings: Vec::new(),
@@ -198,7 +204,8 @@ impl IsolationCheck {
         })
         .await;
         if let Some(recorder) = &self.recorder {
-            report.findings.extend(heard(recorder));
+            let events = recorder.events().split_off(heard_before);
+            report.findings.extend(heard(events));
         }
         report
     }
@@ -211,10 +218,13 @@ impl Default for IsolationCheck {
 }
 
 /// What the audit events say that must not have happened.
-fn heard(recorder: &Recorder) -> Vec<Finding> {
+fn heard(events: Vec<Recorded>) -> Vec<Finding> {
+    if events.is_empty() {
+        return vec![Finding::NothingHeard];
+    }
     let mut open = 0_usize;
     let mut findings = Vec::new();
-    for event in recorder.take() {
+    for event in events {
         match event {
             Recorded::Accepted(_) => open += 1,
             Recorded::ScopeClosed(..) => open = open.saturating_sub(1),
@@ -248,14 +258,18 @@ struct Exchange<S: Service<Request<B>>, B, R> {
 enum Stage<S: Service<Request<B>>, B, R> {
     Readying(S, Option<Request<B>>),
     Calling(Pin<Box<S::Future>>),
-    Reading(HeaderMap, Pin<Box<R>>, Vec<u8>),
+    Reading(StatusCode, HeaderMap, Pin<Box<R>>, Vec<u8>),
 }
 
 enum End {
     Cancelled,
     Failed,
     Panicked(String),
-    Completed(HeaderMap, Vec<u8>),
+    Completed {
+        headers: HeaderMap,
+        body: Vec<u8>,
+        succeeded: bool,
+    },
 }
 
 impl<S, B, R> Exchange<S, B, R>
@@ -295,8 +309,13 @@ where
                     message,
                 });
             }
-            End::Completed(headers, body) => {
+            End::Completed {
+                headers,
+                body,
+                succeeded,
+            } => {
                 report.completed += 1;
+                report.succeeded += usize::from(succeeded);
                 let others = users.iter().map(|user| &user.id).filter(|id| *id != reader);
                 for owner in others {
                     let in_headers = headers
@@ -338,17 +357,20 @@ where
                 Poll::Ready(Err(_)) => return Some(End::Failed),
                 Poll::Ready(Ok(response)) => {
                     let (head, body) = response.into_parts();
-                    *self = Self::Reading(head.headers, Box::pin(body), Vec::new());
+                    *self = Self::Reading(head.status, head.headers, Box::pin(body), Vec::new());
                 }
             },
-            Self::Reading(headers, body, read) => match body.as_mut().poll_frame(cx) {
+            Self::Reading(status, headers, body, read) => match body.as_mut().poll_frame(cx) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(Err(_))) => return Some(End::Failed),
                 Poll::Ready(None) => {
-                    return Some(End::Completed(
-                        std::mem::take(headers),
-                        std::mem::take(read),
-                    ));
+                    let headers = std::mem::take(headers);
+                    let refused = headers.get("grpc-status").is_some_and(|code| code != "0");
+                    return Some(End::Completed {
+                        succeeded: status.is_success() && !refused,
+                        headers,
+                        body: std::mem::take(read),
+                    });
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(mut data) => {

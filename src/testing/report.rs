@@ -36,6 +36,8 @@ pub enum Finding {
         /// What the panic said.
         message: String,
     },
+    /// The recorder heard no event at all: no layer was given a clone of it.
+    NothingHeard,
     /// Scopes were opened that nothing has closed, though every request is over.
     #[non_exhaustive]
     ScopesLeftOpen {
@@ -63,6 +65,7 @@ impl fmt::Display for Finding {
             Self::Panicked { reader, message } => {
                 write!(f, "a request of {reader} panicked: {message}")
             }
+            Self::NothingHeard => f.write_str("the recorder heard nothing: give the layer a clone"),
             Self::ScopesLeftOpen { count } => write!(f, "{count} scopes were never closed"),
         }
     }
@@ -75,6 +78,7 @@ pub struct IsolationReport {
     pub(super) seed: u64,
     pub(super) sent: usize,
     pub(super) completed: usize,
+    pub(super) succeeded: usize,
     pub(super) cancelled: usize,
     pub(super) failed: usize,
     pub(super) findings: Vec<Finding>,
@@ -99,6 +103,13 @@ impl IsolationReport {
         self.completed
     }
 
+    /// How many of them were answered with success (2xx, and over gRPC a status of 0), rather
+    /// than refused.
+    #[must_use]
+    pub fn succeeded(&self) -> usize {
+        self.succeeded
+    }
+
     /// How many requests the check itself gave up.
     #[must_use]
     pub fn cancelled(&self) -> usize {
@@ -114,12 +125,12 @@ impl IsolationReport {
     /// Ends the test where something was found.
     ///
     /// # Panics
-    /// With the whole report, where there is a finding, and where no request was completed: a
-    /// check that saw nothing has shown nothing.
+    /// With the whole report, where there is a finding, and where no request succeeded: a
+    /// check whose requests were all refused has shown nothing.
     #[track_caller]
     pub fn assert_isolated(&self) {
         assert!(self.findings.is_empty(), "users are not isolated\n{self}");
-        assert!(self.completed > 0, "no request was completed\n{self}");
+        assert!(self.succeeded > 0, "no request succeeded\n{self}");
     }
 }
 
@@ -130,11 +141,12 @@ impl fmt::Display for IsolationReport {
 
         writeln!(
             f,
-            "isolation check with seed {}: {} sent, {} completed, {} cancelled, {} failed, \
+            "isolation check with seed {}: {} sent, {} completed ({} with success), {} cancelled, {} failed, \
              {} findings",
             self.seed,
             self.sent,
             self.completed,
+            self.succeeded,
             self.cancelled,
             self.failed,
             self.findings.len()
