@@ -150,6 +150,8 @@ async fn b34_dropped_at_any_await_a_request_leaves_nothing_and_mixes_nothing() {
             let held = alive.clone();
             let inner = service_fn(move |request: Request<()>| {
                 let agents = request.scoped::<Agents>().expect("inside the layer").clone();
+                let context = request.user_context().expect("inside the layer");
+                assert_eq!(*context, agents.owner, "{}: one user in all", $name);
                 let held = $inner.then(|| held.clone());
                 async move {
                     if let Some(held) = held {
