@@ -60,6 +60,11 @@ pub enum ConfigError {
     /// A time limit of zero, which nothing can meet.
     #[error("a time limit of zero can't be met")]
     ZeroTimeLimit,
+    /// What is wrong with a [`Jwt`](crate::jwt::Jwt).
+    #[cfg(feature = "jwt")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    #[error(transparent)]
+    Token(#[from] crate::jwt::TokenConfigError),
     /// What a strategy of the application has to say of its own configuration.
     #[error("{0}")]
     Custom(String),

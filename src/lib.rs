@@ -96,6 +96,10 @@
 //! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
 //! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
 //! | `tokio` | | [`Strategy::timeout`], [`Builder::factory_time_limit`], [`LazyAsync`] |
+//! | `jwt` | | [`jwt`]: tokens that are verified; with the next two |
+//! | `jwt-aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
+//! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
+//! | `jwks` | | [`RemoteKeys`](jwt::RemoteKeys): key sets that are fetched and kept fresh |
 //! | `query` | | [`CorrelationIds::query`] |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
 //! | `testing` | | [`testing`]: requests as a user, a recorder, an isolation check |
@@ -133,6 +137,10 @@ pub use self::context::PortableContext;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
+#[cfg(feature = "jwt")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+#[doc(inline)]
+pub use self::strategy::jwt;
 pub use self::{
     accessors::{MissingScope, UserScopeExt},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},

@@ -169,7 +169,7 @@ where
             return Ok(outer.continued(identity, strategy, self.make.handles()));
         }
         UserContext::remove_from(&mut head.extensions);
-        let correlation = self.correlate(head)?;
+        let correlation = self.correlate(head, &identity)?;
         Ok(UserContext::resolved(
             identity,
             strategy,
@@ -178,10 +178,13 @@ where
         ))
     }
 
-    fn correlate(&self, head: &Parts) -> Result<Correlation, Rejection> {
-        self.correlation
-            .read(head, &self.ids)
-            .map_err(|error| Rejection::new(Reason::Correlation(error)))
+    fn correlate(&self, head: &Parts, identity: &Identity) -> Result<Correlation, Rejection> {
+        let sent = self.correlation.read(head, &self.ids);
+        match identity.work() {
+            Some(work) => sent.and_then(|sent| sent.bound_to(work)),
+            None => sent,
+        }
+        .map_err(|error| Rejection::new(Reason::Correlation(error)))
     }
 
     fn first_sent(&self, head: &Parts) -> Option<&'static str> {

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use thiserror::Error;
 
 use super::{
-    ConnectionId, IdProblem, IdSource, RequestId, RunId, ThreadId, TraceParent, ids::IdError,
+    ConnectionId, IdProblem, IdSource, RequestId, RunId, ThreadId, TraceParent, identity::Work,
+    ids::IdError,
 };
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -79,6 +80,10 @@ pub enum CorrelationProblem {
     /// The id was sent more than once, or its header and its query parameter differ.
     #[error("was sent more than once")]
     Repeated,
+    /// The credential was given out for another one; see
+    /// [`Identity::thread_id`](crate::Identity::thread_id).
+    #[error("is not the one that the credential is for")]
+    NotOfCredential,
     /// A `traceparent` that the W3C's grammar does not know.
     #[error("does not follow the W3C grammar")]
     Malformed,
@@ -333,6 +338,20 @@ fn cell<T>(value: Option<T>) -> OnceLock<T> {
     value.map_or_else(OnceLock::new, OnceLock::from)
 }
 
+fn bind<T: Clone + PartialEq>(
+    place: &mut OnceLock<T>,
+    id: &T,
+    field: &'static str,
+) -> Result<(), CorrelationError> {
+    if place.get_or_init(|| id.clone()) == id {
+        return Ok(());
+    }
+    Err(CorrelationError {
+        field,
+        problem: CorrelationProblem::NotOfCredential,
+    })
+}
+
 /// The ids of one request, each made on first use where the client sent none.
 #[derive(Clone, Debug)]
 pub(crate) struct Correlation {
@@ -357,6 +376,17 @@ impl Correlation {
             sent: 0,
             source,
         }
+    }
+
+    /// Takes what the credential was given out for, which the request may repeat and not change.
+    pub(crate) fn bound_to(mut self, work: &Work) -> Result<Self, CorrelationError> {
+        if let Some(thread) = &work.thread {
+            bind(&mut self.thread, thread, ThreadId::FIELD)?;
+        }
+        if let Some(run) = &work.run {
+            bind(&mut self.run, run, RunId::FIELD)?;
+        }
+        Ok(self)
     }
 
     pub(crate) fn request_id(&self) -> &RequestId {

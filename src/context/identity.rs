@@ -2,11 +2,11 @@
 //!
 //! An identity says nothing of the request that it was found in; that is the context's part.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 
-use super::{ServiceName, TenantId, UserContext, UserId};
+use super::{RunId, ServiceName, TenantId, ThreadId, UserContext, UserId};
 
 /// Who acts. A service is not a user, and nobody is neither.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,34 +131,42 @@ impl fmt::Debug for Evidence {
 
 /// Values by type that a strategy learned about a principal: claims, roles, a display name.
 ///
-/// `Debug` tells how many there are and nothing of what they are.
+/// Clones share the values until one of them is changed. `Debug` tells how many there are and
+/// nothing of what they are.
 #[derive(Clone, Default)]
-pub struct Attributes(Extensions);
+pub struct Attributes(Option<Arc<Extensions>>);
 
 impl Attributes {
     /// Adds a value and returns the one of the same type that it replaces.
     pub fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
-        self.0.insert(value)
+        Arc::make_mut(self.0.get_or_insert_default()).insert(value)
     }
 
     /// The value of this type.
     #[must_use]
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.0.get()
+        self.0.as_ref()?.get()
     }
 
     /// Takes the value of this type out.
-    pub fn remove<T: Send + Sync + 'static>(&mut self) -> Option<T> {
-        self.0.remove()
+    pub fn remove<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
+        Arc::make_mut(self.0.as_mut()?).remove()
     }
 }
 
 impl fmt::Debug for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attributes")
-            .field("len", &self.0.len())
+            .field("len", &self.0.as_ref().map_or(0, |values| values.len()))
             .finish()
     }
+}
+
+/// What a credential was given out for, where that is not everything of its user's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) thread: Option<ThreadId>,
+    pub(crate) run: Option<RunId>,
 }
 
 /// What a strategy found: who, how it is known, for how long, and what else is known.
@@ -183,6 +191,8 @@ pub struct Identity {
     evidence: Evidence,
     attributes: Attributes,
     expires_at: Option<SystemTime>,
+    /// Most credentials are for no work in particular.
+    work: Option<Arc<Work>>,
     /// The context of an outer layer that this identity continues.
     continues: Option<UserContext>,
 }
@@ -206,6 +216,7 @@ impl Identity {
             evidence,
             attributes: Attributes::default(),
             expires_at: None,
+            work: None,
             continues: None,
         }
     }
@@ -233,6 +244,22 @@ impl Identity {
     pub fn expires_at(mut self, time: SystemTime) -> Self {
         self.expires_at = Some(time);
         self
+    }
+
+    /// Says which thread the credential is for: a request that names another one is refused.
+    pub fn thread_id(mut self, id: ThreadId) -> Self {
+        Arc::make_mut(self.work.get_or_insert_default()).thread = Some(id);
+        self
+    }
+
+    /// Says which run the credential is for: a request that names another one is refused.
+    pub fn run_id(mut self, id: RunId) -> Self {
+        Arc::make_mut(self.work.get_or_insert_default()).run = Some(id);
+        self
+    }
+
+    pub(crate) fn work(&self) -> Option<&Work> {
+        self.work.as_deref()
     }
 
     /// The principal within its tenant.
@@ -283,11 +310,13 @@ impl Identity {
     /// outer layer's context goes on whoever found it. Tells whether `other` was the better one.
     pub(crate) fn corroborate(&mut self, mut other: Self) -> bool {
         let continues = self.take_continued().or_else(|| other.take_continued());
+        let work = self.work.take().or_else(|| other.work.take());
         let better = other.evidence.is_proved() && !self.evidence.is_proved();
         if better {
             *self = other;
         }
         self.continues = continues;
+        self.work = work;
         better
     }
 

@@ -54,6 +54,8 @@ mod extension;
 mod facts;
 mod fallback;
 mod from_fn;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub(crate) mod list;
 mod modifiers;
 mod outcome;
@@ -97,6 +99,8 @@ pub use self::modifiers::{Timeout, TimeoutFuture};
     message = "`{Self}` is not a strategy",
     label = "this can't be put into the list",
     note = "a `TrustedHeader` becomes a strategy when it says whom it trusts: `.from_proxies([\"10.0.0.0/8\"])?`, `.shared_secret(..)` or `.only_if(..)`",
+    note = "`from_proxies` returns a `Result`: a `?` after it may be missing",
+    note = "a `Jwt` becomes one when it says whose tokens it takes, and for whom they are: `.issuer(..).audience(..)`",
     note = "a closure becomes one through `from_fn(Reads::header(\"x-api-key\"), |head| ..)` or `from_async_fn(..)`"
 )]
 pub trait Strategy {

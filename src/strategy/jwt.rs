@@ -1,0 +1,682 @@
+//! A JSON Web Token (RFC 7519) that is verified here, or believed nowhere.
+//!
+//! The rules are those of RFC 8725: each key is bound to its algorithms; issuer and audience
+//! are checked unless they are waived by name; a token has to end; what is critical and not
+//! understood is refused; the header's own keys and links to keys are never used. Nothing of
+//! the claims is read before the signature was found good, but for the name of the issuer where
+//! there are several, which only chooses whose keys count.
+//!
+//! ```
+//! use tower_user_scope::{
+//!     UserScopeLayer,
+//!     jwt::{Algorithm, Jwt, Key},
+//! };
+//!
+//! # fn layer(public_key: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(
+//!         Jwt::new(Key::from_pem(Algorithm::ES256, public_key)?)
+//!             .issuer("https://id.example")
+//!             .audience("api"),
+//!     )
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderValue, request::Parts};
+use serde::de::DeserializeOwned;
+
+use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, Stripped};
+use crate::{
+    config_error::ConfigError,
+    context::{IdRules, Identity},
+    eventually::Eventually,
+};
+
+mod algorithm;
+mod cache;
+mod claims;
+mod header;
+mod identify;
+mod issuer;
+mod json;
+mod key;
+mod key_set;
+mod keys;
+mod problem;
+mod provider;
+#[cfg(feature = "jwks")]
+mod remote;
+mod revocation;
+mod rsa;
+mod source;
+mod verified;
+mod verify;
+
+#[cfg(feature = "jwks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+pub use self::remote::{FetchDocument, FetchError, HttpsFetch, RemoteKeys};
+pub use self::{
+    algorithm::Algorithm,
+    cache::TokenCache,
+    issuer::Issuer,
+    key::Key,
+    key_set::KeySet,
+    keys::Keys,
+    problem::{KeyError, TokenConfigError, TokenProblem},
+    provider::CryptoProvider,
+    source::TokenSource,
+    verified::VerifiedToken,
+};
+use self::{
+    cache::{Fingerprint, Remembered},
+    identify::{Beside, Identify},
+    issuer::Rules,
+    revocation::{Revocation, admitted},
+    verify::{Checks, Refused, Unverified, Verdict},
+};
+
+/// Not said yet.
+#[derive(Debug)]
+pub struct Unstated {
+    _private: (),
+}
+
+/// Said.
+#[derive(Debug)]
+pub struct Stated {
+    _private: (),
+}
+
+/// Takes the user from a JSON Web Token that it verifies.
+///
+/// It is no strategy before it was said whose tokens are accepted
+/// ([`issuer`](Self::issuer)) and for whom they have to be ([`audience`](Self::audience)), or
+/// that it doesn't matter. The identity is *proved*, ends with the token, and has a
+/// [`VerifiedToken`] among its attributes.
+///
+/// Tokens that were verified are [remembered](Self::cache), so that the next request with one
+/// costs a hash instead of a signature. What is bad is 401 with
+/// `WWW-Authenticate: Bearer error="invalid_token"`, what is no `Bearer` syntax or comes twice
+/// 400 with `invalid_request` (RFC 6750 section 3.1); the [`TokenProblem`] goes to the audit
+/// event only.
+///
+/// ```
+/// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
+///
+/// # let secret_from_a_vault = [7_u8; 32];
+/// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret_from_a_vault)?)
+///     .issuer("https://id.example")
+///     .audience("api")
+///     .token_type("at+jwt")
+///     .tenant_claim("org")
+///     .also_from(TokenSource::websocket_protocol("bearer"));
+/// # let _ = strategy;
+/// # Ok::<(), tower_user_scope::jwt::KeyError>(())
+/// ```
+pub struct Jwt<I = Unstated, A = Unstated> {
+    settings: Arc<Settings>,
+    _said: PhantomData<(I, A)>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    issuers: Vec<Rules>,
+    sources: Vec<TokenSource>,
+    identify: Identify,
+    token_type: Option<Cow<'static, str>>,
+    leeway: Duration,
+    longest: usize,
+    provider: Option<CryptoProvider>,
+    revocation: Revocation,
+    remembered: Option<Arc<Remembered>>,
+}
+
+impl Jwt {
+    /// Verifies tokens with these keys.
+    #[must_use]
+    pub fn new(keys: impl Into<Keys>) -> Self {
+        Self::with(vec![Rules {
+            name: None,
+            audiences: Vec::new(),
+            keys: keys.into(),
+        }])
+    }
+}
+
+impl Jwt<Stated, Stated> {
+    /// Verifies tokens of several issuers, each with its own keys and audiences: `iss` picks
+    /// one, and what that one's keys don't verify is refused.
+    #[must_use]
+    pub fn of_issuers(issuers: impl IntoIterator<Item = Issuer<Stated>>) -> Self {
+        Self::with(issuers.into_iter().map(|issuer| issuer.rules).collect())
+    }
+}
+
+impl<A> Jwt<Unstated, A> {
+    /// Accepts tokens of this issuer, compared exactly with `iss`.
+    #[must_use]
+    pub fn issuer(mut self, name: impl Into<String>) -> Jwt<Stated, A> {
+        let name = name.into().into_boxed_str();
+        self.rules().name = Some(name);
+        self.said()
+    }
+
+    /// Accepts tokens whoever issued them, and those that don't say. Right only where nobody
+    /// else's tokens are signed with these keys.
+    #[must_use]
+    pub fn dangerously_accept_any_issuer(self) -> Jwt<Stated, A> {
+        self.said()
+    }
+}
+
+impl<I> Jwt<I, Unstated> {
+    /// Accepts tokens for this audience, compared exactly with each of `aud`.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Jwt<I, Stated> {
+        let audience = audience.into().into_boxed_str();
+        self.rules().audiences.push(audience);
+        self.said()
+    }
+
+    /// Accepts tokens whomever they are for: whoever gets one for another service can send it
+    /// here.
+    #[must_use]
+    pub fn dangerously_accept_any_audience(self) -> Jwt<I, Stated> {
+        self.said()
+    }
+}
+
+impl<I, A> Jwt<I, A> {
+    /// The longest token that is looked at unless [`max_len`](Self::max_len) says otherwise,
+    /// in bytes.
+    pub const MAX_LEN: usize = 8_192;
+
+    const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
+
+    fn with(issuers: Vec<Rules>) -> Self {
+        Self {
+            settings: Arc::new(Settings {
+                issuers,
+                sources: vec![TokenSource::bearer()],
+                identify: Identify::new(),
+                token_type: None,
+                leeway: Duration::from_secs(30),
+                longest: Self::MAX_LEN,
+                provider: None,
+                revocation: Revocation::Nobody,
+                remembered: Some(Arc::new(Remembered::new(TokenCache::new()))),
+            }),
+            _said: PhantomData,
+        }
+    }
+
+    fn set(&mut self) -> &mut Settings {
+        // Nobody else has them: what is built is not set any more.
+        Arc::make_mut(&mut self.settings)
+    }
+
+    fn rules(&mut self) -> &mut Rules {
+        // `new` makes one, and `of_issuers` leaves nothing unstated.
+        &mut self.set().issuers[0]
+    }
+
+    fn said<J, B>(self) -> Jwt<J, B> {
+        Jwt {
+            settings: self.settings,
+            _said: PhantomData,
+        }
+    }
+
+    /// Looks for the token here, and nowhere else.
+    #[must_use]
+    pub fn from(mut self, source: TokenSource) -> Self {
+        self.set().sources = vec![source];
+        self
+    }
+
+    /// Looks for the token here too.
+    #[must_use]
+    pub fn also_from(mut self, source: TokenSource) -> Self {
+        self.set().sources.push(source);
+        self
+    }
+
+    /// Takes the user's id from this claim instead of `sub`; its value has to be a string.
+    #[must_use]
+    pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.set().identify.by_claim(name.into());
+        self
+    }
+
+    /// Takes the tenant from this claim, where it is there; its value has to be a string.
+    ///
+    /// With several issuers, name one that all of them set, or one issuer's users could be
+    /// taken for another's of the same name.
+    #[must_use]
+    pub fn tenant_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.set().identify.beside(Beside::Tenant, name.into());
+        self
+    }
+
+    /// Takes the thread's id from this claim, where it is there: a request that names another
+    /// one is refused.
+    #[must_use]
+    pub fn thread_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.set().identify.beside(Beside::Thread, name.into());
+        self
+    }
+
+    /// Takes the run's id from this claim, where it is there: a request that names another one
+    /// is refused.
+    #[must_use]
+    pub fn run_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.set().identify.beside(Beside::Run, name.into());
+        self
+    }
+
+    /// Checks ids by other rules than [`IdRules::new`].
+    #[must_use]
+    pub fn id_rules(mut self, rules: IdRules) -> Self {
+        self.set().identify.rules(rules);
+        self
+    }
+
+    /// Adds the claims, as a type of the application's, to the context's attributes. Claims that
+    /// are not of the type are refused.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use tower_user_scope::{UserContext, jwt::{Algorithm, Jwt, Key}};
+    ///
+    /// #[derive(Clone, Deserialize)]
+    /// struct Claims {
+    ///     roles: Vec<String>,
+    /// }
+    ///
+    /// # let secret = [7_u8; 32];
+    /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret)?)
+    ///     .issuer("https://id.example")
+    ///     .audience("api")
+    ///     .claims::<Claims>();
+    ///
+    /// fn is_editor(user: &UserContext) -> bool {
+    ///     let claims = user.attributes().get::<Claims>();
+    ///     claims.is_some_and(|claims| claims.roles.iter().any(|role| role == "editor"))
+    /// }
+    /// # let _ = (strategy, is_editor);
+    /// # Ok::<(), tower_user_scope::jwt::KeyError>(())
+    /// ```
+    #[must_use]
+    pub fn claims<T>(mut self) -> Self
+    where
+        T: DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        self.set().identify.attach::<T>();
+        self
+    }
+
+    /// Makes the identity of the claims, as a type of the application's, which are added to its
+    /// attributes too: for ids that are made of several claims, and principals that are services.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use tower_user_scope::{Identity, UserId, ServiceName, jwt::{Algorithm, Jwt, Key, TokenProblem}};
+    ///
+    /// #[derive(Clone, Deserialize)]
+    /// struct Claims {
+    ///     email: Option<String>,
+    ///     client_id: String,
+    /// }
+    ///
+    /// # let secret = [7_u8; 32];
+    /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret)?)
+    ///     .issuer("https://id.example")
+    ///     .audience("api")
+    ///     .identity(|_token, claims: &Claims| Ok(match &claims.email {
+    ///         Some(email) => Identity::proved(email.parse::<UserId>()?),
+    ///         None => Identity::proved(claims.client_id.parse::<ServiceName>()?),
+    ///     }));
+    /// # let _ = strategy;
+    /// # Ok::<(), tower_user_scope::jwt::KeyError>(())
+    /// ```
+    #[must_use]
+    pub fn identity<T, F>(mut self, identity: F) -> Self
+    where
+        T: DeserializeOwned + Clone + Send + Sync + 'static,
+        F: Fn(&VerifiedToken, &T) -> Result<Identity, Invalid> + Send + Sync + 'static,
+    {
+        self.set().identify.by_application(identity);
+        self
+    }
+
+    /// Asks for this `typ`, such as `at+jwt` for access tokens (RFC 9068 section 4): an ID token
+    /// of the same issuer is then none. Compared without case and without `application/`.
+    #[must_use]
+    pub fn token_type(mut self, media_type: impl Into<Cow<'static, str>>) -> Self {
+        self.set().token_type = Some(media_type.into());
+        self
+    }
+
+    /// How far `exp` and `nbf` may be off, for clocks that differ: 30 seconds unless this says
+    /// otherwise, at most five minutes, whole seconds.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.set().leeway = leeway;
+        self
+    }
+
+    /// Looks at tokens of at most so many bytes, instead of [`MAX_LEN`](Self::MAX_LEN).
+    #[must_use]
+    pub fn max_len(mut self, bytes: usize) -> Self {
+        self.set().longest = bytes;
+        self
+    }
+
+    /// Says whose cryptography verifies the tokens; see [`CryptoProvider`].
+    #[must_use]
+    pub fn crypto_provider(mut self, provider: CryptoProvider) -> Self {
+        self.set().provider = Some(provider);
+        self
+    }
+
+    /// How many tokens that were verified are remembered. By default
+    /// [`TokenCache::new`].
+    #[must_use]
+    pub fn cache(mut self, limits: TokenCache) -> Self {
+        self.set().remembered = Some(Arc::new(Remembered::new(limits)));
+        self
+    }
+
+    /// Remembers no token: each request pays for its signature.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        self.set().remembered = None;
+        self
+    }
+
+    /// Asks this about each token that is otherwise good, remembered or not, and refuses it
+    /// where the answer is `true`. It runs in place and must not block.
+    #[must_use]
+    pub fn revoked_if(
+        mut self,
+        is_revoked: impl Fn(&VerifiedToken) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.set().revocation = Revocation::Now(Arc::new(is_revoked));
+        self
+    }
+
+    /// As [`revoked_if`](Self::revoked_if), with a closure that returns a future. An error is
+    /// 503.
+    #[must_use]
+    pub fn revoked_if_async<F, Fut, E>(mut self, is_revoked: F) -> Self
+    where
+        F: Fn(VerifiedToken) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<bool, E>> + Send + 'static,
+        E: StdError + Send + Sync + 'static,
+    {
+        self.set().revocation = Revocation::later(is_revoked);
+        self
+    }
+}
+
+impl Settings {
+    fn provider(&self) -> Result<CryptoProvider, TokenConfigError> {
+        self.provider.map_or_else(CryptoProvider::only_one, Ok)
+    }
+
+    fn validate(&self) -> Result<(), TokenConfigError> {
+        let provider = self.provider()?;
+        if self.leeway > Jwt::<Stated, Stated>::LONGEST_LEEWAY {
+            return Err(TokenConfigError::LongLeeway);
+        }
+        for (index, rules) in self.issuers.iter().enumerate() {
+            rules.validate()?;
+            rules.keys.validate(provider)?;
+            let others = &self.issuers[index + 1..];
+            if others.iter().any(|other| other.name == rules.name) {
+                return Err(TokenConfigError::Issuers);
+            }
+        }
+        if self.issuers.is_empty() {
+            return Err(TokenConfigError::Issuers);
+        }
+        self.sources.iter().try_for_each(TokenSource::validate)
+    }
+
+    /// The only token of the request.
+    fn token<'h>(&self, head: &'h Parts) -> Result<Option<Cow<'h, str>>, Invalid> {
+        let mut token = None;
+        for source in &self.sources {
+            source.find(head, &mut |found| match token.replace(found) {
+                None => Ok(()),
+                Some(_) => Err(InvalidReason::Repeated.into()),
+            })?;
+        }
+        Ok(token)
+    }
+
+    /// What was found out about the token before, where that still holds.
+    fn recall(&self, fingerprint: Option<&Fingerprint>) -> Option<Arc<Verdict>> {
+        let (remembered, fingerprint) = (self.remembered.as_ref()?, fingerprint?);
+        let verdict = remembered.get(fingerprint)?;
+        let keys = self.issuers.get(verdict.issuer)?.keys.current()?;
+        if keys.holds(&verdict.key) && verdict.token.expires_at() > SystemTime::now() {
+            return Some(verdict);
+        }
+        remembered.remove(fingerprint);
+        None
+    }
+
+    /// Verifies the token with the keys that are there.
+    fn verify(&self, token: &str) -> Result<Verified, Invalid> {
+        let unverified = Unverified::split(token)?;
+        let issuer = unverified.issuer(&self.issuers)?;
+        let keys = &self.issuers[issuer].keys;
+        let verdict = match keys.current() {
+            Some(keys) => self.verdict(&unverified, issuer, &keys),
+            None => Err(Refused::UnknownKey),
+        };
+        match verdict {
+            #[cfg(feature = "jwks")]
+            Err(Refused::UnknownKey) if keys.can_grow() => Ok(Verified::KeysWanted { issuer }),
+            verdict => Ok(Verified::Known(Arc::new(verdict?))),
+        }
+    }
+
+    fn verdict(
+        &self,
+        unverified: &Unverified<'_>,
+        issuer: usize,
+        keys: &KeySet,
+    ) -> Result<Verdict, Refused> {
+        // Told by `build()` where there is none.
+        let provider = self.provider().map_err(|_| TokenProblem::UnknownKey)?;
+        let signed = unverified.signed_by(keys, provider)?;
+        Ok(signed.verdict(&Checks {
+            issuers: &self.issuers,
+            issuer,
+            token_type: self.token_type.as_deref(),
+            leeway: self.leeway.as_secs(),
+            identify: &self.identify,
+        })?)
+    }
+
+    fn remember(&self, fingerprint: Option<Fingerprint>, verdict: &Arc<Verdict>) {
+        if let (Some(remembered), Some(fingerprint)) = (&self.remembered, fingerprint) {
+            remembered.insert(fingerprint, Arc::clone(verdict));
+        }
+    }
+
+    /// The token is good; whether it was revoked is asked each time.
+    fn admit(&self, verdict: Arc<Verdict>) -> Eventually<JwtFuture> {
+        match &self.revocation {
+            Revocation::Nobody => Eventually::Now(admitted(&verdict, false)),
+            Revocation::Now(is_revoked) => {
+                Eventually::Now(admitted(&verdict, is_revoked(&verdict.token)))
+            }
+            Revocation::Later(is_revoked) => {
+                let answer = is_revoked(verdict.token.clone());
+                Eventually::Later(JwtFuture(Box::pin(async move {
+                    match answer.await {
+                        Ok(is_revoked) => admitted(&verdict, is_revoked),
+                        Err(unavailable) => unavailable.into(),
+                    }
+                })))
+            }
+        }
+    }
+
+    /// Goes on with a token whose key is not there yet.
+    #[cfg(feature = "jwks")]
+    async fn verify_later(
+        &self,
+        token: &str,
+        issuer: usize,
+        fingerprint: Option<Fingerprint>,
+    ) -> Outcome {
+        let unverified = match Unverified::split(token) {
+            Ok(unverified) => unverified,
+            Err(problem) => return Outcome::Invalid(problem.into()),
+        };
+        let keys = match self.issuers[issuer].keys.awaited().await {
+            Ok(keys) => keys,
+            Err(unavailable) => return unavailable.into(),
+        };
+        let verdict = match self.verdict(&unverified, issuer, &keys) {
+            Ok(verdict) => Arc::new(verdict),
+            Err(refused) => return Outcome::Invalid(refused.into()),
+        };
+        self.remember(fingerprint, &verdict);
+        match self.admit(verdict) {
+            Eventually::Now(outcome) => outcome,
+            Eventually::Later(future) => future.await,
+        }
+    }
+}
+
+/// How far a token got without waiting.
+enum Verified {
+    Known(Arc<Verdict>),
+    /// Its key is not among those that are there, and may be among those that could be fetched.
+    #[cfg(feature = "jwks")]
+    KeysWanted {
+        issuer: usize,
+    },
+}
+
+impl Strategy for Jwt<Stated, Stated> {
+    type Future = JwtFuture;
+
+    fn name(&self) -> &'static str {
+        "jwt"
+    }
+
+    fn resolve(&self, head: &Parts) -> Eventually<JwtFuture> {
+        let settings = &self.settings;
+        let token = match settings.token(head) {
+            Ok(Some(token)) => token,
+            Ok(None) => return Eventually::Now(Outcome::Absent),
+            Err(invalid) => return Eventually::Now(invalid.into()),
+        };
+        if token.len() > settings.longest {
+            let limit = settings.longest;
+            return Eventually::Now(Outcome::Invalid(TokenProblem::TooLong { limit }.into()));
+        }
+        let fingerprint = settings
+            .remembered
+            .is_some()
+            .then(|| Remembered::fingerprint(&token));
+        if let Some(verdict) = settings.recall(fingerprint.as_ref()) {
+            return settings.admit(verdict);
+        }
+        match settings.verify(&token) {
+            Ok(Verified::Known(verdict)) => {
+                settings.remember(fingerprint, &verdict);
+                settings.admit(verdict)
+            }
+            #[cfg(feature = "jwks")]
+            Ok(Verified::KeysWanted { issuer }) => {
+                let (settings, token) = (Arc::clone(settings), token.into_owned());
+                Eventually::Later(JwtFuture(Box::pin(async move {
+                    settings.verify_later(&token, issuer, fingerprint).await
+                })))
+            }
+            Err(invalid) => Eventually::Now(invalid.into()),
+        }
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        let sources = &self.settings.sources;
+        sources.iter().any(|source| source.is_present(head)).into()
+    }
+
+    fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
+        for source in &self.settings.sources {
+            source.scrub(head);
+        }
+    }
+
+    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+        if !self.settings.sources.iter().any(TokenSource::is_bearer) {
+            return None;
+        }
+        Some(HeaderValue::from_static(
+            match refused.map(Invalid::reason) {
+                None => "Bearer",
+                Some(InvalidReason::Rejected(_) | InvalidReason::Expired) => {
+                    "Bearer error=\"invalid_token\""
+                }
+                Some(_) => "Bearer error=\"invalid_request\"",
+            },
+        ))
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(self.settings.validate()?)
+    }
+}
+
+/// The future of a [`Jwt`] that has to wait: for a key to be fetched, or for the answer of
+/// [`revoked_if_async`](Jwt::revoked_if_async).
+///
+/// # Cancel safety
+/// Nothing is lost when it is dropped: keys are fetched by a task of their own.
+pub struct JwtFuture(Pin<Box<dyn Future<Output = Outcome> + Send>>);
+
+impl Future for JwtFuture {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for JwtFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JwtFuture(..)")
+    }
+}
+
+impl<I, A> fmt::Debug for Jwt<I, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwt")
+            .field("issuers", &self.settings.issuers)
+            .field("sources", &self.settings.sources)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! From claims to an identity.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use serde::de::DeserializeOwned;
+
+use super::{TokenProblem, VerifiedToken, claims::Claims};
+use crate::{
+    context::{IdError, IdRules, Identity},
+    strategy::Invalid,
+};
+
+/// Which claims make the identity, and which go with it.
+#[derive(Clone)]
+pub(super) struct Identify {
+    who: Who,
+    tenant: Option<Cow<'static, str>>,
+    thread: Option<Cow<'static, str>>,
+    run: Option<Cow<'static, str>>,
+    /// All that is read by name.
+    wanted: Vec<Cow<'static, str>>,
+    rules: IdRules,
+    attach: Option<Arc<Attach>>,
+}
+
+#[derive(Clone)]
+enum Who {
+    Claim(Cow<'static, str>),
+    Application(Arc<Application>),
+}
+
+type Application = dyn Fn(&VerifiedToken, &[u8]) -> Result<Identity, Invalid> + Send + Sync;
+type Attach = dyn Fn(Identity, &[u8]) -> Result<Identity, Invalid> + Send + Sync;
+
+/// A claim that says something beside who it is.
+#[derive(Clone, Copy)]
+pub(super) enum Beside {
+    Tenant,
+    Thread,
+    Run,
+}
+
+impl Identify {
+    pub(super) fn new() -> Self {
+        Self {
+            who: Who::Claim(Cow::Borrowed("sub")),
+            tenant: None,
+            thread: None,
+            run: None,
+            wanted: Vec::new(),
+            rules: IdRules::new(),
+            attach: None,
+        }
+    }
+
+    pub(super) fn by_claim(&mut self, name: Cow<'static, str>) {
+        self.wanted.push(name.clone());
+        self.who = Who::Claim(name);
+    }
+
+    pub(super) fn beside(&mut self, what: Beside, name: Cow<'static, str>) {
+        self.wanted.push(name.clone());
+        match what {
+            Beside::Tenant => self.tenant = Some(name),
+            Beside::Thread => self.thread = Some(name),
+            Beside::Run => self.run = Some(name),
+        }
+    }
+
+    pub(super) fn rules(&mut self, rules: IdRules) {
+        self.rules = rules;
+    }
+
+    pub(super) fn attach<T>(&mut self)
+    where
+        T: DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        self.attach = Some(Arc::new(|identity, json| {
+            Ok(identity.attribute(application::<T>(json)?))
+        }));
+    }
+
+    pub(super) fn by_application<T, F>(&mut self, identity: F)
+    where
+        T: DeserializeOwned + Clone + Send + Sync + 'static,
+        F: Fn(&VerifiedToken, &T) -> Result<Identity, Invalid> + Send + Sync + 'static,
+    {
+        self.who = Who::Application(Arc::new(move |token, json| {
+            let claims = application::<T>(json)?;
+            Ok(identity(token, &claims)?.attribute(claims))
+        }));
+    }
+
+    pub(super) fn wanted(&self) -> &[Cow<'static, str>] {
+        &self.wanted
+    }
+
+    pub(super) fn identity(
+        &self,
+        claims: &Claims<'_, '_>,
+        token: &VerifiedToken,
+        json: &[u8],
+    ) -> Result<Identity, Invalid> {
+        let mut identity = match &self.who {
+            Who::Application(identity) => identity(token, json)?,
+            Who::Claim(name) => {
+                let missing = TokenProblem::MissingClaim(match &**name {
+                    "sub" => "sub",
+                    _ => "for the user's id",
+                });
+                let id = claims.text(name).ok_or(missing)?;
+                Identity::proved(self.rules.user_id(id).map_err(not_an_id)?)
+            }
+        };
+        let text = |name: &Option<Cow<'static, str>>| claims.text(name.as_deref()?);
+        if let Some(id) = text(&self.tenant) {
+            identity = identity.tenant(self.rules.tenant_id(id).map_err(not_an_id)?);
+        }
+        if let Some(id) = text(&self.thread) {
+            identity = identity.thread_id(id.parse().map_err(not_an_id)?);
+        }
+        if let Some(id) = text(&self.run) {
+            identity = identity.run_id(id.parse().map_err(not_an_id)?);
+        }
+        if let Some(attach) = &self.attach {
+            identity = attach(identity, json)?;
+        }
+        Ok(identity.attribute(token.clone()))
+    }
+}
+
+fn application<T: DeserializeOwned>(json: &[u8]) -> Result<T, Invalid> {
+    serde_json::from_slice(json).map_err(|_| TokenProblem::ApplicationClaims.into())
+}
+
+fn not_an_id(error: IdError) -> Invalid {
+    TokenProblem::Id(error).into()
+}
+
+impl fmt::Debug for Identify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identify")
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
+    }
+}

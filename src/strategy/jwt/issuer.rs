@@ -1,0 +1,103 @@
+//! Who may issue tokens, for whom, and with which keys.
+
+use std::marker::PhantomData;
+
+use super::{KeyError, KeySet, Stated, TokenConfigError, Unstated, keys::Keys};
+
+/// One of several issuers of a [`Jwt`](super::Jwt), with its own keys and audiences.
+///
+/// ```
+/// use tower_user_scope::jwt::{Algorithm, Issuer, Key};
+///
+/// # let (ours, theirs) = ([7_u8; 32], [8_u8; 32]);
+/// let issuers = [
+///     Issuer::new("https://id.example", Key::hmac(Algorithm::HS256, ours)?).audience("api"),
+///     Issuer::new("https://partner.example", Key::hmac(Algorithm::HS256, theirs)?)
+///         .audience("https://api.example"),
+/// ];
+/// # let _ = issuers;
+/// # Ok::<(), tower_user_scope::jwt::KeyError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Issuer<A = Unstated> {
+    pub(super) rules: Rules,
+    _audience: PhantomData<A>,
+}
+
+/// What a token of one issuer has to meet.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// `None` where any issuer will do.
+    pub(super) name: Option<Box<str>>,
+    /// Empty where any audience will do.
+    pub(super) audiences: Vec<Box<str>>,
+    pub(super) keys: Keys,
+}
+
+impl Issuer {
+    /// The issuer of this name, compared exactly with `iss`, and its keys.
+    #[must_use]
+    pub fn new(name: impl Into<String>, keys: impl Into<Keys>) -> Self {
+        Self {
+            rules: Rules {
+                name: Some(name.into().into_boxed_str()),
+                audiences: Vec::new(),
+                keys: keys.into(),
+            },
+            _audience: PhantomData,
+        }
+    }
+}
+
+impl<A> Issuer<A> {
+    /// Accepts tokens for this audience; once more for another.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Issuer<Stated> {
+        self.rules.audiences.push(audience.into().into_boxed_str());
+        Issuer {
+            rules: self.rules,
+            _audience: PhantomData,
+        }
+    }
+}
+
+impl Rules {
+    pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
+        let mut names = self.name.iter().chain(&self.audiences);
+        if names.any(|name| name.is_empty()) {
+            return Err(TokenConfigError::EmptyName);
+        }
+        Ok(())
+    }
+}
+
+impl From<KeySet> for Keys {
+    fn from(set: KeySet) -> Self {
+        Self::fixed(Ok(set))
+    }
+}
+
+impl From<super::Key> for Keys {
+    fn from(key: super::Key) -> Self {
+        Self::fixed(KeySet::new([key]))
+    }
+}
+
+impl<const N: usize> From<[super::Key; N]> for Keys {
+    fn from(keys: [super::Key; N]) -> Self {
+        Self::fixed(KeySet::new(keys))
+    }
+}
+
+impl From<Vec<super::Key>> for Keys {
+    fn from(keys: Vec<super::Key>) -> Self {
+        Self::fixed(KeySet::new(keys))
+    }
+}
+
+impl From<Result<KeySet, KeyError>> for Keys {
+    /// The error waits for `build()`.
+    fn from(set: Result<KeySet, KeyError>) -> Self {
+        Self::fixed(set)
+    }
+}

@@ -1,0 +1,84 @@
+//! Keys that are there, and keys that have to be fetched.
+
+use std::{ops::Deref, sync::Arc};
+
+#[cfg(feature = "jwks")]
+use super::RemoteKeys;
+use super::{CryptoProvider, KeyError, KeySet, TokenConfigError};
+#[cfg(feature = "jwks")]
+use crate::strategy::Unavailable;
+
+/// The keys of one issuer: a [`Key`](super::Key), several, a [`KeySet`], or with the feature
+/// `jwks` `RemoteKeys`.
+#[derive(Clone, Debug)]
+pub struct Keys(Where);
+
+#[derive(Clone, Debug)]
+enum Where {
+    Here(Result<Arc<KeySet>, KeyError>),
+    #[cfg(feature = "jwks")]
+    There(RemoteKeys),
+}
+
+/// The keys as they are now.
+pub(super) enum Current<'k> {
+    Here(&'k KeySet),
+    #[cfg(feature = "jwks")]
+    There(Arc<KeySet>),
+}
+
+impl Deref for Current<'_> {
+    type Target = KeySet;
+
+    fn deref(&self) -> &KeySet {
+        match self {
+            Self::Here(keys) => keys,
+            #[cfg(feature = "jwks")]
+            Self::There(keys) => keys,
+        }
+    }
+}
+
+impl Keys {
+    pub(super) fn fixed(set: Result<KeySet, KeyError>) -> Self {
+        Self(Where::Here(set.map(Arc::new)))
+    }
+
+    #[cfg(feature = "jwks")]
+    pub(super) fn remote(keys: RemoteKeys) -> Self {
+        Self(Where::There(keys))
+    }
+
+    /// `None` where they have to be waited for, or where `build()` has told that there are none.
+    pub(super) fn current(&self) -> Option<Current<'_>> {
+        match &self.0 {
+            Where::Here(keys) => keys.as_deref().ok().map(Current::Here),
+            #[cfg(feature = "jwks")]
+            Where::There(keys) => keys.current().map(Current::There),
+        }
+    }
+
+    /// Whether a key that is not there may come.
+    #[cfg(feature = "jwks")]
+    pub(super) fn can_grow(&self) -> bool {
+        matches!(self.0, Where::There(_))
+    }
+
+    /// The keys after they were fetched, as far as that is allowed for this token.
+    #[cfg(feature = "jwks")]
+    pub(super) async fn awaited(&self) -> Result<Arc<KeySet>, Unavailable> {
+        match &self.0 {
+            Where::Here(Ok(keys)) => Ok(Arc::clone(keys)),
+            Where::Here(Err(error)) => Err(Unavailable::new(error.clone())),
+            Where::There(keys) => keys.fetched().await,
+        }
+    }
+
+    pub(super) fn validate(&self, provider: CryptoProvider) -> Result<(), TokenConfigError> {
+        match &self.0 {
+            Where::Here(set) => Ok(set.as_ref().map_err(Clone::clone)?.check(provider)?),
+            #[cfg(feature = "jwks")]
+            Where::There(keys) => keys.validate(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What can be wrong with a token, and with what is to verify it.
+
+use thiserror::Error;
+
+use super::Algorithm;
+use crate::{
+    context::IdError,
+    strategy::{Invalid, InvalidReason},
+};
+
+/// Why a token was refused: the [source](std::error::Error::source) of the
+/// [`Invalid`] in the audit event. The response is 401 and says only `invalid_token`
+/// (RFC 6750 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TokenProblem {
+    /// It is longer than is looked at.
+    #[error("the token has more than {limit} bytes")]
+    #[non_exhaustive]
+    TooLong {
+        /// How many bytes are looked at.
+        limit: usize,
+    },
+    /// It is not three parts of strict base64url (RFC 7515 section 7.1), or the header is no
+    /// JSON object with unique members.
+    #[error("the token is not a signed JWT in compact form")]
+    Malformed,
+    /// The header has `crit`, or `b64`: nothing that may be critical is understood (RFC 7515
+    /// section 4.1.11, RFC 7797).
+    #[error("the token has a critical header parameter")]
+    CriticalHeader,
+    /// The header's `alg` is none that is ever accepted, such as `none`.
+    #[error("the token's algorithm is not supported")]
+    UnsupportedAlgorithm,
+    /// The key is not for the header's `alg`.
+    #[error("the token's key is not for its algorithm")]
+    WrongAlgorithm,
+    /// The header's `typ` is not the one that was asked for (RFC 8725 section 3.11).
+    #[error("the token is of another type")]
+    WrongType,
+    /// No key has the header's `kid`, or none is for its `alg`.
+    #[error("no key is known for the token")]
+    UnknownKey,
+    /// The header has no `kid` and more than one key could be meant.
+    #[error("more than one key could be meant by the token")]
+    AmbiguousKey,
+    /// The signature is not the key's over this token.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// The payload is no JSON object with unique members, or a registered claim has another
+    /// type or range than RFC 7519 section 4.1 gives it.
+    #[error("the token's claims are malformed")]
+    Claims,
+    /// A claim that has to be there is not.
+    #[error("the token has no claim `{0}`")]
+    MissingClaim(&'static str),
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` has not come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `iss` is none of the issuers.
+    #[error("the token is from another issuer")]
+    WrongIssuer,
+    /// `aud` names none of the audiences.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// The claim for an id holds none.
+    #[error("a claim of the token holds an id that is none: {0}")]
+    Id(#[source] IdError),
+    /// The claims are not the application's type.
+    #[error("the token's claims are not of the application's type")]
+    ApplicationClaims,
+    /// The revocation check knows the token.
+    #[error("the token was revoked")]
+    Revoked,
+}
+
+impl TokenProblem {
+    fn code(self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "token_too_long",
+            Self::Malformed => "token_malformed",
+            Self::CriticalHeader => "token_critical_header",
+            Self::UnsupportedAlgorithm => "token_unsupported_algorithm",
+            Self::WrongAlgorithm => "token_wrong_algorithm",
+            Self::WrongType => "token_wrong_type",
+            Self::UnknownKey => "token_unknown_key",
+            Self::AmbiguousKey => "token_ambiguous_key",
+            Self::Signature => "token_signature",
+            Self::Claims => "token_claims",
+            Self::MissingClaim(_) => "token_missing_claim",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::WrongIssuer => "token_wrong_issuer",
+            Self::WrongAudience => "token_wrong_audience",
+            Self::Id(_) => "token_id",
+            Self::ApplicationClaims => "token_application_claims",
+            Self::Revoked => "token_revoked",
+        }
+    }
+}
+
+impl From<TokenProblem> for Invalid {
+    fn from(problem: TokenProblem) -> Self {
+        let reason = match problem {
+            TokenProblem::Expired => InvalidReason::Expired,
+            _ => InvalidReason::Rejected(problem.code()),
+        };
+        Self::new(reason).with_source(problem)
+    }
+}
+
+/// Why a key can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// It can't be read: no PEM, DER or JWK of the kind that its algorithm needs.
+    #[error("the key can't be read as one for {algorithm}")]
+    #[non_exhaustive]
+    Unreadable {
+        /// The algorithm that it was meant for.
+        algorithm: Algorithm,
+    },
+    /// The text is no JSON Web Key, or no set of them (RFC 7517).
+    #[error("the text is not a JSON Web Key or a set of them")]
+    NotJwk,
+    /// A JWK is of a type, curve or algorithm that is not supported.
+    #[error("the JWK is of a kind that is not supported")]
+    Unsupported,
+    /// A JWK is for something else than verifying: its `use` or `key_ops` says so.
+    #[error("the JWK is not for verifying signatures")]
+    NotForVerifying,
+    /// A JWK's own algorithm is for another kind of key, or another of the JWK's parameters
+    /// doesn't fit it.
+    #[error("the JWK's parameters don't fit each other")]
+    Mismatched,
+    /// An HMAC secret is shorter than the hash (RFC 7518 section 3.2).
+    #[error("the secret has {len} bytes and {algorithm} needs at least {least}")]
+    #[non_exhaustive]
+    ShortSecret {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// How long it is, in bytes.
+        len: usize,
+        /// How long it has to be, in bytes.
+        least: usize,
+    },
+    /// An RSA modulus of fewer than 2,048 or more than 8,192 bits (RFC 7518 section 3.3).
+    #[error("the RSA key has {bits} bits and needs 2048 to 8192")]
+    #[non_exhaustive]
+    RsaSize {
+        /// How many it has.
+        bits: usize,
+    },
+    /// An RSA exponent that is even, below 65,537, or longer than 32 bits.
+    #[error("the RSA key's public exponent is not safe")]
+    RsaExponent,
+    /// An RSA key made by a generator whose keys can be factored (CVE-2017-15361, ROCA).
+    #[error("the RSA key is of a family that can be factored (ROCA)")]
+    RsaRoca,
+    /// Algorithms of different kinds for one key.
+    #[error("{0} is for another kind of key")]
+    OtherFamily(Algorithm),
+    /// Two keys of one set have the same id.
+    #[error("two keys of one set have the same key id")]
+    DuplicateKeyId,
+    /// Secrets and public keys in one set: a public key might be taken for a secret.
+    #[error("a set can't have both secrets and public keys")]
+    MixedKeys,
+    /// More keys without an id for one algorithm than are tried.
+    #[error("more than {limit} keys without an id are for {algorithm}")]
+    #[non_exhaustive]
+    TooManyWithoutId {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// How many are tried.
+        limit: usize,
+    },
+    /// A set has no key that can be used.
+    #[error("the set has no key that can be used")]
+    NoKey,
+}
+
+/// What is wrong with the configuration of a [`Jwt`](super::Jwt); told by `build()`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TokenConfigError {
+    /// Neither `jwt-aws-lc-rs` nor `jwt-rust-crypto` is on, and no provider was given.
+    #[error(
+        "no crypto provider: turn on the feature `jwt-aws-lc-rs` or `jwt-rust-crypto`, or give \
+         one with `Jwt::crypto_provider`"
+    )]
+    NoCryptoProvider,
+    /// Both `jwt-aws-lc-rs` and `jwt-rust-crypto` are on.
+    #[error(
+        "the features `jwt-aws-lc-rs` and `jwt-rust-crypto` are both on: choose one with \
+         `Jwt::crypto_provider`"
+    )]
+    SeveralCryptoProviders,
+    /// A key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An issuer or an audience is the empty string.
+    #[error("an issuer or an audience is empty")]
+    EmptyName,
+    /// There is no issuer, or two are of the same name.
+    #[error("each issuer has to be named once")]
+    Issuers,
+    /// The name of a cookie, a query parameter or a sub-protocol is empty or not a token
+    /// (RFC 9110 section 5.6.2).
+    #[error("`{name}` can't be where a token is found")]
+    SourceName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// The leeway is longer than five minutes.
+    #[error("a leeway of more than five minutes keeps expired tokens alive")]
+    LongLeeway,
+    /// A URL of a key set that is not `https`, or none.
+    #[error("`{url}` is not an https URL; plain http is for loopback only")]
+    Url {
+        /// The URL, as it was given.
+        url: String,
+    },
+    /// The intervals of a remote key set don't fit each other: each has to be longer than zero,
+    /// and keys have to be kept for at least as long as the time between two refreshes.
+    #[error("the remote key set's intervals don't fit each other")]
+    Intervals,
+    /// The HTTPS client could not be made.
+    #[error("the HTTPS client could not be made: {0}")]
+    Client(String),
+}

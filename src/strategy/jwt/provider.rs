@@ -1,0 +1,72 @@
+//! Whose cryptography verifies the tokens.
+
+use std::fmt;
+
+use jsonwebtoken::crypto;
+
+use super::TokenConfigError;
+
+/// Whose cryptography verifies the tokens of a [`Jwt`](super::Jwt).
+///
+/// `jsonwebtoken` has one provider for a process, chosen by features of all crates together, and
+/// panics where there is none or more than one. This crate neither asks for that choice nor
+/// makes it: each [`Jwt`](super::Jwt) has a provider of its own. With exactly one of the features
+/// `jwt-aws-lc-rs` and `jwt-rust-crypto` there is nothing to say; with both, or none, `build()`
+/// asks for [`Jwt::crypto_provider`](super::Jwt::crypto_provider).
+#[derive(Clone, Copy)]
+pub struct CryptoProvider(&'static crypto::CryptoProvider);
+
+impl CryptoProvider {
+    /// `aws-lc-rs`: the fast one, in C and assembly.
+    #[cfg(feature = "jwt-aws-lc-rs")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt-aws-lc-rs")))]
+    #[must_use]
+    pub fn aws_lc_rs() -> Self {
+        Self(&crypto::aws_lc::DEFAULT_PROVIDER)
+    }
+
+    /// The crates of the Rust Crypto project: Rust alone, and several times slower.
+    #[cfg(feature = "jwt-rust-crypto")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt-rust-crypto")))]
+    #[must_use]
+    pub fn rust_crypto() -> Self {
+        Self(&crypto::rust_crypto::DEFAULT_PROVIDER)
+    }
+
+    /// Any other provider of `jsonwebtoken` 11.
+    #[must_use]
+    pub fn custom(provider: &'static crypto::CryptoProvider) -> Self {
+        Self(provider)
+    }
+
+    #[cfg_attr(
+        all(
+            any(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto"),
+            not(all(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto"))
+        ),
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "with other features there is none to choose, or two"
+        )
+    )]
+    pub(super) fn only_one() -> Result<Self, TokenConfigError> {
+        #[cfg(all(feature = "jwt-aws-lc-rs", not(feature = "jwt-rust-crypto")))]
+        return Ok(Self::aws_lc_rs());
+        #[cfg(all(feature = "jwt-rust-crypto", not(feature = "jwt-aws-lc-rs")))]
+        return Ok(Self::rust_crypto());
+        #[cfg(all(feature = "jwt-rust-crypto", feature = "jwt-aws-lc-rs"))]
+        return Err(TokenConfigError::SeveralCryptoProviders);
+        #[cfg(not(any(feature = "jwt-rust-crypto", feature = "jwt-aws-lc-rs")))]
+        return Err(TokenConfigError::NoCryptoProvider);
+    }
+
+    pub(super) fn get(self) -> &'static crypto::CryptoProvider {
+        self.0
+    }
+}
+
+impl fmt::Debug for CryptoProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CryptoProvider(..)")
+    }
+}

@@ -1,0 +1,48 @@
+//! Tokens that end before they expire.
+
+use std::{error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
+
+use super::{TokenProblem, VerifiedToken, verify::Verdict};
+use crate::strategy::{Outcome, Unavailable};
+
+/// Who is asked about each token that is otherwise good.
+#[derive(Clone)]
+pub(super) enum Revocation {
+    Nobody,
+    Now(Arc<dyn Fn(&VerifiedToken) -> bool + Send + Sync>),
+    Later(Arc<dyn Fn(VerifiedToken) -> Answer + Send + Sync>),
+}
+
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<bool, Unavailable>> + Send>>;
+
+impl Revocation {
+    pub(super) fn later<F, Fut, E>(is_revoked: F) -> Self
+    where
+        F: Fn(VerifiedToken) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<bool, E>> + Send + 'static,
+        E: StdError + Send + Sync + 'static,
+    {
+        Self::Later(Arc::new(move |token| {
+            let answer = is_revoked(token);
+            Box::pin(async move { answer.await.map_err(Unavailable::new) })
+        }))
+    }
+}
+
+/// What is said of a token whose verdict is good.
+pub(super) fn admitted(verdict: &Verdict, is_revoked: bool) -> Outcome {
+    if is_revoked {
+        return Outcome::Invalid(TokenProblem::Revoked.into());
+    }
+    verdict.identity.clone().into()
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Now(_) => "Now(..)",
+            Self::Later(_) => "Later(..)",
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! What is known of a token that was verified.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::claims::Claims;
+
+/// A token that was verified, without the token: among the
+/// [attributes](crate::UserContext::attributes) of every context that a [`Jwt`](super::Jwt)
+/// found, and what a revocation check is asked about.
+///
+/// ```
+/// use tower_user_scope::{UserContext, jwt::VerifiedToken};
+///
+/// fn session_of(user: &UserContext) -> Option<&str> {
+///     user.attributes().get::<VerifiedToken>()?.session_id()
+/// }
+/// # let _ = session_of;
+/// ```
+#[derive(Clone)]
+pub struct VerifiedToken {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    issuer: Option<Box<str>>,
+    subject: Option<Box<str>>,
+    audience: Option<Box<str>>,
+    token_id: Option<Box<str>>,
+    session_id: Option<Box<str>>,
+    key_id: Option<Box<str>>,
+    issued_at: Option<u64>,
+    expires_at: u64,
+}
+
+impl VerifiedToken {
+    pub(super) fn new(
+        claims: &Claims<'_, '_>,
+        audience: Option<&str>,
+        key_id: Option<&str>,
+        expires_at: u64,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                issuer: claims.issuer.as_deref().map(Box::from),
+                subject: claims.subject.as_deref().map(Box::from),
+                audience: audience.map(Box::from),
+                token_id: claims.token_id.as_deref().map(Box::from),
+                session_id: claims.session_id.as_deref().map(Box::from),
+                key_id: key_id.map(Box::from),
+                issued_at: claims.issued_at,
+                expires_at,
+            }),
+        }
+    }
+
+    /// `iss`: who issued it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.inner.issuer.as_deref()
+    }
+
+    /// `sub`: whom it is about.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.inner.subject.as_deref()
+    }
+
+    /// That of the configured audiences that it is for.
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
+        self.inner.audience.as_deref()
+    }
+
+    /// `jti`: the token's own id.
+    #[must_use]
+    pub fn token_id(&self) -> Option<&str> {
+        self.inner.token_id.as_deref()
+    }
+
+    /// `sid`: the session at the issuer (OpenID Connect Front-Channel Logout 1.0).
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.inner.session_id.as_deref()
+    }
+
+    /// The id of the key that verified it.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.inner.key_id.as_deref()
+    }
+
+    /// `iat`: when it was issued.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        self.inner.issued_at.map(at)
+    }
+
+    /// `exp` and the leeway: until when it is accepted.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        at(self.inner.expires_at)
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    // Claims end with the year 9999, which every clock can say.
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `sub`, `jti` and `sid` are for the application to show, not for a stray log line.
+        f.debug_struct("VerifiedToken")
+            .field("issuer", &self.inner.issuer)
+            .field("audience", &self.inner.audience)
+            .field("key_id", &self.inner.key_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! From a token's bytes to a verdict, in the order that RFC 7519 section 7.2 asks for: nothing
+//! of the claims is believed before the signature.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    CryptoProvider, Key, KeySet, TokenProblem, VerifiedToken, claims::Claims, header::Header,
+    identify::Identify, issuer::Rules,
+};
+use crate::{context::Identity, strategy::Invalid};
+
+/// What was found out about a token, good until it ends or its key goes.
+pub(super) struct Verdict {
+    pub(super) identity: Identity,
+    pub(super) token: VerifiedToken,
+    pub(super) key: Arc<Key>,
+    /// Which of the issuers it is from.
+    pub(super) issuer: usize,
+    /// The length of its claims, in bytes.
+    pub(super) size: usize,
+}
+
+/// Why a token was refused, with those told apart whose key may only be new.
+pub(super) enum Refused {
+    UnknownKey,
+    Invalid(Invalid),
+}
+
+/// What every token has to meet, whoever issued it.
+pub(super) struct Checks<'c> {
+    pub(super) issuers: &'c [Rules],
+    pub(super) issuer: usize,
+    pub(super) token_type: Option<&'c str>,
+    pub(super) leeway: u64,
+    pub(super) identify: &'c Identify,
+}
+
+/// A token taken apart. Nothing of it is believed.
+pub(super) struct Unverified<'t> {
+    message: &'t [u8],
+    header: Vec<u8>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl<'t> Unverified<'t> {
+    pub(super) fn split(token: &'t str) -> Result<Self, TokenProblem> {
+        let malformed = TokenProblem::Malformed;
+        let (message, signature) = token.rsplit_once('.').ok_or(malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
+        Ok(Self {
+            message: message.as_bytes(),
+            header: decode(header)?,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+
+    /// Which of the issuers it says to be from. With one issuer the claims stay unread.
+    pub(super) fn issuer(&self, issuers: &[Rules]) -> Result<usize, TokenProblem> {
+        if issuers.len() == 1 {
+            return Ok(0);
+        }
+        let claims = Claims::read(&self.payload, &[])?;
+        let sent = claims.issuer.ok_or(TokenProblem::MissingClaim("iss"))?;
+        issuers
+            .iter()
+            .position(|rules| rules.name.as_deref() == Some(&*sent))
+            .ok_or(TokenProblem::WrongIssuer)
+    }
+
+    pub(super) fn signed_by<'v>(
+        &'v self,
+        keys: &'v KeySet,
+        provider: CryptoProvider,
+    ) -> Result<Signed<'v>, TokenProblem> {
+        let header = Header::read(&self.header)?;
+        let key = keys.verify(provider, &header, self.message, &self.signature)?;
+        Ok(Signed {
+            header,
+            key,
+            payload: &self.payload,
+        })
+    }
+}
+
+/// A token whose signature is good.
+pub(super) struct Signed<'v> {
+    header: Header<'v>,
+    key: &'v Arc<Key>,
+    payload: &'v [u8],
+}
+
+impl Signed<'_> {
+    pub(super) fn verdict(&self, checks: &Checks<'_>) -> Result<Verdict, Invalid> {
+        let wrong_type = |wanted| !self.header.is_of_type(wanted);
+        if checks.token_type.is_some_and(wrong_type) {
+            return Err(TokenProblem::WrongType.into());
+        }
+        let claims = Claims::read(self.payload, checks.identify.wanted())?;
+        let rules = &checks.issuers[checks.issuer];
+        let expires_at = claims.check_times(now(), checks.leeway)?;
+        if let Some(name) = &rules.name {
+            let sent = claims.issuer.as_deref();
+            if sent.ok_or(TokenProblem::MissingClaim("iss"))? != &**name {
+                return Err(TokenProblem::WrongIssuer.into());
+            }
+        }
+        let audience = if rules.audiences.is_empty() {
+            None
+        } else {
+            Some(claims.check_audience(&rules.audiences)?)
+        };
+        let token = VerifiedToken::new(&claims, audience, self.key.id(), expires_at);
+        let identity = checks.identify.identity(&claims, &token, self.payload)?;
+        Ok(Verdict {
+            identity: identity.expires_at(token.expires_at()),
+            token,
+            key: Arc::clone(self.key),
+            issuer: checks.issuer,
+            size: self.payload.len(),
+        })
+    }
+}
+
+impl From<TokenProblem> for Refused {
+    fn from(problem: TokenProblem) -> Self {
+        match problem {
+            TokenProblem::UnknownKey => Self::UnknownKey,
+            problem => Self::Invalid(problem.into()),
+        }
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<Refused> for Invalid {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::UnknownKey => TokenProblem::UnknownKey.into(),
+            Refused::Invalid(invalid) => invalid,
+        }
+    }
+}
+
+fn now() -> u64 {
+    // A clock before 1970 has every token not valid yet or not expired; `nbf` and `iat` aside,
+    // none of them was issued then.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
