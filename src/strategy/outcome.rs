@@ -1,6 +1,6 @@
 //! What a strategy says of a request: four verdicts that never blur.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use thiserror::Error;
@@ -89,8 +89,7 @@ impl From<Unavailable> for Outcome {
 /// let unknown = Invalid::new(InvalidReason::Rejected("api_key_unknown"));
 /// assert_eq!(unknown.to_string(), "was rejected: api_key_unknown");
 /// ```
-#[derive(Clone, Debug, Error)]
-#[error("{reason}")]
+#[derive(Clone, Debug)]
 pub struct Invalid {
     reason: InvalidReason,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -117,6 +116,19 @@ impl Invalid {
     #[must_use]
     pub fn reason(&self) -> InvalidReason {
         self.reason
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+impl StdError for Invalid {
+    /// The error itself rather than what it is shared by, so that it can be downcast.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -169,8 +181,7 @@ impl InvalidReason {
 }
 
 /// A credential that could not be checked: its store, key set or issuer did not answer.
-#[derive(Clone, Debug, Error)]
-#[error("{reason}")]
+#[derive(Clone, Debug)]
 pub struct Unavailable {
     reason: UnavailableReason,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -199,6 +210,19 @@ impl Unavailable {
     #[must_use]
     pub fn reason(&self) -> UnavailableReason {
         self.reason
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+impl StdError for Unavailable {
+    /// The error itself rather than what it is shared by, so that it can be downcast.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
     }
 }
 

@@ -89,16 +89,16 @@ impl Key {
     /// [`KeyError`] for a key that is not for verifying, is weak, or doesn't fit its `alg`.
     pub fn from_jwk(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let value = serde_json::from_str(json.as_ref()).map_err(|_| KeyError::NotJwk)?;
-        Self::from_jwk_value(value)
+        Self::from_jwk_value(&value)
     }
 
-    pub(super) fn from_jwk_value(value: serde_json::Value) -> Result<Self, KeyError> {
-        let jwk: Jwk = serde::Deserialize::deserialize(&value).map_err(|_| KeyError::NotJwk)?;
+    pub(super) fn from_jwk_value(value: &serde_json::Value) -> Result<Self, KeyError> {
+        let jwk: Jwk = serde::Deserialize::deserialize(value).map_err(|_| KeyError::NotJwk)?;
         let key = Self::of_jwk(&jwk)?;
         Ok(Self {
             id: jwk.common.key_id.map(String::into_boxed_str),
             #[cfg(feature = "jwks")]
-            jwk: Some(value),
+            jwk: Some(value.clone()),
             ..key
         })
     }

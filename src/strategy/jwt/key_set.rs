@@ -60,7 +60,7 @@ impl KeySet {
     pub fn from_jwks(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         for value in jwks(json.as_ref().as_bytes())? {
-            match Key::from_jwk_value(value) {
+            match Key::from_jwk_value(&value) {
                 Ok(key) => keys.push(key),
                 Err(KeyError::NotForVerifying | KeyError::Unsupported) => {}
                 Err(error) => return Err(error),
@@ -79,7 +79,7 @@ impl KeySet {
         let mut keys: Vec<Key> = Vec::new();
         let mut twice = Vec::new();
         for value in jwks(json)? {
-            match Key::from_jwk_value(value) {
+            match Key::from_jwk_value(&value) {
                 // A secret that is published is none.
                 Ok(key) if key.algorithms().iter().any(|one| one.is_symmetric()) => {
                     skipped(&KeyError::MixedKeys);

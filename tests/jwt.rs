@@ -1,0 +1,577 @@
+//! Tokens: who is accepted, what is refused and why.
+
+mod tokens;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower_user_scope::{
+    CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, UserId,
+    jwt::{
+        Algorithm, CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenProblem, TokenSource,
+        VerifiedToken,
+    },
+};
+
+use crate::tokens::{
+    ALGORITHMS, AUDIENCE, Asked, ISSUER, Why, asking, bearer, claims, claims_with, jwt, minted,
+    now, signed, verifying,
+};
+
+const HS: Algorithm = Algorithm::HS256;
+
+fn hs() -> Asked {
+    asking(jwt(verifying(HS)))
+}
+
+fn refused(problem: TokenProblem) -> Result<String, Why> {
+    Err(Why::Token(problem))
+}
+
+#[tokio::test]
+async fn a_good_token_of_each_algorithm_is_accepted() {
+    for algorithm in ALGORITHMS {
+        let asked = asking(jwt(verifying(algorithm)));
+        let token = minted(algorithm, None, &claims("alice"));
+        assert_eq!(
+            asked.user(&token).await,
+            Ok("alice".to_owned()),
+            "{algorithm}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_proof_and_ends_with_its_exp() {
+    let expires_at = now() + 3_600;
+    let token = minted(
+        HS,
+        None,
+        &claims_with(json!({"exp": expires_at, "jti": "t-1", "sid": "s-1"})),
+    );
+    let context = hs().send(bearer(&token)).await.expect("a good token");
+
+    assert_eq!(context.strategy(), "jwt");
+    assert!(context.evidence().is_proved());
+    let token = context
+        .attributes()
+        .get::<VerifiedToken>()
+        .expect("always there");
+    assert_eq!(context.identity().expiry(), Some(token.expires_at()));
+    assert_eq!(token.issuer(), Some(ISSUER));
+    assert_eq!(token.audience(), Some(AUDIENCE));
+    assert_eq!(token.subject(), Some("alice"));
+    assert_eq!(token.token_id(), Some("t-1"));
+    assert_eq!(token.session_id(), Some("s-1"));
+}
+
+#[tokio::test]
+async fn claims_that_do_not_hold_are_refused() {
+    let cases: Vec<(&str, Value, TokenProblem)> = vec![
+        ("expired", json!({"exp": now() - 31}), TokenProblem::Expired),
+        ("long expired", json!({"exp": 0}), TokenProblem::Expired),
+        (
+            "no exp",
+            json!({"exp": null}),
+            TokenProblem::MissingClaim("exp"),
+        ),
+        (
+            "not yet",
+            json!({"nbf": now() + 90}),
+            TokenProblem::NotYetValid,
+        ),
+        (
+            "another issuer",
+            json!({"iss": "https://evil.example"}),
+            TokenProblem::WrongIssuer,
+        ),
+        (
+            "nearly the issuer",
+            json!({"iss": "https://id.example/"}),
+            TokenProblem::WrongIssuer,
+        ),
+        (
+            "no issuer",
+            json!({"iss": null}),
+            TokenProblem::MissingClaim("iss"),
+        ),
+        (
+            "another audience",
+            json!({"aud": "other"}),
+            TokenProblem::WrongAudience,
+        ),
+        (
+            "other audiences",
+            json!({"aud": ["other", "API"]}),
+            TokenProblem::WrongAudience,
+        ),
+        (
+            "no audience",
+            json!({"aud": null}),
+            TokenProblem::MissingClaim("aud"),
+        ),
+        (
+            "an empty list of audiences",
+            json!({"aud": []}),
+            TokenProblem::MissingClaim("aud"),
+        ),
+        (
+            "no subject",
+            json!({"sub": null}),
+            TokenProblem::MissingClaim("sub"),
+        ),
+        (
+            "exp in a string",
+            json!({"exp": "9999999999"}),
+            TokenProblem::Claims,
+        ),
+        (
+            "exp as a fraction",
+            json!({"exp": 9_999_999_999.5}),
+            TokenProblem::Claims,
+        ),
+        ("negative exp", json!({"exp": -1}), TokenProblem::Claims),
+        (
+            "exp after the year 9999",
+            json!({"exp": 253_402_300_800_u64}),
+            TokenProblem::Claims,
+        ),
+        (
+            "exp at the end of u64",
+            json!({"exp": u64::MAX}),
+            TokenProblem::Claims,
+        ),
+        (
+            "exp as a list",
+            json!({"exp": [9_999_999_999_u64]}),
+            TokenProblem::Claims,
+        ),
+        ("exp as a bool", json!({"exp": true}), TokenProblem::Claims),
+        ("nbf in a string", json!({"nbf": "0"}), TokenProblem::Claims),
+        ("iat in a string", json!({"iat": "0"}), TokenProblem::Claims),
+        (
+            "a subject that is a number",
+            json!({"sub": 7}),
+            TokenProblem::Claims,
+        ),
+        (
+            "an issuer that is a list",
+            json!({"iss": [ISSUER]}),
+            TokenProblem::Claims,
+        ),
+        (
+            "an audience that is an object",
+            json!({"aud": {"api": true}}),
+            TokenProblem::Claims,
+        ),
+        (
+            "audiences that are numbers",
+            json!({"aud": ["api", 7]}),
+            TokenProblem::Claims,
+        ),
+    ];
+    let asked = hs();
+    for (name, members, problem) in cases {
+        let token = minted(HS, None, &claims_with(members));
+        assert_eq!(asked.user(&token).await, refused(problem), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn claims_that_hold_are_accepted() {
+    let asked = hs();
+    for (name, members) in [
+        ("within the leeway of exp", json!({"exp": now() - 10})),
+        ("within the leeway of nbf", json!({"nbf": now() + 10})),
+        (
+            "one of several audiences",
+            json!({"aud": ["other", AUDIENCE]}),
+        ),
+        (
+            "claims of other kinds",
+            json!({"roles": ["a"], "n": 1.5, "nested": {"exp": "x"}}),
+        ),
+    ] {
+        let token = minted(HS, None, &claims_with(members));
+        assert_eq!(asked.user(&token).await, Ok("alice".to_owned()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn only_tokens_of_the_type_that_is_asked_for_are_accepted() {
+    let asked = asking(jwt(verifying(HS)).token_type("at+jwt"));
+    for (typ, accepted) in [
+        (Some("at+jwt"), true),
+        (Some("AT+JWT"), true),
+        (Some("application/at+jwt"), true),
+        (Some("Application/AT+jwt"), true),
+        (Some("JWT"), false),
+        (Some("xat+jwt"), false),
+        (Some(""), false),
+        (None, false),
+    ] {
+        let head = match typ {
+            Some(typ) => json!({"alg": "HS256", "typ": typ}),
+            None => json!({"alg": "HS256"}),
+        };
+        let token = signed(HS, &head.to_string(), &claims("alice").to_string());
+        let answer = asked.user(&token).await;
+        let expected = if accepted {
+            Ok("alice".to_owned())
+        } else {
+            refused(TokenProblem::WrongType)
+        };
+        assert_eq!(answer, expected, "typ {typ:?}");
+    }
+}
+
+#[tokio::test]
+async fn several_issuers_are_told_apart_and_committed_to() {
+    let other = Key::hmac(HS, [9; 32]).expect("long enough");
+    let asked = asking(
+        Jwt::of_issuers([
+            Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
+            Issuer::new("https://partner.example", other).audience("partners"),
+        ])
+        .crypto_provider(CryptoProvider::aws_lc_rs()),
+    );
+    let partner = json!({"iss": "https://partner.example", "aud": "partners"});
+    let ours = minted(HS, None, &claims("alice"));
+    assert_eq!(asked.user(&ours).await, Ok("alice".to_owned()));
+    // Signed with our key, and names the partner.
+    let token = minted(HS, None, &claims_with(partner));
+    assert_eq!(asked.user(&token).await, refused(TokenProblem::Signature));
+    let token = minted(HS, None, &claims_with(json!({"aud": "partners"})));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::WrongAudience)
+    );
+    let token = minted(
+        HS,
+        None,
+        &claims_with(json!({"iss": "https://third.example"})),
+    );
+    assert_eq!(asked.user(&token).await, refused(TokenProblem::WrongIssuer));
+    let token = minted(HS, None, &claims_with(json!({"iss": null})));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::MissingClaim("iss"))
+    );
+}
+
+#[tokio::test]
+async fn issuer_and_audience_are_waived_by_name_only() {
+    let asked = asking(
+        Jwt::new(verifying(HS))
+            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .dangerously_accept_any_issuer()
+            .dangerously_accept_any_audience(),
+    );
+    let token = minted(HS, None, &claims_with(json!({"iss": null, "aud": null})));
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+    let token = minted(HS, None, &claims_with(json!({"exp": null})));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::MissingClaim("exp"))
+    );
+}
+
+#[tokio::test]
+async fn the_scheme_is_read_as_rfc_6750_says() {
+    let asked = hs();
+    let token = minted(HS, None, &claims("alice"));
+    let malformed = || Some(InvalidReason::Malformed);
+    let cases: Vec<(String, Result<bool, Option<InvalidReason>>)> = vec![
+        (format!("Bearer {token}"), Ok(true)),
+        (format!("bearer {token}"), Ok(true)),
+        (format!("BEARER   {token}"), Ok(true)),
+        (format!("Bearer {token} "), Ok(true)),
+        ("Basic YWxpY2U6eA==".to_owned(), Ok(false)),
+        (format!("Bearerx {token}"), Ok(false)),
+        (format!("DPoP {token}"), Ok(false)),
+        ("Bearer".to_owned(), Err(malformed())),
+        ("Bearer ".to_owned(), Err(malformed())),
+        (format!("Bearer {token}, Bearer {token}"), Err(malformed())),
+        (format!("Bearer {token} {token}"), Err(malformed())),
+        (format!("Bearer \"{token}\""), Err(malformed())),
+        (format!("Bearer\t{token}"), Ok(false)),
+        ("Bearer =".to_owned(), Err(malformed())),
+    ];
+    for (value, expected) in cases {
+        let request = Request::builder()
+            .header(header::AUTHORIZATION, &value)
+            .body(())
+            .expect("a request");
+        let got = match asked.send(request).await {
+            Ok(_) => Ok(true),
+            Err(rejection) => match rejection.reason() {
+                Reason::Nobody => Ok(false),
+                Reason::Invalid { invalid, .. } => Err(Some(invalid.reason())),
+                _ => Err(None),
+            },
+        };
+        assert_eq!(got, expected, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_a_sub_protocol_does_not_reach_who_could_send_it_back() {
+    let asked = asking(jwt(verifying(HS)).from(TokenSource::websocket_protocol("bearer")));
+    let token = minted(HS, None, &claims("alice"));
+    for (sent, left) in [
+        (format!("chat, bearer, {token}"), Some("chat, bearer")),
+        (format!("bearer, {token}, chat"), Some("bearer, chat")),
+        (format!("chat,bearer.{token}"), Some("chat")),
+        (format!("bearer.{token}"), None),
+    ] {
+        let request = Request::builder()
+            .header(header::SEC_WEBSOCKET_PROTOCOL, &sent)
+            .body(())
+            .expect("a request");
+        let response = asked.response(request).await;
+        let headers = response.extensions().get::<http::HeaderMap>();
+        let headers = headers.expect("the inner service saw the request");
+        let seen = headers.get(header::SEC_WEBSOCKET_PROTOCOL);
+        assert_eq!(seen.and_then(|value| value.to_str().ok()), left, "{sent}");
+    }
+    for lonely in ["bearer", "chat, bearer"] {
+        let request = Request::builder()
+            .header(header::SEC_WEBSOCKET_PROTOCOL, lonely)
+            .body(())
+            .expect("a request");
+        let why: Why = asked.send(request).await.expect_err("no token").into();
+        assert_eq!(why, Why::Credential(InvalidReason::Malformed), "{lonely}");
+    }
+}
+
+#[tokio::test]
+async fn the_token_is_kept_out_of_what_debug_prints_of_the_headers() {
+    let asked = asking(jwt(verifying(HS)).also_from(TokenSource::cookie("token")));
+    let token = minted(HS, None, &claims("alice"));
+    for request in [
+        bearer(&token),
+        Request::builder()
+            .header(header::COOKIE, format!("token={token}"))
+            .body(())
+            .expect("a request"),
+    ] {
+        let response = asked.response(request).await;
+        let headers = response.extensions().get::<http::HeaderMap>();
+        let shown = format!("{:?}", headers.expect("the inner service saw the request"));
+        assert!(!shown.contains(&token), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn challenges_say_no_more_than_rfc_6750_does() {
+    let asked = hs();
+    for (request, status, challenge) in [
+        (Request::new(()), StatusCode::UNAUTHORIZED, "Bearer"),
+        (
+            bearer("a.b.c"),
+            StatusCode::UNAUTHORIZED,
+            "Bearer error=\"invalid_token\"",
+        ),
+        (
+            bearer(&minted(HS, None, &claims_with(json!({"exp": 1})))),
+            StatusCode::UNAUTHORIZED,
+            "Bearer error=\"invalid_token\"",
+        ),
+        (
+            bearer("a b"),
+            StatusCode::BAD_REQUEST,
+            "Bearer error=\"invalid_request\"",
+        ),
+    ] {
+        let response = asked.response(request).await;
+        assert_eq!(response.status(), status);
+        let challenges: Vec<_> = response
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .collect();
+        assert_eq!(challenges, [&HeaderValue::from_static(challenge)]);
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+struct Roles {
+    roles: Vec<String>,
+}
+
+#[tokio::test]
+async fn claims_reach_the_application_as_its_own_type() {
+    for asked in [
+        asking(jwt(verifying(HS)).claims::<Roles>()),
+        asking(jwt(verifying(HS)).claims::<Roles>().without_cache()),
+    ] {
+        let token = minted(HS, None, &claims_with(json!({"roles": ["editor"]})));
+        for _ in 0..2 {
+            let context = asked.send(bearer(&token)).await.expect("a good token");
+            let roles = context.attributes().get::<Roles>();
+            assert_eq!(roles.expect("claims").roles, ["editor"]);
+        }
+        let token = minted(HS, None, &claims_with(json!({"roles": "editor"})));
+        assert_eq!(
+            asked.user(&token).await,
+            refused(TokenProblem::ApplicationClaims)
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_application_can_make_the_identity() {
+    #[derive(Clone, Deserialize)]
+    struct Client {
+        client_id: String,
+    }
+    let asked = asking(jwt(verifying(HS)).identity(|_, claims: &Client| {
+        Ok(Identity::proved(claims.client_id.parse::<ServiceName>()?))
+    }));
+    let token = minted(HS, None, &claims_with(json!({"client_id": "billing"})));
+    let context = asked.send(bearer(&token)).await.expect("a good token");
+    let billing = ServiceName::try_from("billing").expect("a name");
+    assert_eq!(context.principal(), &Principal::Service(billing));
+    assert!(
+        context.identity().expiry().is_some(),
+        "it ends with its token"
+    );
+}
+
+#[tokio::test]
+async fn named_claims_say_who_and_for_what() {
+    let asked = asking(
+        jwt(verifying(HS))
+            .user_id_claim("uid")
+            .tenant_claim("org")
+            .thread_id_claim("thread")
+            .run_id_claim("run"),
+    );
+    let members = json!({"uid": "alice", "org": "acme", "thread": "t-1", "run": "r-1", "sub": "x"});
+    let token = minted(HS, None, &claims_with(members));
+    let context = asked.send(bearer(&token)).await.expect("a good token");
+    assert_eq!(
+        context.user_id(),
+        Some(&UserId::try_from("alice").expect("an id"))
+    );
+    assert_eq!(
+        context.subject().tenant_id().map(ToString::to_string),
+        Some("acme".to_owned())
+    );
+    assert_eq!(context.thread_id().as_str(), "t-1");
+    assert_eq!(context.run_id().as_str(), "r-1");
+
+    let mut other = bearer(&token);
+    other
+        .headers_mut()
+        .insert("x-thread-id", HeaderValue::from_static("t-2"));
+    let rejection = asked.send(other).await.expect_err("another thread");
+    assert_eq!(rejection.status(), StatusCode::BAD_REQUEST);
+    let Reason::Correlation(error) = rejection.reason() else {
+        panic!("{rejection:?}");
+    };
+    assert_eq!(error.problem(), CorrelationProblem::NotOfCredential);
+
+    let mut same = bearer(&token);
+    same.headers_mut()
+        .insert("x-thread-id", HeaderValue::from_static("t-1"));
+    assert!(
+        asked.send(same).await.is_ok(),
+        "the same thread may be named"
+    );
+
+    let token = minted(HS, None, &claims_with(json!({"uid": 7})));
+    assert_eq!(asked.user(&token).await, refused(TokenProblem::Claims));
+    let token = minted(HS, None, &claims("alice"));
+    let why = asked.user(&token).await.expect_err("no uid");
+    assert!(
+        matches!(why, Why::Token(TokenProblem::MissingClaim(_))),
+        "{why:?}"
+    );
+}
+
+#[tokio::test]
+async fn revocation_is_asked_of_remembered_tokens_too() {
+    let revoked: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let asked_about = Arc::new(AtomicUsize::new(0));
+    let (list, count) = (Arc::clone(&revoked), Arc::clone(&asked_about));
+    let asked = asking(jwt(verifying(HS)).revoked_if(move |token| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        token.token_id().is_none_or(|id| list.contains(id))
+    }));
+    let token = minted(HS, None, &claims_with(json!({"jti": "t-1"})));
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+    revoked
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert("t-1".to_owned());
+    assert_eq!(asked.user(&token).await, refused(TokenProblem::Revoked));
+    assert_eq!(asked_about.load(Ordering::Relaxed), 3, "once a request");
+}
+
+#[tokio::test]
+async fn revocation_can_wait_and_can_fail() {
+    let asked = asking(
+        jwt(verifying(HS)).revoked_if_async(|token: VerifiedToken| async move {
+            tokio::task::yield_now().await;
+            match token.token_id() {
+                Some("good") => Ok(false),
+                Some("bad") => Ok(true),
+                _ => Err(std::io::Error::other("the list is not to be had")),
+            }
+        }),
+    );
+    for (id, answer) in [
+        ("good", Ok("alice".to_owned())),
+        ("bad", refused(TokenProblem::Revoked)),
+        ("other", Err(Why::Unavailable)),
+    ] {
+        let token = minted(HS, None, &claims_with(json!({"jti": id})));
+        for round in ["first", "again"] {
+            assert_eq!(asked.user(&token).await, answer, "{id}, {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_when_it_expires() {
+    let asked = asking(jwt(verifying(HS)).leeway(Duration::ZERO));
+    let token = minted(HS, None, &claims_with(json!({"exp": now() + 2})));
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+    let answer = loop {
+        match asked.user(&token).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(why) => break why,
+        }
+    };
+    assert!(
+        matches!(
+            answer,
+            Why::Token(TokenProblem::Expired) | Why::Credential(InvalidReason::Expired)
+        ),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_full_cache_forgets_and_goes_on() {
+    let asked = asking(jwt(verifying(HS)).cache(TokenCache::new().max_entries(8)));
+    for round in 0..3 {
+        for user in 0..50 {
+            let name = format!("user-{user}");
+            let token = minted(HS, None, &claims(&name));
+            assert_eq!(asked.user(&token).await, Ok(name), "round {round}");
+        }
+    }
+}

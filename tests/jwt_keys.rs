@@ -1,0 +1,322 @@
+//! Keys: bound to their algorithms, told apart by their ids, and refused where they are weak.
+
+mod tokens;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tower_user_scope::{
+    ConfigError, Strategy,
+    jwt::{
+        Algorithm, CryptoProvider, Issuer, Jwt, Key, KeyError, KeySet, TokenConfigError,
+        TokenProblem, TokenSource,
+    },
+};
+
+use crate::tokens::{
+    ALGORITHMS, AUDIENCE, ISSUER, SECRET, Why, asking, claims, is_hmac, jwt, minted, public_pem,
+    verifying,
+};
+
+const HS: Algorithm = Algorithm::HS256;
+
+fn refused(problem: TokenProblem) -> Result<String, Why> {
+    Err(Why::Token(problem))
+}
+
+#[tokio::test]
+async fn each_key_is_for_its_own_algorithm_only() {
+    for key in ALGORITHMS {
+        let asked = asking(jwt(verifying(key)));
+        for token in ALGORITHMS.into_iter().filter(|token| *token != key) {
+            let answer = asked.user(&minted(token, None, &claims("alice"))).await;
+            assert_eq!(
+                answer,
+                refused(TokenProblem::WrongAlgorithm),
+                "{token} with a key for {key}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_can_be_bound_to_more_algorithms_of_its_family() {
+    let key = verifying(Algorithm::RS256)
+        .also_for(Algorithm::PS384)
+        .expect("both are RSA");
+    let asked = asking(jwt(key));
+    for (algorithm, answer) in [
+        (Algorithm::RS256, Ok("alice".to_owned())),
+        (Algorithm::PS384, Ok("alice".to_owned())),
+        (Algorithm::RS512, refused(TokenProblem::WrongAlgorithm)),
+    ] {
+        let token = minted(algorithm, None, &claims("alice"));
+        assert_eq!(asked.user(&token).await, answer, "{algorithm}");
+    }
+    for (key, other) in [
+        (Algorithm::RS256, Algorithm::ES256),
+        (Algorithm::RS256, Algorithm::HS256),
+        (Algorithm::HS256, Algorithm::HS512),
+        (Algorithm::ES256, Algorithm::ES384),
+    ] {
+        let error = verifying(key)
+            .also_for(other)
+            .expect_err("another kind of key");
+        assert_eq!(
+            error,
+            KeyError::OtherFamily(other),
+            "{other} with a key for {key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_a_key_id_means_the_only_key_for_its_algorithm() {
+    let keys = || {
+        [
+            verifying(Algorithm::RS256).with_id("r"),
+            verifying(Algorithm::ES256).with_id("e"),
+        ]
+    };
+    let asked = asking(jwt(keys()));
+    let token = minted(Algorithm::ES256, None, &claims("alice"));
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+
+    let two = asking(jwt([
+        verifying(Algorithm::RS256).with_id("r1"),
+        verifying(Algorithm::RS256).with_id("r2"),
+    ]));
+    let token = minted(Algorithm::RS256, None, &claims("alice"));
+    assert_eq!(two.user(&token).await, refused(TokenProblem::AmbiguousKey));
+}
+
+#[tokio::test]
+async fn secrets_without_ids_can_be_rotated() {
+    let old = Key::hmac(HS, [1; 32]).expect("long enough");
+    let asked = asking(jwt([old, verifying(HS)]));
+    for kid in [None, Some("whatever")] {
+        let token = minted(HS, kid, &claims("alice"));
+        assert_eq!(
+            asked.user(&token).await,
+            Ok("alice".to_owned()),
+            "kid {kid:?}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_are_weak_or_unreadable_are_refused_when_they_are_made() {
+    let short = |algorithm, len| {
+        let error = Key::hmac(algorithm, vec![7; len]).expect_err("too short");
+        assert!(
+            matches!(error, KeyError::ShortSecret { .. }),
+            "{algorithm}: {error:?}"
+        );
+    };
+    short(Algorithm::HS256, 31);
+    short(Algorithm::HS384, 47);
+    short(Algorithm::HS512, 63);
+}
+
+#[test]
+fn what_is_no_key_for_an_algorithm_is_unreadable() {
+    for algorithm in ALGORITHMS.into_iter().filter(|one| !is_hmac(*one)) {
+        let others = [
+            Algorithm::RS256,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ];
+        let own = public_pem(algorithm);
+        let texts = others.map(public_pem).into_iter().chain([
+            "",
+            "no PEM",
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ]);
+        for text in texts.filter(|text| *text != own) {
+            let error = Key::from_pem(algorithm, text).map(|_| ()).expect_err(text);
+            assert!(
+                matches!(error, KeyError::Unreadable { .. }),
+                "{algorithm}: {error:?}"
+            );
+        }
+        assert!(Key::from_pem(HS, own).is_err(), "a public key is no secret");
+    }
+    assert!(
+        Key::hmac(Algorithm::RS256, SECRET).is_err(),
+        "a secret is no public key"
+    );
+}
+
+#[tokio::test]
+async fn a_key_in_der_is_the_key_in_pem() {
+    use base64::Engine as _;
+    for algorithm in [
+        Algorithm::RS256,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::EdDSA,
+    ] {
+        let body: String = public_pem(algorithm)
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        let der = base64::engine::general_purpose::STANDARD
+            .decode(body)
+            .expect("PEM has base64");
+        let key = Key::from_der(algorithm, der).expect("the key is one for its algorithm");
+        let token = minted(algorithm, None, &claims("alice"));
+        assert_eq!(
+            asking(jwt(key)).user(&token).await,
+            Ok("alice".to_owned()),
+            "{algorithm}"
+        );
+    }
+}
+
+#[test]
+fn jwks_that_do_not_fit_are_refused() {
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let with = |members: Value| {
+        let mut jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+        for (name, value) in members.as_object().expect("an object") {
+            jwk[name] = value.clone();
+        }
+        Key::from_jwk(jwk.to_string()).map(|key| key.algorithms().to_vec())
+    };
+    assert_eq!(with(json!({})), Ok(vec![Algorithm::EdDSA]));
+    assert_eq!(
+        with(json!({"use": "sig", "key_ops": ["verify"]})),
+        Ok(vec![Algorithm::EdDSA])
+    );
+    assert_eq!(with(json!({"use": "enc"})), Err(KeyError::NotForVerifying));
+    assert_eq!(
+        with(json!({"key_ops": ["sign"]})),
+        Err(KeyError::NotForVerifying)
+    );
+    assert_eq!(with(json!({"alg": "ES256"})), Err(KeyError::Mismatched));
+    // A provider panics on a key of another length when it is used.
+    for bad in ["", "AA", &x[..40], &format!("{x}AAAA")] {
+        let error = with(json!({"x": bad})).expect_err("another length");
+        assert!(
+            matches!(error, KeyError::Unreadable { .. }),
+            "{bad:?}: {error:?}"
+        );
+    }
+    assert_eq!(Key::from_jwk("{}").map(|_| ()), Err(KeyError::Unsupported));
+    assert_eq!(Key::from_jwk("[]").map(|_| ()), Err(KeyError::NotJwk));
+}
+
+#[test]
+fn sets_that_leave_open_which_key_is_meant_are_refused() {
+    let set = |keys: Vec<Key>| KeySet::new(keys).map(|set| set.len());
+    let rsa = || verifying(Algorithm::RS256);
+    assert_eq!(set(vec![]), Err(KeyError::NoKey));
+    assert_eq!(set(vec![rsa(), verifying(HS)]), Err(KeyError::MixedKeys));
+    assert_eq!(
+        set(vec![rsa().with_id("a"), rsa().with_id("a")]),
+        Err(KeyError::DuplicateKeyId)
+    );
+    assert_eq!(set((0..4).map(|_| rsa()).collect()), Ok(4));
+    assert!(matches!(
+        set((0..5).map(|_| rsa()).collect()),
+        Err(KeyError::TooManyWithoutId { limit: 4, .. })
+    ));
+}
+
+#[test]
+fn a_configuration_that_can_not_be_meant_is_told_by_build() {
+    let error = |strategy: Jwt<_, _>| match strategy.validate() {
+        Err(ConfigError::Token(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let good = || jwt(verifying(HS));
+    assert_eq!(good().validate(), Ok(()));
+    assert_eq!(
+        error(good().leeway(Duration::from_secs(301))),
+        TokenConfigError::LongLeeway
+    );
+    assert_eq!(
+        error(jwt(Vec::new())),
+        TokenConfigError::Key(KeyError::NoKey)
+    );
+    assert_eq!(
+        error(
+            Jwt::new(verifying(HS))
+                .crypto_provider(CryptoProvider::aws_lc_rs())
+                .issuer("")
+                .audience("a")
+        ),
+        TokenConfigError::EmptyName
+    );
+    assert_eq!(
+        error(
+            Jwt::new(verifying(HS))
+                .crypto_provider(CryptoProvider::aws_lc_rs())
+                .issuer("i")
+                .audience("")
+        ),
+        TokenConfigError::EmptyName
+    );
+    let same = || Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE);
+    for issuers in [vec![], vec![same(), same()]] {
+        let several = Jwt::of_issuers(issuers).crypto_provider(CryptoProvider::aws_lc_rs());
+        assert_eq!(error(several), TokenConfigError::Issuers);
+    }
+    for source in [
+        TokenSource::cookie(""),
+        TokenSource::cookie("a b"),
+        TokenSource::websocket_protocol("a,b"),
+        TokenSource::query(""),
+    ] {
+        let error = error(good().from(source));
+        assert!(
+            matches!(error, TokenConfigError::SourceName { .. }),
+            "{error:?}"
+        );
+    }
+}
+
+/// What one crypto provider does is tested above; here, that both are asked for.
+#[cfg(all(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto"))]
+#[test]
+fn two_crypto_providers_have_to_be_chosen_from() {
+    let unchosen = Jwt::new(verifying(HS)).issuer(ISSUER).audience(AUDIENCE);
+    assert_eq!(
+        unchosen.validate(),
+        Err(ConfigError::Token(TokenConfigError::SeveralCryptoProviders))
+    );
+}
+
+#[cfg(feature = "jwt-rust-crypto")]
+#[tokio::test]
+async fn the_other_crypto_provider_says_the_same() {
+    for algorithm in ALGORITHMS {
+        let asked =
+            asking(jwt(verifying(algorithm)).crypto_provider(CryptoProvider::rust_crypto()));
+        let token = minted(algorithm, None, &claims("alice"));
+        assert_eq!(
+            asked.user(&token).await,
+            Ok("alice".to_owned()),
+            "{algorithm}"
+        );
+        let wrong =
+            token.rsplit_once('.').expect("three parts").0.to_owned() + "." + &base64url([7; 64]);
+        assert_eq!(
+            asked.user(&wrong).await,
+            refused(TokenProblem::Signature),
+            "{algorithm}"
+        );
+    }
+}
+
+/// A provider with neither features nor a choice is an error of `build()`, not a panic.
+#[cfg(not(any(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto")))]
+#[test]
+fn no_crypto_provider_is_told_by_build() {
+    let without = Jwt::new(verifying(HS)).issuer(ISSUER).audience(AUDIENCE);
+    assert_eq!(
+        without.validate(),
+        Err(ConfigError::Token(TokenConfigError::NoCryptoProvider))
+    );
+}
