@@ -1,0 +1,489 @@
+//! Keys that an issuer publishes: late, rotated, broken, gone and back again.
+
+#[path = "tokens/issuer.rs"]
+mod issuer;
+mod tokens;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
+use tower_user_scope::{
+    ConfigError, Strategy,
+    jwt::{
+        Algorithm, FetchDocument, FetchError, HttpsFetch, RemoteKeys, TokenConfigError,
+        TokenProblem,
+    },
+};
+
+use crate::{
+    issuer::{IssuerServer, jwk},
+    tokens::{Asked, Why, asking, claims, jwt, minted},
+};
+
+const ED: Algorithm = Algorithm::EdDSA;
+const ES: Algorithm = Algorithm::ES256;
+const AGES: Duration = Duration::from_secs(3_600);
+
+/// Keys that are fetched when they are asked for, and not of themselves.
+fn keys(server: &IssuerServer) -> RemoteKeys {
+    RemoteKeys::from_url(server.url("/keys"))
+        .refresh_every(AGES)
+        .keep_for(AGES)
+}
+
+/// As above, and as often as is asked.
+fn eager(server: &IssuerServer) -> RemoteKeys {
+    keys(server).refetch_at_most_every(Duration::from_millis(1))
+}
+
+fn alice() -> Result<String, Why> {
+    Ok("alice".to_owned())
+}
+
+fn unknown() -> Result<String, Why> {
+    Err(Why::Token(TokenProblem::UnknownKey))
+}
+
+fn token(algorithm: Algorithm, id: &str) -> String {
+    minted(algorithm, Some(id), &claims("alice"))
+}
+
+/// Asks until the answer is this one, for ten seconds at the most.
+async fn until(asked: &Asked, token: &str, wanted: &Result<String, Why>) {
+    let wait = async {
+        while asked.user(token).await != *wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(10), wait)
+        .await
+        .is_err()
+    {
+        panic!("never {wanted:?}, but {:?}", asked.user(token).await);
+    }
+}
+
+#[tokio::test]
+async fn keys_that_arrive_late_are_waited_for() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    server.hold();
+    let asked = asking(jwt(keys(&server)));
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let asked = asked.clone();
+            tokio::spawn(async move { asked.user(&token(ED, "a")).await })
+        })
+        .collect();
+    while server.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.open();
+    for answer in waiting {
+        assert_eq!(answer.await.expect("it ends"), alice());
+    }
+    assert_eq!(server.asked(), 1, "twenty requests need one fetch");
+}
+
+#[tokio::test]
+async fn ready_waits_for_the_keys_and_tells_why_there_are_none() {
+    let server = IssuerServer::start().await;
+    let none = keys(&server);
+    let error = none.ready().await.expect_err("404");
+    assert!(format!("{:?}", error).contains("404"), "{error:?}");
+    server.publish([jwk(ED, "a")]);
+    let some = keys(&server);
+    some.ready().await.expect("they are published");
+    assert_eq!(server.asked(), 2);
+    assert_eq!(asking(jwt(some)).user(&token(ED, "a")).await, alice());
+    assert_eq!(server.asked(), 2, "what is ready is not fetched again");
+}
+
+#[tokio::test]
+async fn an_unknown_key_id_has_them_fetched_once_for_a_while() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let asked = asking(jwt(keys(&server).refetch_at_most_every(AGES)));
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    server.publish([jwk(ED, "a"), jwk(ES, "b")]);
+    for _ in 0..50 {
+        assert_eq!(asked.user(&token(ES, "b")).await, unknown(), "not so soon");
+    }
+    assert_eq!(
+        server.asked(),
+        1,
+        "an attacker's key ids are no way to make load"
+    );
+
+    let asked = asking(jwt(eager(&server)));
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    until(&asked, &token(ES, "b"), &alice()).await;
+}
+
+#[tokio::test]
+async fn a_removed_key_takes_what_it_verified_with_it() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a"), jwk(ES, "b")]);
+    let asked = asking(jwt(eager(&server).refresh_every(Duration::from_millis(20))));
+    let (old, new) = (token(ED, "a"), token(ES, "b"));
+    for _ in 0..3 {
+        assert_eq!(asked.user(&old).await, alice());
+        assert_eq!(asked.user(&new).await, alice());
+    }
+    server.publish([jwk(ES, "b")]);
+    until(&asked, &old, &unknown()).await;
+    assert_eq!(asked.user(&new).await, alice(), "the other key stays");
+    // The same id, and another key: what the old one verified is not the new one's.
+    server.publish([jwk(ES, "b"), jwk(Algorithm::ES384, "a")]);
+    until(&asked, &old, &Err(Why::Token(TokenProblem::WrongAlgorithm))).await;
+}
+
+#[tokio::test]
+async fn each_published_key_counts_for_itself() {
+    let server = IssuerServer::start().await;
+    let mut without_id = jwk(Algorithm::ES384, "x");
+    without_id.as_object_mut().expect("an object").remove("kid");
+    let mut encryption = jwk(ES, "enc");
+    encryption["use"] = json!("enc");
+    let mut short = jwk(ED, "short");
+    short["x"] = json!("AAAA");
+    server.publish([
+        json!({"kty": "new", "kid": "n"}),
+        json!({"kid": "no type"}),
+        json!(7),
+        json!({"kty": "oct", "kid": "secret", "alg": "HS256", "k": "A".repeat(43)}),
+        encryption,
+        short,
+        jwk(ES, "twice"),
+        jwk(ES, "twice"),
+        without_id,
+        jwk(ED, "good"),
+    ]);
+    let asked = asking(jwt(eager(&server)));
+    assert_eq!(asked.user(&token(ED, "good")).await, alice());
+    assert_eq!(
+        asked
+            .user(&minted(Algorithm::ES384, None, &claims("alice")))
+            .await,
+        alice(),
+        "a key without an id, for a token without one"
+    );
+    for (algorithm, id) in [
+        (ES, "twice"),
+        (ES, "enc"),
+        (ED, "short"),
+        (Algorithm::HS256, "secret"),
+    ] {
+        assert_eq!(asked.user(&token(algorithm, id)).await, unknown(), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn documents_that_are_no_key_sets_are_503_and_not_401() {
+    let server = IssuerServer::start().await;
+    let long = format!("{{\"keys\":[{}]}}", " ".repeat(HttpsFetch::MAX_LEN));
+    for (status, body) in [
+        (StatusCode::OK, String::new()),
+        (StatusCode::OK, "<html>".to_owned()),
+        (StatusCode::OK, "{}".to_owned()),
+        (StatusCode::OK, r#"{"keys":[]}"#.to_owned()),
+        (StatusCode::OK, r#"{"keys":{}}"#.to_owned()),
+        (StatusCode::OK, long),
+        (StatusCode::NOT_FOUND, String::new()),
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            json!({"keys": [jwk(ED, "a")]}).to_string(),
+        ),
+        (
+            StatusCode::FOUND,
+            json!({"keys": [jwk(ED, "a")]}).to_string(),
+        ),
+    ] {
+        server.answer("/keys", status, body.clone());
+        let answer = asking(jwt(keys(&server))).user(&token(ED, "a")).await;
+        let start: String = body.chars().take(40).collect();
+        assert_eq!(answer, Err(Why::Unavailable), "{status} {start}");
+    }
+}
+
+#[tokio::test]
+async fn metadata_leads_to_the_keys_of_the_issuer_that_was_asked_for() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let at = "/tenant/.well-known/openid-configuration";
+    let issuer = server.url("/tenant");
+    let good = json!({"issuer": issuer, "jwks_uri": server.url("/keys"), "other": 1});
+    let cases: Vec<(Value, Result<String, Why>)> = vec![
+        (good.clone(), alice()),
+        (
+            json!({"issuer": server.url("/other"), "jwks_uri": server.url("/keys")}),
+            Err(Why::Unavailable),
+        ),
+        (
+            json!({"issuer": format!("{issuer}/"), "jwks_uri": server.url("/keys")}),
+            Err(Why::Unavailable),
+        ),
+        (
+            json!({"issuer": issuer, "jwks_uri": "http://id.example/keys"}),
+            Err(Why::Unavailable),
+        ),
+        (
+            json!({"issuer": issuer, "jwks_uri": "file:///etc/passwd"}),
+            Err(Why::Unavailable),
+        ),
+        (json!({"issuer": issuer}), Err(Why::Unavailable)),
+        (json!([]), Err(Why::Unavailable)),
+    ];
+    for (metadata, answer) in cases {
+        server.answer(at, StatusCode::OK, metadata.to_string());
+        let asked = asking(jwt(RemoteKeys::discover(&issuer)));
+        assert_eq!(asked.user(&token(ED, "a")).await, answer, "{metadata}");
+    }
+}
+
+#[tokio::test]
+async fn over_https_the_certificate_counts() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("the key is the certificate's");
+    let server = IssuerServer::start_with_tls(config).await;
+    server.publish([jwk(ED, "a")]);
+
+    let unknown_authority = asking(jwt(keys(&server)));
+    assert_eq!(
+        unknown_authority.user(&token(ED, "a")).await,
+        Err(Why::Unavailable)
+    );
+
+    let root = reqwest::Certificate::from_der(made.cert.der()).expect("a certificate");
+    let client = reqwest::Client::builder()
+        .tls_certs_only([root])
+        .build()
+        .expect("a client");
+    let asked = asking(jwt(
+        keys(&server).fetch_with(HttpsFetch::with_client(client))
+    ));
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+}
+
+#[tokio::test]
+async fn old_keys_are_kept_for_a_while_and_then_it_is_503() {
+    let mut server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let asked = asking(jwt(eager(&server)
+        .refresh_every(Duration::from_millis(50))
+        .keep_for(Duration::from_millis(1_500))));
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    server.kill().await;
+    // Tokens that were seen before, and others.
+    let seen = token(ED, "a");
+    assert_eq!(asked.user(&seen).await, alice());
+    assert_eq!(
+        asked.user(&minted(ED, Some("a"), &claims("bob"))).await,
+        Ok("bob".to_owned())
+    );
+    until(&asked, &seen, &Err(Why::Unavailable)).await;
+    assert_eq!(asked.user(&token(ED, "a")).await, Err(Why::Unavailable));
+    server.restart().await;
+    until(&asked, &seen, &alice()).await;
+}
+
+#[tokio::test]
+async fn an_unknown_key_id_while_the_issuer_is_down_could_not_be_checked() {
+    let mut server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let asked = asking(jwt(eager(&server)));
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    server.kill().await;
+    until(&asked, &token(ES, "b"), &Err(Why::Unavailable)).await;
+    assert_eq!(
+        asked.user(&token(ED, "a")).await,
+        alice(),
+        "what is known is known"
+    );
+    assert_eq!(
+        asked.user("a.b.c").await,
+        Err(Why::Token(TokenProblem::Malformed)),
+        "and what is no token needs no key"
+    );
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer_is_503_in_time() {
+    let server = IssuerServer::start().await;
+    server.hold();
+    let asked = asking(jwt(
+        keys(&server).fetch_time_limit(Duration::from_millis(50))
+    ));
+    assert_eq!(asked.user(&token(ED, "a")).await, Err(Why::Unavailable));
+    // A request can give up sooner than the fetch.
+    let asked = asking(jwt(keys(&server)).timeout(Duration::from_millis(20)));
+    assert_eq!(asked.user(&token(ED, "a")).await, Err(Why::Unavailable));
+}
+
+#[tokio::test]
+async fn a_request_that_goes_away_takes_nothing_with_it() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    server.hold();
+    let asked = asking(jwt(keys(&server)));
+    let first = {
+        let asked = asked.clone();
+        tokio::spawn(async move { asked.user(&token(ED, "a")).await })
+    };
+    while server.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    assert!(first.await.expect_err("it was cancelled").is_cancelled());
+    server.open();
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    assert_eq!(server.asked(), 1, "the fetch went on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotation_in_the_middle_of_a_burst_refuses_nobody_who_is_good() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let asked = asking(jwt(eager(&server).refresh_every(Duration::from_millis(5))));
+    let stop = Arc::new(AtomicBool::new(false));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..8)
+        .map(|worker| {
+            let (asked, stop, sent) = (asked.clone(), Arc::clone(&stop), Arc::clone(&sent));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    // `a` is there all the time.
+                    let user =
+                        format!("user-{worker}-{}", sent.fetch_add(1, Ordering::SeqCst) % 50);
+                    let token = minted(ED, Some("a"), &claims(&user));
+                    assert_eq!(asked.user(&token).await, Ok(user));
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for round in 0..40 {
+        let fetched = server.asked();
+        if round % 2 == 0 {
+            server.publish([jwk(ED, "a"), jwk(ES, "b")]);
+        } else {
+            server.publish([jwk(Algorithm::ES384, "c"), jwk(ED, "a")]);
+        }
+        while server.asked() < fetched + 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.expect("every answer was right");
+    }
+    assert!(sent.load(Ordering::SeqCst) > 100, "there was a burst");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_is_killed_and_restarted_under_load_gives_right_answers_or_503() {
+    let mut server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let asked = asking(jwt(eager(&server)
+        .refresh_every(Duration::from_millis(10))
+        .keep_for(Duration::from_millis(100))));
+    let stop = Arc::new(AtomicBool::new(false));
+    let down = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..8)
+        .map(|worker| {
+            let (asked, stop, down) = (asked.clone(), Arc::clone(&stop), Arc::clone(&down));
+            tokio::spawn(async move {
+                let user = format!("user-{worker}");
+                let token = minted(ED, Some("a"), &claims(&user));
+                while !stop.load(Ordering::SeqCst) {
+                    match asked.user(&token).await {
+                        Ok(found) => assert_eq!(found, user),
+                        Err(Why::Unavailable) => {
+                            down.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Err(other) => panic!("{other:?}"),
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = down.load(Ordering::SeqCst);
+        server.kill().await;
+        while down.load(Ordering::SeqCst) == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        server.restart().await;
+        until(&asked, &token(ED, "a"), &alice()).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.expect("every answer was right, or 503");
+    }
+}
+
+#[tokio::test]
+async fn keys_can_come_from_anywhere() {
+    struct Here(Value);
+
+    impl FetchDocument for Here {
+        async fn fetch(&self, url: &str) -> Result<bytes::Bytes, FetchError> {
+            assert_eq!(url, "https://id.example/keys");
+            Ok(self.0.to_string().into())
+        }
+    }
+
+    let document = json!({"keys": [jwk(ED, "a")]});
+    let keys = RemoteKeys::from_url("https://id.example/keys").fetch_with(Here(document));
+    assert_eq!(asking(jwt(keys)).user(&token(ED, "a")).await, alice());
+}
+
+#[test]
+fn addresses_and_intervals_that_can_not_be_meant_are_told_by_build() {
+    let error = |keys: RemoteKeys| match jwt(keys).validate() {
+        Err(ConfigError::Token(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    for url in [
+        "http://id.example/keys",
+        "id.example",
+        "",
+        "ftp://id.example",
+    ] {
+        for keys in [RemoteKeys::from_url(url), RemoteKeys::discover(url)] {
+            assert_eq!(
+                error(keys),
+                TokenConfigError::Url {
+                    url: url.to_owned()
+                }
+            );
+        }
+    }
+    let good = || RemoteKeys::from_url("https://id.example/keys");
+    assert_eq!(jwt(good()).validate(), Ok(()));
+    for keys in [
+        good().refresh_every(Duration::ZERO),
+        good().refetch_at_most_every(Duration::ZERO),
+        good().fetch_time_limit(Duration::ZERO),
+        good().keep_for(Duration::from_secs(299)),
+        good().refetch_at_most_every(Duration::from_secs(301)),
+    ] {
+        assert_eq!(error(keys), TokenConfigError::Intervals);
+    }
+}

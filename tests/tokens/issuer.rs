@@ -1,0 +1,194 @@
+//! An issuer on a socket: what it publishes can change, it can be killed, and it counts who asks.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::{TlsAcceptor, rustls};
+use tower_user_scope::jwt::Algorithm;
+
+use crate::tokens::{base64url, public_pem};
+
+type Documents = HashMap<String, (StatusCode, Bytes)>;
+
+pub(crate) struct IssuerServer {
+    address: SocketAddr,
+    published: Arc<Published>,
+    tls: Option<TlsAcceptor>,
+    task: Option<JoinHandle<()>>,
+}
+
+struct Published {
+    documents: Mutex<Documents>,
+    asked: AtomicUsize,
+    open: watch::Sender<bool>,
+}
+
+impl Published {
+    fn documents(&self) -> MutexGuard<'_, Documents> {
+        self.documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IssuerServer {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Behind TLS with this certificate.
+    pub(crate) async fn start_with_tls(config: rustls::ServerConfig) -> Self {
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
+        let mut server = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            published: Arc::new(Published {
+                documents: Mutex::default(),
+                asked: AtomicUsize::new(0),
+                open: watch::Sender::new(true),
+            }),
+            tls,
+            task: None,
+        };
+        server.restart().await;
+        server
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://localhost:{}{path}", self.address.port())
+    }
+
+    /// Answers with this JWK set from now on.
+    pub(crate) fn publish(&self, keys: impl IntoIterator<Item = Value>) {
+        let set = json!({"keys": keys.into_iter().collect::<Vec<_>>()});
+        self.answer("/keys", StatusCode::OK, set.to_string());
+    }
+
+    pub(crate) fn answer(&self, path: &str, status: StatusCode, body: impl Into<Bytes>) {
+        let answer = (status, body.into());
+        self.published.documents().insert(path.to_owned(), answer);
+    }
+
+    /// How many requests it was sent.
+    pub(crate) fn asked(&self) -> usize {
+        self.published.asked.load(Ordering::SeqCst)
+    }
+
+    /// Requests wait until [`open`](Self::open).
+    pub(crate) fn hold(&self) {
+        self.published.open.send_replace(false);
+    }
+
+    pub(crate) fn open(&self) {
+        self.published.open.send_replace(true);
+    }
+
+    /// Closes its socket and every connection.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Listens again, on the same port.
+    pub(crate) async fn restart(&mut self) {
+        let listener = TcpListener::bind(self.address)
+            .await
+            .expect("the port is free");
+        self.address = listener.local_addr().expect("a bound socket");
+        let (published, tls) = (Arc::clone(&self.published), self.tls.clone());
+        self.task = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
+                let (published, tls) = (Arc::clone(&published), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, published).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, published).await;
+                            }
+                        }
+                    }
+                });
+            }
+        }));
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Published>) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let published = Arc::clone(&published);
+        async move {
+            published.asked.fetch_add(1, Ordering::SeqCst);
+            let mut open = published.open.subscribe();
+            let _ = open.wait_for(|open| *open).await;
+            let known = published.documents().get(request.uri().path()).cloned();
+            let (status, body) = known.unwrap_or((StatusCode::NOT_FOUND, Bytes::new()));
+            let response = Response::builder()
+                .status(status)
+                .header(header::LOCATION, "/keys")
+                .body(Full::new(body));
+            Ok::<_, Infallible>(response.expect("a response"))
+        }
+    });
+    let _ = http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+}
+
+/// The public key of an algorithm as a JWK. RSA keys go by their own route.
+pub(crate) fn jwk(algorithm: Algorithm, id: &str) -> Value {
+    use base64::Engine as _;
+    let body: String = public_pem(algorithm)
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    let der = base64::engine::general_purpose::STANDARD
+        .decode(body)
+        .expect("PEM has base64");
+    // The key itself is the end of a `SubjectPublicKeyInfo`.
+    let point = |len: usize| &der[der.len() - len..];
+    match algorithm {
+        Algorithm::EdDSA => json!({
+            "kty": "OKP", "crv": "Ed25519", "kid": id, "use": "sig", "alg": "EdDSA",
+            "x": base64url(point(32)),
+        }),
+        Algorithm::ES256 => json!({
+            "kty": "EC", "crv": "P-256", "kid": id, "use": "sig", "alg": "ES256",
+            "x": base64url(&point(64)[..32]), "y": base64url(point(32)),
+        }),
+        Algorithm::ES384 => json!({
+            "kty": "EC", "crv": "P-384", "kid": id, "use": "sig", "alg": "ES384",
+            "x": base64url(&point(96)[..48]), "y": base64url(point(48)),
+        }),
+        other => panic!("no JWK for {other}"),
+    }
+}
