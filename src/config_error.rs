@@ -60,6 +60,14 @@ pub enum ConfigError {
     /// A time limit of zero, which nothing can meet.
     #[error("a time limit of zero can't be met")]
     ZeroTimeLimit,
+    /// The name of a cookie that cookies don't have (RFC 6265 section 4.1.1).
+    #[cfg(feature = "session")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "session")))]
+    #[error("`{name}` is not the name of a cookie")]
+    CookieName {
+        /// The name, as it was given.
+        name: String,
+    },
     /// What is wrong with a [`Jwt`](crate::jwt::Jwt).
     #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]

@@ -100,6 +100,8 @@
 //! | `jwt-aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
 //! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
 //! | `jwks` | | [`RemoteKeys`](jwt::RemoteKeys): key sets that are fetched and kept fresh |
+//! | `session` | | [`SessionCookie`], [`FromSession`]: sessions in any store of the `tower-sessions` family |
+//! | `session-stores-0-14` | | [`StoreOf014`]: stores that were published for `tower-sessions-core` 0.14 |
 //! | `query` | | [`CorrelationIds::query`] |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
 //! | `testing` | | [`testing`]: requests as a user, a recorder, an isolation check |
@@ -141,6 +143,12 @@ pub use self::integration::ScopeRejection;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 #[doc(inline)]
 pub use self::strategy::jwt;
+#[cfg(feature = "session-stores-0-14")]
+#[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
+pub use self::strategy::session::StoreOf014;
+#[cfg(feature = "session")]
+#[cfg_attr(docsrs, doc(cfg(feature = "session")))]
+pub use self::strategy::session::{FromSession, SessionCookie, SessionProblem};
 pub use self::{
     accessors::{MissingScope, UserScopeExt},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},

@@ -210,6 +210,13 @@ impl Identity {
         Self::known(who.into(), Evidence(Kind::Proved))
     }
 
+    /// Nobody in particular, as the strategy itself verified: a session in which nobody has
+    /// logged in.
+    #[cfg(feature = "session")]
+    pub(crate) fn anonymous() -> Self {
+        Self::known(Principal::Anonymous, Evidence(Kind::Proved))
+    }
+
     pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
         Self {
             subject: Subject::new(principal),

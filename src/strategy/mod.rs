@@ -60,6 +60,8 @@ pub(crate) mod list;
 mod modifiers;
 mod outcome;
 mod reads;
+#[cfg(feature = "session")]
+pub mod session;
 mod tally;
 mod trusted_header;
 
