@@ -98,7 +98,7 @@ fn app(database: Arc<Database>) -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().route("/", get(run_agent)).layer(user_scope))
 }
 
-const CASES: &[Case] = &[
+const CASES: &[Case<'_>] = &[
     Case::get(
         "alice, in her own thread",
         "/",

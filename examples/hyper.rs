@@ -67,7 +67,7 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     }
 }
 
-const CASES: &[Case] = &[
+const CASES: &[Case<'_>] = &[
     Case::get(
         "alice, in the proxy's header",
         "/",

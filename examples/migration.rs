@@ -62,7 +62,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
     Ok(old.merge(new))
 }
 
-const CASES: &[Case] = &[
+const CASES: &[Case<'_>] = &[
     Case::get(
         "old: alice",
         "/old",

@@ -215,7 +215,7 @@ const NO: Result<&str, StatusCode> = Err(StatusCode::UNAUTHORIZED);
 const BAD: Result<&str, StatusCode> = Err(StatusCode::BAD_REQUEST);
 const DOWN: Result<&str, StatusCode> = Err(StatusCode::SERVICE_UNAVAILABLE);
 
-const CASES: &[Case] = &[
+const CASES: &[Case<'_>] = &[
     case(
         "alice, in the proxy's header",
         "/",

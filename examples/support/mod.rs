@@ -8,19 +8,19 @@ use hyper::{Request, StatusCode, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 /// One GET request, and what has to come back.
-pub(crate) struct Case {
+pub(crate) struct Case<'a> {
     what: &'static str,
     path: &'static str,
-    headers: &'static [(&'static str, &'static str)],
+    headers: &'a [(&'a str, &'a str)],
     /// The body of a 200, or another status.
     expected: Result<&'static str, StatusCode>,
 }
 
-impl Case {
+impl<'a> Case<'a> {
     pub(crate) const fn get(
         what: &'static str,
         path: &'static str,
-        headers: &'static [(&'static str, &'static str)],
+        headers: &'a [(&'a str, &'a str)],
         expected: Result<&'static str, StatusCode>,
     ) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Case {
 pub(crate) async fn serve_and_ask<E>(
     address: SocketAddr,
     server: impl Future<Output = Result<(), E>>,
-    cases: &[Case],
+    cases: &[Case<'_>],
 ) -> Result<(), Box<dyn Error>>
 where
     E: Into<Box<dyn Error>>,
@@ -62,7 +62,7 @@ where
     server.await.map_err(Into::into)
 }
 
-async fn ask_all(address: SocketAddr, cases: &[Case]) -> Result<(), Box<dyn Error>> {
+async fn ask_all(address: SocketAddr, cases: &[Case<'_>]) -> Result<(), Box<dyn Error>> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut unexpected = 0;
     for case in cases {
@@ -93,7 +93,7 @@ async fn ask_all(address: SocketAddr, cases: &[Case]) -> Result<(), Box<dyn Erro
     }
 }
 
-fn curl(address: SocketAddr, case: &Case) -> String {
+fn curl(address: SocketAddr, case: &Case<'_>) -> String {
     let headers: String = case
         .headers
         .iter()

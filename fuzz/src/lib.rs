@@ -8,7 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_sessions_memory_store::MemoryStore;
 use tower_user_scope::{
-    CorrelationIds, CorrelationKind, PeerAddr, SessionCookie, TrustedHeader, UserScopeExt, UserScopeLayer,
+    CorrelationIds, CorrelationKind, PeerAddr, SessionCookie, TrustedHeader, UserScopeExt,
+    UserScopeLayer,
     jwt::{Algorithm, Jwt, Key, TokenSource},
 };
 
@@ -26,7 +27,9 @@ impl Target {
     /// A new one.
     pub fn new() -> Self {
         let keys = [
-            Key::hmac(Algorithm::HS256, [7; 32]).expect("a key").with_id("a"),
+            Key::hmac(Algorithm::HS256, [7; 32])
+                .expect("a key")
+                .with_id("a"),
             Key::hmac(Algorithm::HS384, [8; 48]).expect("a key"),
         ];
         let layer = UserScopeLayer::builder()
@@ -79,7 +82,12 @@ impl Target {
     }
 
     /// The same, of a request that has this header.
-    pub fn user_of_header(&self, name: &'static str, value: &[u8], trusted: bool) -> Option<String> {
+    pub fn user_of_header(
+        &self,
+        name: &'static str,
+        value: &[u8],
+        trusted: bool,
+    ) -> Option<String> {
         let value = HeaderValue::from_bytes(value).ok()?;
         let mut request = Request::new(());
         request

@@ -9,7 +9,9 @@ use libfuzzer_sys::fuzz_target;
 static TARGET: LazyLock<std::sync::Mutex<Target>> = LazyLock::new(|| Target::new().into());
 
 fuzz_target!(|bytes: &[u8]| {
-    let target = TARGET.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = TARGET
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     for prefix in [&b""[..], b"token=", b"__Host-sid="] {
         let user = target.user_of_header("cookie", &[prefix, bytes].concat(), false);
         assert_eq!(user, None, "nobody set it");
