@@ -54,20 +54,33 @@ pub enum ConfigError {
         /// The header's name.
         name: String,
     },
+    /// A cookie name that RFC 6265 doesn't allow, or that is percent-encoded where it is written.
+    #[error("`{name}` is not a cookie name")]
+    CookieName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// A cookie that is to be signed or encrypted twice.
+    #[error("a cookie is signed or encrypted, once; for an older key say `also_accept(key)`")]
+    CookieSealedTwice,
+    /// A key for a cookie that is neither signed nor encrypted.
+    #[error("`also_accept(key)` needs `signed(key)` or `encrypted(key)`")]
+    CookieKeyWithoutUse,
+    /// A cookie key that is no random bytes.
+    #[error("a cookie key is zeroes or a repeated word and no random bytes")]
+    WeakCookieKey,
+    /// One cookie key was given twice.
+    #[error("a cookie key is given twice")]
+    CookieKeyReused,
+    /// A session strategy that reads nothing of the session, or an empty key.
+    #[error("the session strategy has no key to read, or an empty one")]
+    NoSessionKey,
     /// A name or an id in the configuration is not valid.
     #[error(transparent)]
     Id(#[from] IdError),
     /// A time limit of zero, which nothing can meet.
     #[error("a time limit of zero can't be met")]
     ZeroTimeLimit,
-    /// The name of a cookie that cookies don't have (RFC 6265 section 4.1.1).
-    #[cfg(feature = "session")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "session")))]
-    #[error("`{name}` is not the name of a cookie")]
-    CookieName {
-        /// The name, as it was given.
-        name: String,
-    },
     /// What is wrong with a [`Jwt`](crate::jwt::Jwt).
     #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]

@@ -139,16 +139,16 @@ pub use self::context::PortableContext;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
+#[cfg(feature = "session-stores-0-14")]
+#[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
+pub use self::strategy::StoreOf014;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 #[doc(inline)]
 pub use self::strategy::jwt;
-#[cfg(feature = "session-stores-0-14")]
-#[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
-pub use self::strategy::session::StoreOf014;
 #[cfg(feature = "session")]
 #[cfg_attr(docsrs, doc(cfg(feature = "session")))]
-pub use self::strategy::session::{FromSession, SessionCookie, SessionProblem};
+pub use self::strategy::{CookieKey, FromSession, SessionCookie, SessionData, SessionProblem};
 pub use self::{
     accessors::{MissingScope, UserScopeExt},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},

@@ -43,7 +43,7 @@ impl From<&Rejection> for Answer {
                 let problem = invalid.source().and_then(|source| source.downcast_ref());
                 problem.map_or_else(
                     || Self::Other(invalid.to_string()),
-                    |problem| Self::Session(*problem),
+                    |problem| Self::Session(SessionProblem::clone(problem)),
                 )
             }
             other => Self::Other(other.to_string()),

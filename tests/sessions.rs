@@ -90,6 +90,10 @@ fn said(answer: &Answered) -> String {
     }
 }
 
+fn key_of_a_test() -> Key {
+    Key::from(&(0..64).collect::<Vec<u8>>())
+}
+
 async fn stored(store: &impl SessionStore, data: Value) -> Id {
     let Value::Object(data) = data else {
         panic!("a session holds an object");
@@ -165,14 +169,18 @@ async fn cookies_get_the_answers_of_this_table() {
         ("sid=alice".to_owned(), "Malformed", 0),
         (format!("sid={alice}A"), "Malformed", 0),
         (format!("sid=\"{alice}\""), "Malformed", 0),
-        (format!("sid={long}"), "Malformed", 0),
+        (format!("sid={long}"), "TooLong { len: 5000, max: 256 }", 0),
         ("sid=../../etc/passwd".to_owned(), "Malformed", 0),
         ("sid='; DROP TABLE sessions; --".to_owned(), "Malformed", 0),
         (format!("sid={unknown}"), "Unknown", 1),
         (format!("sid={cart}"), "NotBelieved", 1),
         (format!("sid={out}"), "NotBelieved", 1),
-        (format!("sid={number}"), "User", 1),
-        (format!("sid={nothing}"), "User", 1),
+        (format!("sid={number}"), "Value { key: \"user_id\" }", 1),
+        (
+            format!("sid={nothing}"),
+            "Id(IdError { field: \"user_id\", problem: Placeholder })",
+            1,
+        ),
     ];
     for (cookies, expected, loads) in cases {
         store.loads.store(0, Ordering::SeqCst);
@@ -229,7 +237,7 @@ async fn a_session_is_proof_and_ends_with_the_session() {
 }
 
 #[tokio::test]
-async fn stale_and_anonymous_sessions_are_what_the_caller_says() {
+async fn stale_and_visitors_sessions_are_what_the_caller_says() {
     let store = MemoryStore::default();
     let cart = stored(&store, json!({"cart": [1]})).await;
     let unknown = Id::default();
@@ -237,18 +245,22 @@ async fn stale_and_anonymous_sessions_are_what_the_caller_says() {
     let ask = async |strategy: SessionCookie<MemoryStore>, id: Id| {
         said(&send(strategy, with_cookies(format!("sid={id}"))).await)
     };
-    assert_eq!(ask(strategy().stale_is_absent(), unknown).await, "fallback");
-    assert_eq!(ask(strategy().stale_is_absent(), cart).await, "fallback");
     assert_eq!(
-        ask(strategy().anonymous_sessions(), cart).await,
-        "Anonymous"
+        ask(strategy().treat_unknown_as_absent(), unknown).await,
+        "fallback"
     );
     assert_eq!(
-        ask(strategy().anonymous_sessions(), unknown).await,
-        "Unknown"
+        ask(strategy().treat_unknown_as_absent(), cart).await,
+        "fallback"
+    );
+    assert_eq!(ask(strategy().allow_visitors(), cart).await, "fallback");
+    assert_eq!(ask(strategy().allow_visitors(), unknown).await, "Unknown");
+    assert_eq!(
+        ask(strategy().treat_unknown_as_absent(), cart).await,
+        "fallback"
     );
     // Garbage is neither.
-    let garbage = send(strategy().stale_is_absent(), with_cookies("sid=x")).await;
+    let garbage = send(strategy().treat_unknown_as_absent(), with_cookies("sid=x")).await;
     assert_eq!(said(&garbage), "Malformed");
 }
 
@@ -261,7 +273,7 @@ async fn what_a_store_returns_is_checked() {
         expiry_date: time::OffsetDateTime::now_utc() + time::Duration::seconds(age),
     };
     for (returned, expected) in [
-        (record(Id::default(), 60), "OfAnother"),
+        (record(Id::default(), 60), "OtherSession"),
         (record(good, -1), "Expired"),
         (record(good, 60), "mallory"),
     ] {
@@ -330,9 +342,14 @@ async fn the_identity_can_be_made_of_a_value_of_the_application_s() {
     let good = stored(&store, json!({"login": login})).await;
     let bad = stored(&store, json!({"login": "alice"})).await;
     let strategy = || {
-        SessionCookie::new("sid", store.clone()).identity("login", |login: Login| {
+        SessionCookie::new("sid", store.clone()).identity(|data| {
+            let Some(login) = data.get::<Login>("login")? else {
+                return Ok(None);
+            };
             let tenant: TenantId = login.organisation.parse()?;
-            Ok(Identity::proved(login.id.parse::<UserId>()?).tenant(tenant))
+            Ok(Some(
+                Identity::proved(login.id.parse::<UserId>()?).tenant(tenant),
+            ))
         })
     };
     let context = send(strategy(), with_cookies(format!("sid={good}")))
@@ -344,7 +361,7 @@ async fn the_identity_can_be_made_of_a_value_of_the_application_s() {
     );
     assert_eq!(
         said(&send(strategy(), with_cookies(format!("sid={bad}"))).await),
-        "User"
+        "Value { key: \"login\" }"
     );
 }
 
@@ -380,20 +397,20 @@ async fn signed_and_encrypted_cookies_open_with_any_of_the_keys() {
         format!("sid={}", jar.get("other").expect("it was added").value())
     };
     let base = || SessionCookie::new("sid", store.clone());
-    let signing = || base().signed(new.clone()).previous_key(old.clone());
-    let encrypting = || base().encrypted(new.clone()).previous_key(old.clone());
+    let signing = || base().signed(new.clone()).also_accept(old.clone());
+    let encrypting = || base().encrypted(new.clone()).also_accept(old.clone());
     for (strategy, cookies, expected) in [
         (signing(), signed(&new), "alice"),
         (signing(), signed(&old), "alice"),
-        (signing(), signed(&other), "Protection"),
-        (signing(), encrypted(&new), "Protection"),
-        (signing(), plain.clone(), "Protection"),
+        (signing(), signed(&other), "Seal"),
+        (signing(), encrypted(&new), "Seal"),
+        (signing(), plain.clone(), "Seal"),
         (encrypting(), encrypted(&new), "alice"),
         (encrypting(), encrypted(&old), "alice"),
-        (encrypting(), encrypted(&other), "Protection"),
-        (encrypting(), signed(&new), "Protection"),
-        (encrypting(), plain.clone(), "Protection"),
-        (encrypting(), renamed, "Protection"),
+        (encrypting(), encrypted(&other), "Seal"),
+        (encrypting(), signed(&new), "Seal"),
+        (encrypting(), plain.clone(), "Seal"),
+        (encrypting(), renamed, "Seal"),
         (base(), signed(&new), "Malformed"),
     ] {
         store.loads.store(0, Ordering::SeqCst);
@@ -484,36 +501,45 @@ async fn sessions_that_tower_sessions_wrote_are_read_both_ways() {
     }
 
     let cookies = log_in(plain().layer(login)).await;
-    let users = UserScopeLayer::builder()
-        .strategy(FromSession::new())
-        .fallback(Fallback::anonymous())
-        .context_only()
-        .build()
-        .expect("the configuration is good");
+    let cart = format!("sid={}", stored(&store, json!({"cart": 1})).await);
+    let unknown = format!("sid={}", Id::default());
     let inner = service_fn(|request| async {
         let response = answer(request).await?;
         Ok::<_, Infallible>(response.map(|_| http_body_util::Empty::<bytes::Bytes>::new()))
     });
-    let stack = ServiceBuilder::new()
-        .layer(plain())
-        .layer(users)
-        .service(inner);
-    for (cookies, expected) in [
-        (cookies, "alice"),
-        (
-            format!("sid={}", stored(&store, json!({"cart": 1})).await),
-            "fallback",
-        ),
-        (format!("sid={}", Id::default()), "fallback"),
-        ("a=b".to_owned(), "fallback"),
+    let strict = FromSession::new;
+    for (strategy, cookies, expected) in [
+        (strict(), &*cookies, "alice"),
+        (strict(), &*cart, "NotBelieved"),
+        (strict(), &*unknown, "Unknown"),
+        (strict(), "a=b", "fallback"),
+        (strict().allow_visitors(), &*cart, "fallback"),
+        (strict().allow_visitors(), &*unknown, "Unknown"),
+        (strict().treat_unknown_as_absent(), &*unknown, "fallback"),
     ] {
-        let response = stack.clone().oneshot(with_cookies(&cookies)).await;
+        let users = UserScopeLayer::builder()
+            .strategy(strategy)
+            .fallback(Fallback::anonymous())
+            .context_only()
+            .build()
+            .expect("the configuration is good");
+        let stack = ServiceBuilder::new()
+            .layer(plain())
+            .layer(users)
+            .service(inner);
+        let response = stack.oneshot(with_cookies(cookies)).await;
         assert_eq!(
             said(&seen(response.expect("infallible"))),
             expected,
             "{cookies}"
         );
     }
+    // The layers the wrong way round.
+    let answer = send(strict(), Request::new(())).await;
+    assert_eq!(
+        answer.expect_err("no session").status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
 }
 
 #[tokio::test]
@@ -567,25 +593,27 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
             Err(ConfigError::CookieName { name })
         );
     }
-    let custom = |strategy: SessionCookie<MemoryStore>| {
-        matches!(strategy.validate(), Err(ConfigError::Custom(_)))
-    };
-    assert!(
-        custom(with("sid").previous_key(Key::generate())),
-        "a previous key of nothing"
+    assert_eq!(
+        with("sid").also_accept(Key::generate()).validate(),
+        Err(ConfigError::CookieKeyWithoutUse)
     );
     let both = with("sid")
         .signed(Key::generate())
         .encrypted(Key::generate());
-    assert!(custom(both), "signed and encrypted");
+    assert_eq!(both.validate(), Err(ConfigError::CookieSealedTwice));
+    let zeroes = with("sid").signed(Key::from(&[0; 64]));
+    assert_eq!(zeroes.validate(), Err(ConfigError::WeakCookieKey));
+    let key = Key::generate();
+    let twice = with("sid").signed(key.clone()).also_accept(key);
+    assert_eq!(twice.validate(), Err(ConfigError::CookieKeyReused));
 }
 
 #[test]
 fn keys_are_kept_out_of_debug() {
-    let strategy = SessionCookie::new("sid", MemoryStore::default()).signed(Key::from(&[7; 64]));
+    let strategy = SessionCookie::new("sid", MemoryStore::default()).signed(key_of_a_test());
     let shown = format!("{strategy:?}");
     assert!(
-        shown.contains("REDACTED") && !shown.contains("7, 7"),
+        !shown.contains("7, 8") && !shown.contains("0708"),
         "{shown}"
     );
 }
@@ -602,8 +630,8 @@ proptest! {
             let store = Odd::default();
             for strategy in [
                 SessionCookie::new("sid", store.clone()),
-                SessionCookie::new("sid", store.clone()).signed(Key::from(&[7; 64])),
-                SessionCookie::new("sid", store.clone()).encrypted(Key::from(&[7; 64])),
+                SessionCookie::new("sid", store.clone()).signed(key_of_a_test()),
+                SessionCookie::new("sid", store.clone()).encrypted(key_of_a_test()),
             ] {
                 let answer = runtime.block_on(send(strategy, with_cookies(&value)));
                 prop_assert!(answer.as_ref().map_or(true, |context| context.user_id().is_none()));

@@ -210,13 +210,6 @@ impl Identity {
         Self::known(who.into(), Evidence(Kind::Proved))
     }
 
-    /// Nobody in particular, as the strategy itself verified: a session in which nobody has
-    /// logged in.
-    #[cfg(feature = "session")]
-    pub(crate) fn anonymous() -> Self {
-        Self::known(Principal::Anonymous, Evidence(Kind::Proved))
-    }
-
     pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
         Self {
             subject: Subject::new(principal),
@@ -263,6 +256,15 @@ impl Identity {
     pub fn run_id(mut self, id: RunId) -> Self {
         Arc::make_mut(self.work.get_or_insert_default()).run = Some(id);
         self
+    }
+
+    /// Whatever else is said, nobody outlives the credential that proves who it is.
+    #[cfg(any(feature = "jwt", feature = "session"))]
+    pub(crate) fn no_longer_than(self, end: SystemTime) -> Self {
+        match self.expires_at {
+            Some(earlier) if earlier <= end => self,
+            _ => self.expires_at(end),
+        }
     }
 
     pub(crate) fn work(&self) -> Option<&Work> {

@@ -61,7 +61,7 @@ mod modifiers;
 mod outcome;
 mod reads;
 #[cfg(feature = "session")]
-pub mod session;
+mod session;
 mod tally;
 mod trusted_header;
 
@@ -86,6 +86,14 @@ pub(crate) use self::{
 
 #[cfg(feature = "tokio")]
 pub use self::modifiers::{Timeout, TimeoutFuture};
+#[cfg(feature = "session-stores-0-14")]
+#[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
+pub use self::session::StoreOf014;
+#[cfg(feature = "session")]
+#[cfg_attr(docsrs, doc(cfg(feature = "session")))]
+pub use self::session::{
+    CookieKey, FromSession, SessionCookie, SessionData, SessionLookup, SessionProblem,
+};
 
 /// Looks at one kind of credential in a request's head and says whose it is.
 ///

@@ -226,7 +226,7 @@ pub(crate) async fn redis_store(url: &str) -> Redis {
         .build_pool(4)
         .expect("a pool");
     pool.init().await.expect("the server answers");
-    StoreOf014(RedisStore::new(pool))
+    StoreOf014::new(RedisStore::new(pool))
 }
 
 /// Tables of its own in the database, made anew.
@@ -248,7 +248,7 @@ pub(crate) async fn postgres_store(url: &str) -> StoreOf014<PostgresStore> {
     let pool = tokio::time::timeout(Duration::from_secs(60), connected).await;
     let store = PostgresStore::new(pool.expect("the server answers within a minute"));
     store.migrate().await.expect("the table can be made");
-    StoreOf014(store)
+    StoreOf014::new(store)
 }
 
 pub(crate) async fn sqlite_store(file: &Path) -> StoreOf014<SqliteStore> {
@@ -256,5 +256,5 @@ pub(crate) async fn sqlite_store(file: &Path) -> StoreOf014<SqliteStore> {
     let pool = SqlitePool::connect(&url).await.expect("a file");
     let store = SqliteStore::new(pool);
     store.migrate().await.expect("the table can be made");
-    StoreOf014(store)
+    StoreOf014::new(store)
 }

@@ -120,7 +120,7 @@ impl Signed<'_> {
         let token = VerifiedToken::new(&claims, audience, self.key.id(), expires_at);
         let identity = checks.identify.identity(&claims, &token, self.payload)?;
         Ok(Verdict {
-            identity: identity.expires_at(token.expires_at()),
+            identity: identity.no_longer_than(token.expires_at()),
             token,
             key: Arc::clone(self.key),
             issuer: checks.issuer,

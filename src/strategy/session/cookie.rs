@@ -1,312 +1,334 @@
-//! A session cookie, and the look-up of its session.
+//! The strategy that reads the cookie and the store by itself.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{any::type_name, fmt, sync::Arc};
 
-use cookie::{Cookie, Key};
-use http::{HeaderName, header, request::Parts};
-use serde::de::DeserializeOwned;
-use tower_sessions_core::{
-    SessionStore,
-    session::{Id, Record},
+use ::cookie::Key;
+use http::{header, request::Parts};
+use tower_sessions_core::SessionStore;
+
+use super::{
+    SessionData, SessionProblem,
+    data::UserOf,
+    lookup::{Lenience, SessionLookup, look_up},
+    seal::Kind,
+    wire::Wire,
 };
-
-use super::{SessionFuture, SessionProblem, protection::Protection, reading::Reading};
 use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
     eventually::Eventually,
-    strategy::{Invalid, InvalidReason, Outcome, Presence, Strategy, Stripped, Unavailable},
+    strategy::{Outcome, Presence, Strategy, Stripped},
 };
 
-/// Takes the user from the session whose id is in a cookie.
+/// Takes the user from a session whose id is in a cookie and whose data is in a store.
 ///
-/// The session is looked up in the store, once for each request that has the cookie and that no
-/// earlier strategy has answered. The identity is *proved* and ends with the session.
-///
-/// - The cookie twice, equal or not, is 400: RFC 6265 section 4.2.2 leaves open which is meant, and a
-///   sub-domain can set a second one. A name with the prefix `__Host-` keeps it from doing so.
-/// - A cookie that holds no session id, or isn't signed as it should be, is 401 before any look-up.
-/// - A session that the store doesn't know, or that has ended, is 401: who sends it was somebody
-///   once, and believes to be still; answered as nobody, they would silently lose what they do.
-///   A page for visitors wants [`stale_is_absent`](Self::stale_is_absent).
-/// - A session that holds no user, such as a visitor's shopping cart, is `Absent`: the next
-///   strategy is asked. It was sent, so a fallback does not act; see
-///   [`anonymous_sessions`](Self::anonymous_sessions).
-/// - A store that can't answer is 503. Give it a [`timeout`](Strategy::timeout).
+/// The store is any of the tower-sessions family, and what wrote the session is usually
+/// tower-sessions' own `SessionManagerLayer`; this strategy only reads. The identity is *proved*
+/// and ends with the session.
 ///
 /// ```
-/// use tower_sessions_core::SessionStore;
-/// use tower_user_scope::SessionCookie;
+/// use axum::{Router, http::StatusCode, routing::{get, post}};
+/// use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer, cookie::SameSite};
+/// use tower_user_scope::{SessionCookie, UserContext, UserScopeLayer};
 ///
-/// # fn strategy(store: impl SessionStore, key: cookie::Key, old_key: cookie::Key) {
-/// let strategy = SessionCookie::new("__Host-sid", store)
-///     .user_id_key("uid")
-///     .signed(key)
-///     .previous_key(old_key);
-/// # let _ = strategy;
+/// # fn app() -> Result<Router, tower_user_scope::ConfigError> {
+/// // In production a store that all instances share.
+/// let store = MemoryStore::default();
+///
+/// // Browsers let only this very host set a `__Host-` cookie, only over TLS.
+/// let sessions = SessionManagerLayer::new(store.clone())
+///     .with_name("__Host-sid")
+///     .with_secure(true)
+///     .with_http_only(true)
+///     .with_same_site(SameSite::Lax)
+///     .with_expiry(Expiry::OnInactivity(time::Duration::hours(2)));
+///
+/// async fn log_in(session: Session) -> Result<(), StatusCode> {
+///     let user = "alice"; // Whom the password, or the identity provider, has shown.
+///     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
+///     // A new id, so that one that was planted before the login is worth nothing (fixation).
+///     session.cycle_id().await.map_err(failed)?;
+///     session.insert("user_id", user).await.map_err(failed)
+/// }
+///
+/// async fn log_out(session: Session) -> Result<(), StatusCode> {
+///     // Ends the session in the store, and has the browser forget the cookie.
+///     session.flush().await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+/// }
+///
+/// async fn me(context: UserContext) -> String {
+///     context.user_id().map(ToString::to_string).unwrap_or_default()
+/// }
+///
+/// let scope = UserScopeLayer::builder()
+///     .strategy(SessionCookie::new("__Host-sid", store))
+///     .context_only()
+///     .build()?;
+/// let app = Router::new()
+///     .route("/me", get(me))
+///     .layer(scope)
+///     // After the layer, so that a stale cookie doesn't keep anybody from logging in.
+///     .route("/login", post(log_in))
+///     .route("/logout", post(log_out))
+///     .layer(sessions);
+/// # Ok(app)
 /// # }
+/// # app().unwrap();
 /// ```
+///
+/// # The cookie
+///
+/// A server never sees a cookie's attributes, so the name is what protects it: browsers accept
+/// `__Host-…` only from the host itself, over TLS and for all paths, and `__Secure-…` only over
+/// TLS (RFC 6265bis section 4.1.3). Any name works; `__Host-` is the one to take, as otherwise
+/// another subdomain can plant a session.
+///
+/// The name has to be on the wire exactly so. A second cookie of the name is refused with 400,
+/// equal or not, as is one whose name differs in case or is percent-encoded: whoever planted it
+/// hoped that some reader takes the wrong one. A cookie is no protection against requests from
+/// other sites by itself; that is `SameSite`'s part.
+///
+/// # What is which verdict
+///
+/// | the request has | verdict | status |
+/// | --- | --- | --- |
+/// | no such cookie | [`Absent`](Outcome::Absent), the store is not asked | |
+/// | several | [`Invalid`](Outcome::Invalid), the store is not asked | 400 |
+/// | no session id in it, or no good signature | `Invalid`, the store is not asked | 401 |
+/// | a session that the store doesn't know, or that has expired | `Invalid` | 401 |
+/// | a session whose user is no user id | `Invalid` | 401 |
+/// | a session without a user | `Absent` | |
+/// | a session of a user | [`Found`](Outcome::Found) | |
+/// | a session, and the store does not answer | [`Unavailable`](Outcome::Unavailable) | 503 |
+///
+/// The source of an `Invalid` is a [`SessionProblem`]. The store is asked once for each request
+/// that gets as far as this strategy, and never where an earlier one has decided.
+/// [`timeout`](Strategy::timeout) bounds how long it may take.
+///
+/// *A session that is unknown or has expired* is a bad credential like any other: taking it for
+/// none would let an attacker who can break sessions turn users into whatever comes next in the
+/// list. But browsers go on sending the cookie, so tell them to forget it:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{HeaderValue, Response, header, request::Parts};
+/// use tower_sessions::MemoryStore;
+/// use tower_user_scope::{
+///     DefaultResponse, Reason, Rejection, RespondToRejection, SessionCookie, UserScopeLayer,
+/// };
+///
+/// const FORGET: HeaderValue = HeaderValue::from_static(
+///     "__Host-sid=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax",
+/// );
+///
+/// fn respond(rejection: &Rejection, head: &Parts) -> Response<Bytes> {
+///     let mut response = DefaultResponse::default().respond(rejection, head);
+///     let is_session = rejection.strategy() == Some("session_cookie");
+///     if is_session && matches!(rejection.reason(), Reason::Invalid { .. }) {
+///         response.headers_mut().append(header::SET_COOKIE, FORGET);
+///     }
+///     response
+/// }
+///
+/// let layer = UserScopeLayer::builder()
+///     .strategy(SessionCookie::new("__Host-sid", MemoryStore::default()))
+///     .rejection_response(respond)
+///     .context_only()
+///     .build()?;
+/// # let _ = layer;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+///
+/// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) is the other way.
+///
+/// *A session without a user*, a visitor's with a shopping cart, is a good session that is
+/// nobody's: it is no reason to refuse a token that comes with it, so the next strategy is
+/// asked. It is not *no credential* either, and a [`Fallback`](crate::Fallback) does not act on
+/// it, unless [`allow_visitors`](Self::allow_visitors) says that visitors are expected.
 pub struct SessionCookie<S> {
-    name: Arc<str>,
+    wire: Wire,
     store: Arc<S>,
-    protection: Protection,
-    reading: Reading,
-    stale_is_absent: bool,
-    /// Told by `build()`.
-    wrong: Option<ConfigError>,
+    user: Arc<UserOf>,
+    lenience: Lenience,
 }
-
-/// The key under which a session holds its user's id, unless something else is said.
-pub(super) const USER_ID_KEY: &str = "user_id";
-
-/// What `tower-sessions` writes, signed or encrypted, is shorter by far.
-const LONGEST: usize = 1_024;
 
 impl<S: SessionStore> SessionCookie<S> {
-    /// The cookie of this name, and the store of its sessions. The user's id is the string that
-    /// the session holds under `user_id`.
+    /// Reads the cookie of this name and the sessions of this store.
+    ///
+    /// A name that no cookie can have is an error of `build()`.
     #[must_use]
-    pub fn new(name: impl Into<Arc<str>>, store: S) -> Self {
+    pub fn new(name: impl AsRef<str>, store: S) -> Self {
         Self {
-            name: name.into(),
+            wire: Wire::new(name.as_ref()),
             store: Arc::new(store),
-            protection: Protection::None,
-            reading: Reading::user_id(USER_ID_KEY, IdRules::new()),
-            stale_is_absent: false,
-            wrong: None,
+            user: Arc::new(UserOf::by_key("user_id")),
+            lenience: Lenience::default(),
         }
     }
-}
 
-impl<S> SessionCookie<S> {
-    /// Takes the user's id from under this key instead.
+    /// Takes the user's id from the session's value of this key, a string; else from `user_id`.
     #[must_use]
-    pub fn user_id_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.reading = Reading::user_id(key, IdRules::new());
+    pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.user).read_key(key);
         self
     }
 
-    /// Makes the identity of the value under this key, as a type of the application's. A session
-    /// without the key holds no user.
+    /// Checks the user's id by other rules than [`IdRules::new`].
+    #[must_use]
+    pub fn id_rules(mut self, rules: IdRules) -> Self {
+        Arc::make_mut(&mut self.user).rules = rules;
+        self
+    }
+
+    /// Reads the identity out of the session's data: own types, a tenant, roles.
+    ///
+    /// `Ok(None)` is a session without a user. The identity ends with the session, or before.
     ///
     /// ```
     /// use serde::Deserialize;
-    /// use tower_sessions_core::SessionStore;
-    /// use tower_user_scope::{Identity, SessionCookie, TenantId, UserId};
+    /// use tower_sessions::MemoryStore;
+    /// use tower_user_scope::{Identity, SessionCookie, SessionProblem, TenantId, UserId};
     ///
     /// #[derive(Deserialize)]
-    /// struct LoggedIn {
-    ///     id: String,
-    ///     organisation: String,
-    /// }
+    /// struct Account { id: u64, tenant: String, locked: bool }
     ///
-    /// # fn strategy(store: impl SessionStore) {
-    /// let strategy = SessionCookie::new("__Host-sid", store).identity("login", |login: LoggedIn| {
-    ///     let tenant: TenantId = login.organisation.parse()?;
-    ///     Ok(Identity::proved(login.id.parse::<UserId>()?).tenant(tenant))
+    /// let strategy = SessionCookie::new("__Host-sid", MemoryStore::default()).identity(|data| {
+    ///     let Some(account) = data.get::<Account>("account")? else { return Ok(None) };
+    ///     if account.locked {
+    ///         return Err(SessionProblem::Refused("account_locked"));
+    ///     }
+    ///     let user = UserId::try_from(account.id.to_string())?;
+    ///     let tenant = TenantId::try_from(account.tenant)?;
+    ///     Ok(Some(Identity::proved(user).tenant(tenant)))
     /// });
     /// # let _ = strategy;
-    /// # }
     /// ```
     #[must_use]
-    pub fn identity<T, F>(mut self, key: impl Into<Arc<str>>, identity: F) -> Self
+    pub fn identity<F>(mut self, read: F) -> Self
     where
-        T: DeserializeOwned,
-        F: Fn(T) -> Result<Identity, Invalid> + Send + Sync + 'static,
+        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionProblem> + Send + Sync + 'static,
     {
-        self.reading = Reading::identity(key, identity);
+        Arc::make_mut(&mut self.user).read_by(read);
         self
     }
 
-    /// Takes a session that holds no user for [`Principal::Anonymous`](crate::Principal), after
-    /// [`user_id_key`](Self::user_id_key) or [`identity`](Self::identity).
+    /// Accepts only cookies that were signed with this key, as `SessionManagerLayer::with_signed`
+    /// writes them; others never reach the store.
+    ///
+    /// A key of zeroes or of few different bytes is an error of `build()`, and so is a second
+    /// `signed` or `encrypted`.
     #[must_use]
-    pub fn anonymous_sessions(mut self) -> Self {
-        self.reading.anonymous();
+    pub fn signed(mut self, key: Key) -> Self {
+        self.wire.seal.with(Kind::Signed, key);
         self
     }
 
-    /// Takes a session that the store doesn't know, or that has ended, for none; and lets a
-    /// fallback act although the cookie was sent.
+    /// Accepts only cookies that were encrypted with this key, as
+    /// `SessionManagerLayer::with_private` writes them; else as [`signed`](Self::signed).
     #[must_use]
-    pub fn stale_is_absent(mut self) -> Self {
-        self.stale_is_absent = true;
+    pub fn encrypted(mut self, key: Key) -> Self {
+        self.wire.seal.with(Kind::Encrypted, key);
         self
     }
 
-    /// Believes only cookies that were signed with this key
-    /// (`SessionManagerLayer::with_signed`).
+    /// Also accepts cookies under this key: the one before, until the last session that it
+    /// signed or encrypted has ended.
+    ///
+    /// A key that is there already, or without `signed` or `encrypted`, is an error of `build()`.
+    ///
+    /// ```
+    /// use tower_sessions::MemoryStore;
+    /// use tower_user_scope::{CookieKey, SessionCookie};
+    ///
+    /// let (newest, before) = (CookieKey::generate(), CookieKey::generate());
+    /// let strategy = SessionCookie::new("__Host-sid", MemoryStore::default())
+    ///     .signed(newest)
+    ///     .also_accept(before);
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
-    pub fn signed(self, key: Key) -> Self {
-        self.protected(Protection::Signed(vec![key]))
-    }
-
-    /// Believes only cookies that were encrypted with this key
-    /// (`SessionManagerLayer::with_private`).
-    #[must_use]
-    pub fn encrypted(self, key: Key) -> Self {
-        self.protected(Protection::Encrypted(vec![key]))
-    }
-
-    /// Believes cookies of this key too, while the last of them run out. Without
-    /// [`signed`](Self::signed) or [`encrypted`](Self::encrypted) before it, an error of
-    /// `build()`.
-    #[must_use]
-    pub fn previous_key(mut self, key: Key) -> Self {
-        if !self.protection.also(key) {
-            self.wrong = Some(ConfigError::Custom(
-                "a previous cookie key needs `signed` or `encrypted` before it".to_owned(),
-            ));
-        }
+    pub fn also_accept(mut self, key: Key) -> Self {
+        self.wire.seal.also_accept(key);
         self
     }
 
-    fn protected(mut self, protection: Protection) -> Self {
-        if !matches!(self.protection, Protection::None) {
-            self.wrong = Some(ConfigError::Custom(
-                "a session cookie is signed or encrypted once; for an older key there is \
-                 `previous_key`"
-                    .to_owned(),
-            ));
-        }
-        self.protection = protection;
+    /// Takes a session that the store doesn't know, or that has expired, for no session at all:
+    /// the next strategy is asked, and a [`Fallback`](crate::Fallback) may act.
+    ///
+    /// A cookie that is no session id, is sealed wrongly, or was sent twice is still refused.
+    #[must_use]
+    pub fn treat_unknown_as_absent(mut self) -> Self {
+        self.lenience.unknown = true;
         self
     }
 
-    /// The only cookie of the name.
-    fn cookie(&self, head: &Parts) -> Result<Option<String>, Invalid> {
-        let mut found = None;
-        for field in head.headers.get_all(header::COOKIE) {
-            // Another cookie may be in another encoding; this one must not vanish for it.
-            let text = String::from_utf8_lossy(field.as_bytes());
-            for cookie in Cookie::split_parse_encoded(&*text).flatten() {
-                if !cookie.name().eq_ignore_ascii_case(&self.name) {
-                    continue;
-                }
-                // Some browsers and proxies fold the case of `__Host-`: two of them are one
-                // too many, whichever is meant.
-                if found.replace(cookie.into_owned()).is_some() {
-                    return Err(InvalidReason::Repeated.into());
-                }
-            }
-        }
-        match found {
-            Some(cookie) if cookie.name() == &*self.name => {
-                if cookie.value().len() > LONGEST {
-                    return Err(SessionProblem::Malformed.into());
-                }
-                Ok(Some(self.protection.open(cookie)?))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn id(&self, head: &Parts) -> Result<Option<Id>, Invalid> {
-        let Some(value) = self.cookie(head)? else {
-            return Ok(None);
-        };
-        let id = value.parse().map_err(|_| SessionProblem::Malformed)?;
-        Ok(Some(id))
+    /// Expects sessions without a user: a [`Fallback`](crate::Fallback), such as
+    /// [`Fallback::anonymous`](crate::Fallback::anonymous), may act on them.
+    #[must_use]
+    pub fn allow_visitors(mut self) -> Self {
+        self.lenience.visitors = true;
+        self
     }
 }
 
 impl<S: SessionStore> Strategy for SessionCookie<S> {
-    type Future = SessionFuture;
+    type Future = SessionLookup;
 
     fn name(&self) -> &'static str {
         "session_cookie"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<SessionFuture> {
-        let id = match self.id(head) {
-            Ok(Some(id)) => id,
-            Ok(None) => return Eventually::Now(Outcome::Absent),
-            Err(invalid) => return Eventually::Now(invalid.into()),
-        };
-        let (store, reading) = (Arc::clone(&self.store), self.reading.clone());
-        let stale_is_absent = self.stale_is_absent;
-        Eventually::Later(SessionFuture::new(async move {
-            let record = match store.load(&id).await {
-                Ok(record) => record,
-                Err(error) => return Unavailable::new(error).into(),
-            };
-            match checked(record, id) {
-                Ok(mut record) => {
-                    let outcome = reading.outcome(record.data.remove(&*reading.key));
-                    let ends_at = SystemTime::from(record.expiry_date);
-                    match outcome {
-                        Outcome::Found(identity) => identity.expires_at(ends_at).into(),
-                        other => other,
-                    }
-                }
-                Err(SessionProblem::Unknown | SessionProblem::Expired) if stale_is_absent => {
-                    Outcome::Absent
-                }
-                Err(problem) => problem.into(),
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        match self.wire.id(&head.headers) {
+            Ok(None) => Eventually::Now(Outcome::Absent),
+            Err(invalid) => Eventually::Now(invalid.into()),
+            Ok(Some(id)) => {
+                let (store, user) = (Arc::clone(&self.store), Arc::clone(&self.user));
+                Eventually::Later(SessionLookup::new(look_up(store, id, user, self.lenience)))
             }
-        }))
+        }
     }
 
+    /// What a cookie is worth is known to the store alone. Where the application says that some
+    /// are worth nothing, a cookie by itself does not keep a fallback from acting; one that is
+    /// bad has ended the list already.
     fn presence(&self, head: &Parts) -> Presence {
-        let sent = !self.stale_is_absent && !matches!(self.cookie(head), Ok(None));
-        sent.into()
+        (!self.lenience.any() && self.wire.is_sent(&head.headers)).into()
     }
 
     /// Keeps the session's id out of what the inner service may print of the headers.
     fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
-        if let header::Entry::Occupied(mut field) = head.headers.entry(header::COOKIE) {
-            for value in field.iter_mut() {
-                value.set_sensitive(true);
+        if let header::Entry::Occupied(mut lines) = head.headers.entry(header::COOKIE) {
+            for line in lines.iter_mut() {
+                line.set_sensitive(true);
             }
         }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        if let Some(wrong) = &self.wrong {
-            return Err(wrong.clone());
-        }
-        // The names of cookies are tokens (RFC 6265 section 4.1.1), as those of headers are.
-        if HeaderName::try_from(&*self.name).is_err() {
-            return Err(ConfigError::CookieName {
-                name: self.name.to_string(),
-            });
-        }
-        Ok(())
+        self.wire.validate()?;
+        self.user.validate()
     }
-}
-
-/// What a shared connection may return is somebody else's session, and what a store may return is
-/// one that has ended.
-fn checked(record: Option<Record>, id: Id) -> Result<Record, SessionProblem> {
-    let record = record.ok_or(SessionProblem::Unknown)?;
-    if record.id != id {
-        return Err(SessionProblem::OfAnother);
-    }
-    if SystemTime::from(record.expiry_date) <= SystemTime::now() {
-        return Err(SessionProblem::Expired);
-    }
-    Ok(record)
 }
 
 impl<S> Clone for SessionCookie<S> {
     fn clone(&self) -> Self {
         Self {
-            name: Arc::clone(&self.name),
+            wire: self.wire.clone(),
             store: Arc::clone(&self.store),
-            protection: self.protection.clone(),
-            reading: self.reading.clone(),
-            stale_is_absent: self.stale_is_absent,
-            wrong: self.wrong.clone(),
+            user: Arc::clone(&self.user),
+            lenience: self.lenience,
         }
     }
 }
 
+/// The store by its type only: one in memory would print every session.
 impl<S> fmt::Debug for SessionCookie<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionCookie")
-            .field("name", &self.name)
-            .field("protection", &self.protection)
-            .field("reading", &self.reading)
+            .field("wire", &self.wire)
+            .field("store", &format_args!("{}", type_name::<S>()))
+            .field("user", &self.user)
             .finish_non_exhaustive()
     }
 }

@@ -1,72 +1,63 @@
-//! The session that an outer layer has already looked up.
+//! The strategy that takes the session which an outer `SessionManagerLayer` reads.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use http::request::Parts;
-use serde::de::DeserializeOwned;
-use tower_sessions_core::Session;
+use tower_sessions_core::{Expiry, Session};
 
-use super::{SessionFuture, cookie::USER_ID_KEY, reading::Reading};
+use super::{
+    SessionData, SessionProblem,
+    data::UserOf,
+    lookup::{Lenience, SessionLookup, end},
+};
 use crate::{
+    config_error::ConfigError,
     context::{IdRules, Identity},
     eventually::Eventually,
-    strategy::{Invalid, Outcome, Presence, Strategy, Unavailable},
+    strategy::{Outcome, Presence, Strategy, Unavailable},
 };
 
-/// Takes the user from the `tower_sessions::Session` that an outer `SessionManagerLayer` put into
-/// the extensions.
+/// Takes the user from the `Session` that tower-sessions' `SessionManagerLayer` put into the
+/// request, for applications that have that layer outside of this one anyway.
 ///
-/// The outer layer has checked the cookie and makes a new session of one that it doesn't know, so a
-/// stale cookie is nobody here; [`SessionCookie`](super::SessionCookie) tells the two apart. A
-/// session that holds no user is `Absent` and keeps no fallback from acting. A store that can't
-/// answer is 503. The identity is *proved* and ends with the session.
+/// The session is loaded once, and the handler that asks it later finds it loaded. The identity
+/// is *proved*.
 ///
 /// ```
+/// use axum::{Router, routing::get};
 /// use tower_sessions::{MemoryStore, SessionManagerLayer};
-/// use tower_user_scope::{FromSession, UserScopeLayer};
+/// use tower_user_scope::{FromSession, UserContext, UserScopeLayer};
 ///
-/// let users = UserScopeLayer::builder()
+/// let layer = UserScopeLayer::builder()
 ///     .strategy(FromSession::new())
 ///     .context_only()
 ///     .build()?;
-/// let stack = tower::ServiceBuilder::new()
-///     .layer(SessionManagerLayer::new(MemoryStore::default()).with_name("__Host-sid"))
-///     .layer(users);
-/// # let _ = stack;
+/// let app: Router = Router::new()
+///     .route("/me", get(async |user: UserContext| format!("{:?}", user.user_id())))
+///     .layer(layer)
+///     // The layer that is added last is the outer one.
+///     .layer(SessionManagerLayer::new(MemoryStore::default()).with_name("__Host-sid"));
+/// # let _ = app;
 /// # Ok::<(), tower_user_scope::ConfigError>(())
 /// ```
-#[derive(Clone)]
+///
+/// # What differs from [`SessionCookie`](super::SessionCookie)
+///
+/// `SessionManagerLayer` has read the cookie before this strategy is asked. Of several cookies
+/// it takes one, it decodes their names, and it takes what is no session id, or not rightly
+/// signed, for a new session: such a request is nobody's here ([`Absent`](Outcome::Absent)) and
+/// a [`Fallback`](crate::Fallback) may act on it. Where it must be refused, use `SessionCookie`.
+///
+/// A session that the store doesn't know is refused, unless other code has asked the session
+/// before: that makes it a new one. tower-sessions tells the browser to forget its cookie then.
+/// The identity's end is known only where the layer has `Expiry::AtDateTime`.
+///
+/// A request without any `Session` shows that the layers are in the wrong order, or that one is
+/// missing. It becomes 503 with [`SessionProblem::NoSessionLayer`] and never reaches a fallback.
+#[derive(Clone, Debug)]
 pub struct FromSession {
-    reading: Reading,
-}
-
-impl FromSession {
-    /// The user's id is the string that the session holds under `user_id`.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            reading: Reading::user_id(USER_ID_KEY, IdRules::new()),
-        }
-    }
-
-    /// Takes the user's id from under this key instead.
-    #[must_use]
-    pub fn user_id_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.reading = Reading::user_id(key, IdRules::new());
-        self
-    }
-
-    /// Makes the identity of the value under this key; see
-    /// [`SessionCookie::identity`](super::SessionCookie::identity).
-    #[must_use]
-    pub fn identity<T, F>(mut self, key: impl Into<Arc<str>>, identity: F) -> Self
-    where
-        T: DeserializeOwned,
-        F: Fn(T) -> Result<Identity, Invalid> + Send + Sync + 'static,
-    {
-        self.reading = Reading::identity(key, identity);
-        self
-    }
+    user: Arc<UserOf>,
+    lenience: Lenience,
 }
 
 impl Default for FromSession {
@@ -75,43 +66,123 @@ impl Default for FromSession {
     }
 }
 
+impl FromSession {
+    /// Takes the user's id from the session's value of the key `user_id`, a string.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            user: Arc::new(UserOf::by_key("user_id")),
+            lenience: Lenience::default(),
+        }
+    }
+
+    /// Takes the user's id from the session's value of this key.
+    #[must_use]
+    pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.user).read_key(key);
+        self
+    }
+
+    /// Checks the user's id by other rules than [`IdRules::new`].
+    #[must_use]
+    pub fn id_rules(mut self, rules: IdRules) -> Self {
+        Arc::make_mut(&mut self.user).rules = rules;
+        self
+    }
+
+    /// Reads the identity out of the session's values of these keys, the only ones that the
+    /// closure gets to see; else as [`SessionCookie::identity`](super::SessionCookie::identity).
+    ///
+    /// No key at all is an error of `build()`.
+    ///
+    /// ```
+    /// use tower_user_scope::{FromSession, Identity, TenantId, UserId};
+    ///
+    /// let strategy = FromSession::new().identity(["uid", "tenant"], |data| {
+    ///     let Some(uid) = data.get::<u64>("uid")? else { return Ok(None) };
+    ///     let identity = Identity::proved(UserId::try_from(uid.to_string())?);
+    ///     Ok(Some(match data.get::<String>("tenant")? {
+    ///         Some(tenant) => identity.tenant(TenantId::try_from(tenant)?),
+    ///         None => identity,
+    ///     }))
+    /// });
+    /// # let _ = strategy;
+    /// ```
+    #[must_use]
+    pub fn identity<K, F>(mut self, keys: K, read: F) -> Self
+    where
+        K: IntoIterator,
+        K::Item: Into<String>,
+        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionProblem> + Send + Sync + 'static,
+    {
+        let user = Arc::make_mut(&mut self.user);
+        user.keys = keys.into_iter().map(Into::into).collect();
+        user.read_by(read);
+        self
+    }
+
+    /// Takes a session that the store doesn't know for no session at all: the next strategy is
+    /// asked, and a [`Fallback`](crate::Fallback) may act.
+    #[must_use]
+    pub fn treat_unknown_as_absent(mut self) -> Self {
+        self.lenience.unknown = true;
+        self
+    }
+
+    /// Expects sessions without a user: a [`Fallback`](crate::Fallback) may act on them.
+    #[must_use]
+    pub fn allow_visitors(mut self) -> Self {
+        self.lenience.visitors = true;
+        self
+    }
+}
+
 impl Strategy for FromSession {
-    type Future = SessionFuture;
+    type Future = SessionLookup;
 
     fn name(&self) -> &'static str {
         "session"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<SessionFuture> {
-        let session = match head.extensions.get::<Session>() {
-            // One without an id is new, and in no store.
-            Some(session) if session.id().is_some() => session.clone(),
-            _ => return Eventually::Now(Outcome::Absent),
-        };
-        let reading = self.reading.clone();
-        Eventually::Later(SessionFuture::new(async move {
-            match session.get_value(&reading.key).await {
-                Ok(value) => match reading.outcome(value) {
-                    Outcome::Found(identity) => {
-                        identity.expires_at(session.expiry_date().into()).into()
-                    }
-                    other => other,
-                },
-                Err(error) => Unavailable::new(error).into(),
+    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        match head.extensions.get::<Session>() {
+            Some(session) => {
+                let (session, user) = (session.clone(), Arc::clone(&self.user));
+                Eventually::Later(SessionLookup::new(ask(session, user, self.lenience)))
             }
-        }))
+            None => Eventually::Now(Unavailable::new(SessionProblem::NoSessionLayer).into()),
+        }
     }
 
-    /// A session without a user is no credential, and the outer layer has vouched for it.
-    fn presence(&self, _: &Parts) -> Presence {
-        Presence::NotSent
+    fn presence(&self, head: &Parts) -> Presence {
+        let sent = |session: &Session| session.id().is_some();
+        (!self.lenience.any() && head.extensions.get().is_some_and(sent)).into()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.user.validate()
     }
 }
 
-impl fmt::Debug for FromSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FromSession")
-            .field("reading", &self.reading)
-            .finish()
+async fn ask(session: Session, user: Arc<UserOf>, lenience: Lenience) -> Outcome {
+    let named = session.id();
+    let mut values = HashMap::new();
+    for key in &user.keys {
+        match session.get_value(key).await {
+            Ok(None) => {}
+            Ok(Some(value)) => {
+                values.insert(key.clone(), value);
+            }
+            Err(error) => return Unavailable::new(error).into(),
+        }
     }
+    // A session takes its id off when the store doesn't know it.
+    if named.is_some() && session.id().is_none() {
+        return lenience.unknown(SessionProblem::Unknown);
+    }
+    let expiry = match session.expiry() {
+        Some(Expiry::AtDateTime(date)) => end(date.unix_timestamp(), date.nanosecond()),
+        _ => None,
+    };
+    user.outcome(&SessionData::new(&values, expiry))
 }

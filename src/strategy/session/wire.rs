@@ -1,0 +1,114 @@
+//! The session's id as a request carries it: one cookie, of one exact name.
+
+use ::cookie::Cookie;
+use http::{HeaderMap, HeaderName, header};
+use tower_sessions_core::session::Id;
+
+use super::{
+    SessionProblem,
+    seal::{Kind, Seal},
+};
+use crate::{
+    config_error::ConfigError,
+    strategy::{Invalid, InvalidReason},
+};
+
+/// More than the longest value that tower-sessions writes: 68 characters where it is encrypted,
+/// and at most three times as many when each is percent-encoded.
+const MAX_VALUE: usize = 256;
+
+/// Where the session's id is in a request, and how it is sealed.
+#[derive(Clone, Debug)]
+pub(super) struct Wire {
+    pub(super) name: String,
+    pub(super) seal: Seal,
+}
+
+impl Wire {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            seal: Seal::default(),
+        }
+    }
+
+    /// The id that the request names, `None` where it has no such cookie.
+    pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
+        let mut alike = cookies(headers).filter(|cookie| self.is_alike(cookie.name()));
+        let Some(cookie) = alike.next() else {
+            return Ok(None);
+        };
+        if alike.next().is_some() {
+            return Err(InvalidReason::Repeated.into());
+        }
+        if cookie.name() != self.name {
+            return Ok(None);
+        }
+        Ok(Some(self.open(cookie.value())?))
+    }
+
+    /// Whether there is a cookie of this name, or of one that other software takes for it.
+    pub(super) fn is_sent(&self, headers: &HeaderMap) -> bool {
+        cookies(headers).any(|cookie| self.is_alike(cookie.name()))
+    }
+
+    fn open(&self, value: &str) -> Result<Id, SessionProblem> {
+        if value.len() > MAX_VALUE {
+            return Err(SessionProblem::TooLong {
+                len: value.len(),
+                max: MAX_VALUE,
+            });
+        }
+        match self.seal.kind() {
+            None => parse(value),
+            Some(kind) => parse(&self.unseal(kind, value)?),
+        }
+    }
+
+    /// The name goes along: an encrypted value is bound to it.
+    fn unseal(&self, kind: Kind, value: &str) -> Result<String, SessionProblem> {
+        let pair = format!("{}={value}", self.name);
+        let cookie = Cookie::parse_encoded(pair).map_err(|_| SessionProblem::Malformed)?;
+        self.seal.open(kind, &cookie).ok_or(SessionProblem::Seal)
+    }
+
+    /// Names are compared as they are on the wire and never decoded first: a name that decodes
+    /// to `__Host-..` is one that no browser protects (RFC 6265bis section 4.1.3). Those that
+    /// other software would decode, or fold to one case, are told apart from no cookie at all.
+    fn is_alike(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case(&self.name)
+            || (name.contains('%')
+                && Cookie::parse_encoded(format!("{name}="))
+                    .is_ok_and(|decoded| decoded.name().eq_ignore_ascii_case(&self.name)))
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        // A cookie's name is a token (RFC 6265 section 4.1.1), as a header's is; some tokens
+        // are percent-encoded when tower-sessions writes them, and would never be found.
+        let written = Cookie::new(&self.name, "").encoded().to_string();
+        let is_token = HeaderName::from_bytes(self.name.as_bytes()).is_ok();
+        if !is_token || written.trim_end_matches('=') != self.name {
+            return Err(ConfigError::CookieName {
+                name: self.name.clone(),
+            });
+        }
+        self.seal.validate()
+    }
+}
+
+fn parse(text: &str) -> Result<Id, SessionProblem> {
+    text.parse().map_err(|_| SessionProblem::Malformed)
+}
+
+/// All cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
+///
+/// Bytes that are not UTF-8 are replaced and not skipped: another cookie's can't hide ours, and
+/// no id and no name that is looked for has the replacement in it.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+}
