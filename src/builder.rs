@@ -48,6 +48,8 @@ struct Settings {
     isolation: Isolation,
     strict: bool,
     hooks: Hooks,
+    /// What no later step can put right; told by `build()`.
+    wrong: Option<ConfigError>,
 }
 
 impl Builder {
@@ -67,6 +69,7 @@ impl Builder {
                 isolation: Isolation::default(),
                 strict: false,
                 hooks: Hooks::default(),
+                wrong: None,
             },
         }
     }
@@ -134,7 +137,9 @@ impl<L, M, A> Builder<L, M, A> {
 }
 
 /// May they make this request?
-impl<L, M, A> Builder<L, M, A> {
+///
+/// Said once: a second step would take the place of the first.
+impl<L, M> Builder<L, M, Anyone> {
     /// Asks a closure whether the principal may make the request, after it was resolved and
     /// before the factory is built.
     ///
@@ -189,7 +194,9 @@ impl<L, M, A> Builder<L, M, A> {
 }
 
 /// What is built for them?
-impl<L, M, A> Builder<L, M, A> {
+///
+/// Said once, as [`authorize`](Builder::authorize) is.
+impl<L, A> Builder<L, NoFactory, A> {
     /// Builds a factory with a closure that answers at once and can't fail.
     ///
     /// Shared infrastructure is what the closure captured; it sees a user only through the
@@ -267,7 +274,9 @@ impl<L, M, A> Builder<L, M, A> {
     pub fn context_only(self) -> Builder<L, ContextOnly, A> {
         self.remake(|_| ContextOnly { _private: () })
     }
+}
 
+impl<L, M, A> Builder<L, M, A> {
     fn remake<N>(self, change: impl FnOnce(M) -> N) -> Builder<L, N, A> {
         Builder {
             list: self.list,
@@ -285,11 +294,16 @@ where
 {
     /// Inserts the factory as `Arc<T>` too, for handlers that took a shared one, such as
     /// axum's `Extension<Arc<T>>`: they get the fresh one without a changed line.
+    ///
+    /// Nothing checks who uses a bare `Arc<T>`; one that is still held when the scope closes is
+    /// reported, as a [`Scoped`](crate::Scoped) is. Move the handlers to that one by and by.
     pub fn insert_as_arc(self) -> Self {
         self.remake(|make| make.reshape(Shapes::with_arc))
     }
 
     /// Inserts a clone of the factory as `T` too, for handlers that took `Extension<T>`.
+    ///
+    /// Nothing checks who uses such a clone, and nothing reports one that is kept.
     pub fn insert_as_value(self) -> Self
     where
         T: Clone,
@@ -301,7 +315,13 @@ where
     /// Needs a Tokio runtime with its timer, and only where building really waits.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
-    pub fn factory_time_limit(self, limit: Duration) -> Builder<L, Provided<TimeLimit<M>, T>, A> {
+    pub fn factory_time_limit(
+        mut self,
+        limit: Duration,
+    ) -> Builder<L, Provided<TimeLimit<M>, T>, A> {
+        if limit.is_zero() {
+            self.settings.wrong = Some(ConfigError::ZeroTimeLimit);
+        }
         self.remake(|make| make.map(|make| TimeLimit::new(make, limit)))
     }
 }
@@ -384,7 +404,7 @@ impl<L, M, A> Builder<L, M, A> {
         self
     }
 
-    /// Hands every audit event to an observer too.
+    /// Hands every audit event to an observer too; to each one, where this is said more than once.
     pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Self {
         self.settings.audit.observe_with(Arc::new(observer));
         self
@@ -407,6 +427,9 @@ impl<L, M, A> Builder<L, M, A> {
         M: ProvideFactory,
         A: Authorize,
     {
+        if let Some(wrong) = self.settings.wrong {
+            return Err(wrong);
+        }
         let count = self.list.len();
         if count == 0 && self.settings.fallbacks.is_empty() {
             return Err(ConfigError::NoStrategy);

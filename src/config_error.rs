@@ -34,11 +34,25 @@ pub enum ConfigError {
     /// A list of trusted networks with nothing in it.
     #[error("the list of trusted proxies is empty, so no header would ever be believed")]
     NoNetwork,
-    /// A network that contains every address.
-    #[error("`{network}` trusts every peer; if that is meant, say `dangerously_trust_any_peer()`")]
+    /// A network that has nearly every address in it: wider than `10.0.0.0/8` or `fc00::/7`, the
+    /// widest private ones, by itself or together with its neighbours in the list.
+    #[error(
+        "`{network}` trusts far too many peers; if everybody is meant, say \
+         `dangerously_trust_any_peer()`"
+    )]
     EveryAddress {
+        /// The network, joined with its neighbours.
+        network: String,
+    },
+    /// A network with bits beyond its prefix: one of the two is not what is meant.
+    #[error(
+        "`{network}` is an address and not a network: is `{meant}` meant, or `{network}` alone?"
+    )]
+    HostBits {
         /// The network, as it was given.
         network: String,
+        /// The network without the bits beyond its prefix.
+        meant: String,
     },
     /// A shared secret that can be guessed.
     #[error("the shared secret has {len} bytes and needs at least {min}")]
@@ -47,6 +61,16 @@ pub enum ConfigError {
         len: usize,
         /// How long it has to be, in bytes.
         min: usize,
+    },
+    /// A shared secret that no header can carry: with white space around it, or characters that
+    /// are not visible ASCII.
+    #[error("the shared secret has characters that a header can't carry")]
+    UnsendableSecret,
+    /// A header that HTTP itself, or every credential, uses (RFC 9110).
+    #[error("`{name}` has a meaning of its own and can't be an identity header")]
+    HeaderReserved {
+        /// The header's name.
+        name: String,
     },
     /// One header name serves two purposes of one strategy.
     #[error("the header `{name}` is used for two purposes")]

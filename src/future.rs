@@ -9,8 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, request::Parts};
-use pin_project::pin_project;
+use http::{Method, Request, Response, StatusCode, header, request::Parts};
+use pin_project::{pin_project, pinned_drop};
 use tower::Service;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
     policy::{Policy, Step, StepOf},
-    scope::{Ending, OpenScope},
+    scope::{Ending, OpenScope, within},
     strategy::{Asking, StrategyList, Tally, list::private::List},
 };
 
@@ -62,15 +62,44 @@ where
     },
     Calling {
         #[pin]
-        future: S::Future,
-        /// Taken by the response.
-        scope: Option<OpenScope>,
+        call: Call<S::Future>,
         expects: Expects,
     },
     Rejected {
         response: Response<Bytes>,
     },
     Done,
+}
+
+/// The inner service at work. What it holds is dropped in its scope, also where it is cancelled.
+#[pin_project(PinnedDrop, project = CallProjection)]
+struct Call<F> {
+    #[pin]
+    future: Option<F>,
+    /// Taken by the response.
+    scope: Option<OpenScope>,
+}
+
+impl<F: Future> Call<F> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(F::Output, Option<OpenScope>)> {
+        let CallProjection { mut future, scope } = self.project();
+        let (Some(running), Some(open)) = (future.as_mut().as_pin_mut(), scope.as_mut()) else {
+            unreachable!("`ResponseFuture` polled after it was ready")
+        };
+        let result = ready!(open.run(|| running.poll(cx)));
+        open.run(|| future.set(None));
+        Poll::Ready((result, scope.take()))
+    }
+}
+
+#[pinned_drop]
+impl<F> PinnedDrop for Call<F> {
+    fn drop(self: Pin<&mut Self>) {
+        let CallProjection { mut future, scope } = self.project();
+        if let Some(scope) = scope {
+            scope.run(|| future.set(None));
+        }
+    }
 }
 
 /// What is waited for before the inner service can be called.
@@ -138,8 +167,10 @@ where
     pub(crate) fn calling(future: S::Future, scope: OpenScope, expects: Expects) -> Self {
         Self {
             state: State::Calling {
-                future,
-                scope: Some(scope),
+                call: Call {
+                    future: Some(future),
+                    scope: Some(scope),
+                },
                 expects,
             },
         }
@@ -183,11 +214,11 @@ impl<P, A, M> Stage<P, A, M> {
                 policy.asked(head, tally.take())
             }
             StageProjection::Authorizing { future, context } => {
-                let answer = ready!(future.poll(cx));
+                let answer = ready!(within(context, || future.poll(cx)));
                 policy.authorized(head, context.clone(), answer)
             }
             StageProjection::Building { future, context } => {
-                let built = ready!(future.poll(cx));
+                let built = ready!(within(context, || future.poll(cx)));
                 policy.built(head, context.clone(), built)
             }
         })
@@ -222,17 +253,9 @@ where
                         Step::Reject(response) => state.set(State::Rejected { response }),
                     }
                 }
-                StateProjection::Calling {
-                    future,
-                    scope,
-                    expects,
-                } => {
-                    let result = ready!(match scope {
-                        Some(scope) => scope.run(|| future.poll(cx)),
-                        None => future.poll(cx),
-                    });
-                    let (scope, expects) = (scope.take(), *expects);
-                    // What the inner future still holds goes before the scope can close.
+                StateProjection::Calling { call, expects } => {
+                    let (result, scope) = ready!(call.poll(cx));
+                    let expects = *expects;
                     state.set(State::Done);
                     return Poll::Ready(close_with_body(result, scope, expects));
                 }
@@ -261,8 +284,10 @@ where
         let request = Request::from_parts(waiting.head, waiting.body);
         let future = scope.run(|| waiting.inner.call(request));
         state.set(State::Calling {
-            future,
-            scope: Some(scope),
+            call: Call {
+                future: Some(future),
+                scope: Some(scope),
+            },
             expects,
         });
     }
@@ -275,7 +300,7 @@ fn close_with_body<B, E>(
     expects: Expects,
 ) -> Result<Response<ResponseBody<B>>, E> {
     let Some(mut scope) = scope else {
-        return result.map(|response| response.map(|body| ResponseBody::inner(body, None)));
+        return result.map(|response| response.map(|body| ResponseBody::inner(body, None, None)));
     };
     let response = match result {
         Ok(response) => response,
@@ -288,16 +313,24 @@ fn close_with_body<B, E>(
     let is_tunnel = expects == Expects::Tunnel && status.is_success();
     if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
         scope.outlive_response();
-        return Ok(response.map(|body| ResponseBody::inner(body, None)));
+        return Ok(response.map(|body| ResponseBody::inner(body, None, None)));
     }
     // No server reads a body that the response can't have (RFC 9110 section 6.4.1).
+    let len = content_length(&response);
     if expects == Expects::NoBody
+        || len == Some(0)
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED
     {
-        scope.ends(Ending::Completed);
+        scope.completes();
     }
-    Ok(response.map(|body| ResponseBody::inner(body, Some(scope))))
+    Ok(response.map(|body| ResponseBody::inner(body, Some(scope), len)))
+}
+
+/// What a server will stop at, whatever the body has after it.
+fn content_length<B>(response: &Response<B>) -> Option<u64> {
+    let value = response.headers().get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 impl<S, L, M, A, B> fmt::Debug for ResponseFuture<S, L, M, A, B>

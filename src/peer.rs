@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{Extensions, HeaderName, header, request::Parts};
+use http::{Extensions, HeaderName, header, request::Parts, uri::Authority};
 
 use crate::integration;
 
@@ -33,20 +33,62 @@ pub(crate) fn peer_ip(extensions: &Extensions) -> Option<IpAddr> {
     address.map(|address| address.ip().to_canonical())
 }
 
-const FORWARDED: [HeaderName; 4] = [
+const FORWARDED: [HeaderName; 7] = [
     header::FORWARDED,
     header::VIA,
-    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-client-ip"),
     HeaderName::from_static("x-real-ip"),
 ];
 
+/// `X-Forwarded-For`, `-Host`, `-Proto` and their relatives.
+fn is_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded") || name.starts_with("x_forwarded")
+}
+
 /// Whether a request comes from this very machine: its peer is a loopback address, and it
-/// carries no sign (`Forwarded`, `Via`, `X-Forwarded-For`, `X-Real-IP`) that a proxy on this
-/// machine passed it on for somebody else.
+/// carries no sign (`Forwarded`, `Via`, any `X-Forwarded-*`, `X-Real-IP` and the like) that a
+/// proxy on this machine passed it on for somebody else.
 ///
 /// A proxy that adds none of them makes its clients look local: don't rely on this behind one.
+/// Nor is it enough by itself where a browser on this machine can be led here by other sites.
 #[must_use]
 pub fn is_loopback(head: &Parts) -> bool {
     peer_ip(&head.extensions).is_some_and(|ip| ip.is_loopback())
         && !FORWARDED.iter().any(|name| head.headers.contains_key(name))
+        && !head.headers.keys().any(is_forwarded)
+}
+
+/// Whether a request was meant for this machine by somebody on it: not one that a page of another
+/// site, or a name that was rebound to this address, makes a browser send.
+pub(crate) fn is_meant_for_loopback(head: &Parts) -> bool {
+    let is_local = |authority: &str| {
+        authority.parse::<Authority>().is_ok_and(|authority| {
+            let host = authority
+                .host()
+                .trim_start_matches('[')
+                .trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        })
+    };
+    let all = |name: HeaderName, holds: &dyn Fn(&str) -> bool| {
+        let mut values = head.headers.get_all(name).iter();
+        values.all(|value| value.to_str().is_ok_and(holds))
+    };
+    head.uri
+        .authority()
+        .is_none_or(|named| is_local(named.as_str()))
+        && all(header::HOST, &is_local)
+        && all(header::ORIGIN, &|origin| {
+            origin
+                .split_once("://")
+                .is_some_and(|(_, host)| is_local(host))
+        })
+        && all(HeaderName::from_static("sec-fetch-site"), &|site| {
+            matches!(site, "same-origin" | "none")
+        })
 }

@@ -11,13 +11,29 @@ use crate::{
     observe::{Audit, AuditEvent},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
-    scope::{Guard, OpenScope},
+    scope::{Guard, OpenScope, with_current, within},
     strategy::{
-        Asking, Fallback, Presence, Progress, Rule, StrategyList, Tally, list::private::List,
+        Asking, ExistingContext, Fallback, Presence, Progress, Rule, StrategyList, Tally,
+        list::private::List,
     },
 };
 use bytes::Bytes;
 use http::{Response, request::Parts};
+
+/// How many headers of one request and strategy have an event of their own: nobody can fill a
+/// log with one request.
+const MOST_STRIPPED: usize = 8;
+
+/// Takes out of the request what outer layers left. A middleware in between may have replaced
+/// their context; where this is polled in an outer layer's scope, that one's is asked too.
+fn remove_outer(head: &mut Parts) {
+    UserContext::remove_from(&mut head.extensions);
+    with_current(|current| {
+        if let Some(outer) = current {
+            outer.remove_handles(&mut head.extensions);
+        }
+    });
+}
 
 /// Everything that was configured; shared by all clones of a layer and its services.
 pub(crate) struct Policy<L, M, A> {
@@ -57,7 +73,7 @@ where
     #[inline]
     pub(crate) fn enter(&self, head: &mut Parts) -> StepOf<L, M, A> {
         if !self.keep_existing {
-            UserContext::remove_from(&mut head.extensions);
+            remove_outer(head);
         }
         let mut tally = Tally::new(self.rule);
         match self
@@ -72,7 +88,7 @@ where
     /// The list has said all it has to say.
     pub(crate) fn asked(&self, head: &mut Parts, tally: Tally) -> StepOf<L, M, A> {
         match self.identify(head, tally) {
-            Ok(context) => match self.authorize.authorize(&context, head) {
+            Ok(context) => match within(&context, || self.authorize.authorize(&context, head)) {
                 Eventually::Now(answer) => self.authorized(head, context, answer),
                 Eventually::Later(future) => Step::Authorize(future, context),
             },
@@ -87,7 +103,7 @@ where
         answer: Result<(), Denied>,
     ) -> StepOf<L, M, A> {
         let reason = match answer {
-            Ok(()) => match self.make.make(&context) {
+            Ok(()) => match within(&context, || self.make.make(&context)) {
                 Eventually::Now(built) => return self.built(head, context, built),
                 Eventually::Later(future) => return Step::Build(future, context),
             },
@@ -115,7 +131,7 @@ where
                     .make
                     .insert(factory, &context, &self.guard, &mut head.extensions);
                 let watch = self.guard.watch.clone();
-                Step::Call(OpenScope::new(context, span, handle, watch))
+                Step::Call(OpenScope::new(context, span, handle, watch, &head.uri))
             }
             Err(error) => {
                 let rejection = Rejection::new(Reason::Factory(failure(error)));
@@ -136,7 +152,7 @@ where
             Ok(Some((strategy, identity))) => self.context(head, strategy, identity),
             Ok(None) => match sent {
                 Some(strategy) => Err(Rejection::new(Reason::NotBelieved { strategy })),
-                None => match self.fall_back(head) {
+                None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
                     Some((name, identity)) => self.context(head, name, identity),
                     None => Err(Rejection::new(Reason::Nobody)),
                 },
@@ -166,9 +182,11 @@ where
         mut identity: Identity,
     ) -> Result<UserContext, Rejection> {
         if let Some(outer) = identity.take_continued() {
-            return Ok(outer.continued(identity, strategy, self.make.handles()));
+            return outer
+                .continued(identity, strategy, self.make.handles())
+                .map_err(|error| Rejection::new(Reason::Correlation(error)));
         }
-        UserContext::remove_from(&mut head.extensions);
+        remove_outer(head);
         let correlation = self.correlate(head, &identity)?;
         Ok(UserContext::resolved(
             identity,
@@ -197,6 +215,14 @@ where
         first
     }
 
+    /// What an outer layer let act where nothing was sent goes on where nothing was sent to
+    /// this one's strategies either.
+    fn stand_in(&self, head: &Parts) -> Option<(&'static str, Identity)> {
+        let context = head.extensions.get::<UserContext>()?;
+        (self.keep_existing && context.evidence().is_stand_in())
+            .then(|| (ExistingContext::NAME, Identity::continuing(context)))
+    }
+
     fn fall_back(&self, head: &Parts) -> Option<(&'static str, Identity)> {
         self.fallbacks
             .iter()
@@ -207,15 +233,21 @@ where
         self.list.each(&mut |index, strategy| {
             let name = strategy.name();
             let mut removed = Vec::new();
+            let mut more = 0;
             strategy.scrub(head, tally.believed(index), &mut |stripped| {
-                removed.push((stripped.header().clone(), stripped.reason()));
+                if removed.len() < MOST_STRIPPED {
+                    removed.push((stripped.header().clone(), stripped.reason()));
+                } else {
+                    more += 1;
+                }
             });
-            for (header, reason) in &removed {
+            for (at, (header, reason)) in removed.iter().enumerate() {
                 self.audit.emit(&AuditEvent::HeaderStripped {
                     strategy: name,
                     header,
                     reason: *reason,
                     peer: peer_ip(&head.extensions),
+                    more: if at + 1 == removed.len() { more } else { 0 },
                 });
             }
         });

@@ -87,7 +87,11 @@ where
                 let future = scope.run(|| self.inner.call(request));
                 return ResponseFuture::calling(future, scope, expects);
             }
-            Step::Reject(response) => return ResponseFuture::rejected(response),
+            Step::Reject(response) => {
+                // Whatever the ready instance holds, such as a permit, goes back at once.
+                drop(self.take_ready_inner());
+                return ResponseFuture::rejected(response);
+            }
             Step::Resolve(pending, tally) => Stage::Resolving { pending, tally },
             Step::Authorize(future, context) => Stage::Authorizing { future, context },
             Step::Build(future, context) => Stage::Building { future, context },

@@ -211,6 +211,7 @@ impl CorrelationIds {
             connection: cell(connection.map(ConnectionId::same)),
             trace_parent,
             sent,
+            stated: sent,
             source: source.clone(),
         })
     }
@@ -338,18 +339,25 @@ fn cell<T>(value: Option<T>) -> OnceLock<T> {
     value.map_or_else(OnceLock::new, OnceLock::from)
 }
 
+/// Takes what the credentials say, which what was stated before may repeat and not contradict.
 fn bind<T: Clone + PartialEq>(
     place: &mut OnceLock<T>,
-    id: &T,
+    was_stated: bool,
+    ids: &[T],
     field: &'static str,
 ) -> Result<(), CorrelationError> {
-    if place.get_or_init(|| id.clone()) == id {
+    let Some(first) = ids.first() else {
         return Ok(());
+    };
+    let contradicted = was_stated && place.get() != Some(first);
+    if contradicted || ids.iter().any(|id| id != first) {
+        return Err(CorrelationError {
+            field,
+            problem: CorrelationProblem::NotOfCredential,
+        });
     }
-    Err(CorrelationError {
-        field,
-        problem: CorrelationProblem::NotOfCredential,
-    })
+    *place = OnceLock::from(first.clone());
+    Ok(())
 }
 
 /// The ids of one request, each made on first use where the client sent none.
@@ -362,6 +370,8 @@ pub(crate) struct Correlation {
     trace_parent: Option<TraceParent>,
     /// A bit for each kind that the client sent.
     sent: u8,
+    /// A bit for each kind that was not made here: sent, or set by hand.
+    stated: u8,
     source: IdSource,
 }
 
@@ -374,18 +384,18 @@ impl Correlation {
             connection: OnceLock::new(),
             trace_parent: None,
             sent: 0,
+            stated: 0,
             source,
         }
     }
 
     /// Takes what the credential was given out for, which the request may repeat and not change.
     pub(crate) fn bound_to(mut self, work: &Work) -> Result<Self, CorrelationError> {
-        if let Some(thread) = &work.thread {
-            bind(&mut self.thread, thread, ThreadId::FIELD)?;
-        }
-        if let Some(run) = &work.run {
-            bind(&mut self.run, run, RunId::FIELD)?;
-        }
+        let was_stated = |kind: CorrelationKind| self.stated & kind.bit() != 0;
+        let thread = was_stated(CorrelationKind::Thread);
+        let run = was_stated(CorrelationKind::Run);
+        bind(&mut self.thread, thread, &work.threads, ThreadId::FIELD)?;
+        bind(&mut self.run, run, &work.runs, RunId::FIELD)?;
         Ok(self)
     }
 
@@ -422,11 +432,13 @@ impl Correlation {
 
     pub(crate) fn with_thread_id(mut self, id: ThreadId) -> Self {
         self.thread = OnceLock::from(id);
+        self.stated |= CorrelationKind::Thread.bit();
         self
     }
 
     pub(crate) fn with_run_id(mut self, id: RunId) -> Self {
         self.run = OnceLock::from(id);
+        self.stated |= CorrelationKind::Run.bit();
         self
     }
 

@@ -111,6 +111,11 @@ impl Evidence {
         self.0 == Kind::Fallback
     }
 
+    /// Nothing that anybody sent: what stands in where there was no credential.
+    pub(crate) fn is_stand_in(self) -> bool {
+        matches!(self.0, Kind::Development | Kind::Fallback)
+    }
+
     /// The kind in one lower-case word, for telemetry.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -165,8 +170,9 @@ impl fmt::Debug for Attributes {
 /// What a credential was given out for, where that is not everything of its user's.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
-    pub(crate) thread: Option<ThreadId>,
-    pub(crate) run: Option<RunId>,
+    /// More than one where several credentials say it; they have to be equal in the end.
+    pub(crate) threads: Vec<ThreadId>,
+    pub(crate) runs: Vec<RunId>,
 }
 
 /// What a strategy found: who, how it is known, for how long, and what else is known.
@@ -248,13 +254,13 @@ impl Identity {
 
     /// Says which thread the credential is for: a request that names another one is refused.
     pub fn thread_id(mut self, id: ThreadId) -> Self {
-        Arc::make_mut(self.work.get_or_insert_default()).thread = Some(id);
+        Arc::make_mut(self.work.get_or_insert_default()).threads = vec![id];
         self
     }
 
     /// Says which run the credential is for: a request that names another one is refused.
     pub fn run_id(mut self, id: RunId) -> Self {
-        Arc::make_mut(self.work.get_or_insert_default()).run = Some(id);
+        Arc::make_mut(self.work.get_or_insert_default()).runs = vec![id];
         self
     }
 
@@ -319,13 +325,24 @@ impl Identity {
     /// outer layer's context goes on whoever found it. Tells whether `other` was the better one.
     pub(crate) fn corroborate(&mut self, mut other: Self) -> bool {
         let continues = self.take_continued().or_else(|| other.take_continued());
-        let work = self.work.take().or_else(|| other.work.take());
+        let work = match (self.work.take(), other.work.take()) {
+            (Some(mut all), Some(more)) => {
+                let both = Arc::make_mut(&mut all);
+                both.threads.extend_from_slice(&more.threads);
+                both.runs.extend_from_slice(&more.runs);
+                Some(all)
+            }
+            (one, other) => one.or(other),
+        };
+        let ends = [self.expires_at, other.expires_at];
         let better = other.evidence.is_proved() && !self.evidence.is_proved();
         if better {
             *self = other;
         }
         self.continues = continues;
         self.work = work;
+        // Both have to hold.
+        self.expires_at = ends.into_iter().flatten().min();
         better
     }
 

@@ -178,21 +178,37 @@ impl Default for IdRules {
     }
 }
 
-/// Characters by which two ids that differ can look alike, or break a log line (the classes
-/// that RFC 8264 section 9 disallows in identifiers).
+/// Characters that nobody sees, by which two ids that differ look alike, or which break a log
+/// line (classes that RFC 8264 section 9 disallows in identifiers): controls, white space other than
+/// the space, what Unicode's `Default_Ignorable_Code_Point` has, noncharacters, and a few that
+/// are drawn as nothing.
 fn is_unfit(c: char) -> bool {
+    let is_noncharacter = u32::from(c) & 0xFFFE == 0xFFFE;
     c.is_control()
+        || (c != ' ' && c.is_whitespace())
+        || is_noncharacter
         || matches!(
             c,
             '\u{00AD}'
+                | '\u{034F}'
                 | '\u{061C}'
-                | '\u{180E}'
+                | '\u{115F}'..='\u{1160}'
+                | '\u{17B4}'..='\u{17B5}'
+                | '\u{180B}'..='\u{180F}'
                 | '\u{200B}'..='\u{200F}'
-                | '\u{2028}'..='\u{202E}'
+                | '\u{202A}'..='\u{202E}'
                 | '\u{2060}'..='\u{206F}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{FDD0}'..='\u{FDEF}'
+                | '\u{FE00}'..='\u{FE0F}'
                 | '\u{FEFF}'
-                | '\u{FFF9}'..='\u{FFFD}'
-                | '\u{E0000}'..='\u{E007F}'
+                | '\u{FFA0}'
+                | '\u{FFF0}'..='\u{FFFD}'
+                | '\u{13430}'..='\u{13455}'
+                | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}'
+                | '\u{E0000}'..='\u{E0FFF}'
         )
 }
 
@@ -316,6 +332,7 @@ const RULES: &IdRules = &IdRules::new();
 id! {
     /// The id of a human or other account: 1 to 256 bytes of text without control, invisible
     /// or bidirectional format characters, and not a stringified nothing such as `undefined`.
+    /// It is compared byte by byte and not normalised: whoever gives ids out does that.
     ///
     /// Two users of the same id in two tenants are two users: compare
     /// [`Subject`](crate::Subject)s, not user ids, wherever there are tenants.

@@ -1,13 +1,13 @@
 //! The context of one request: an identity, the ids that tie work together, and what found it.
 
-use std::{any::type_name, fmt, sync::Arc};
+use std::{any::type_name, fmt, ptr, sync::Arc};
 
 use http::Extensions;
 use thiserror::Error;
 
 use super::{
-    Attributes, ConnectionId, Correlation, CorrelationKind, Evidence, IdSource, Identity,
-    Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
+    Attributes, ConnectionId, Correlation, CorrelationError, CorrelationKind, Evidence, IdSource,
+    Identity, Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
 };
 
 /// Who a request acts for, and the ids that tie its work together.
@@ -40,8 +40,8 @@ struct Inner {
     parent: Option<RequestId>,
     depth: u8,
     handles: Handles,
-    /// The context of an outer layer that this one continues, for what came with it.
-    outer: Option<UserContext>,
+    /// What the outer layers that this context continues put there.
+    outer: Vec<Handles>,
 }
 
 /// What a layer put into the extensions beside the context, so that whoever removes the context
@@ -55,8 +55,10 @@ pub(crate) struct Handles {
 impl Handles {
     pub(crate) const NONE: Self = Self {
         factory: type_name::<()>,
-        remove: |_| {},
+        remove: Self::nothing,
     };
+
+    fn nothing(_: &mut Extensions) {}
 
     pub(crate) const fn of<F>(remove: fn(&mut Extensions)) -> Self {
         Self {
@@ -101,29 +103,39 @@ impl UserContext {
                 parent: None,
                 depth: 0,
                 handles,
-                outer: None,
+                outer: Vec::new(),
             }),
         }
     }
 
     /// The same request seen by an inner layer: its ids stay, and who it is was found again.
     pub(crate) fn continued(
-        self,
+        &self,
         identity: Identity,
         strategy: &'static str,
         handles: Handles,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, CorrelationError> {
+        let mut correlation = self.inner.correlation.settled();
+        if let Some(work) = identity.work() {
+            correlation = correlation.bound_to(work)?;
+        }
+        // One of each, however often a request goes round.
+        let mut outer = self.inner.outer.clone();
+        let known = |known: &Handles| ptr::fn_addr_eq(known.remove, self.inner.handles.remove);
+        if !outer.iter().any(known) {
+            outer.push(self.inner.handles);
+        }
+        Ok(Self {
             inner: Arc::new(Inner {
                 identity,
                 strategy,
-                correlation: self.inner.correlation.settled(),
+                correlation,
                 parent: self.inner.parent.clone(),
                 depth: self.inner.depth,
                 handles,
-                outer: Some(self),
+                outer,
             }),
-        }
+        })
     }
 
     /// Who, how it is known, and what else is known.
@@ -276,8 +288,9 @@ impl UserContext {
                 correlation: self.inner.correlation.for_child(),
                 parent: Some(self.request_id().clone()),
                 depth: self.inner.depth + 1,
-                handles: Handles::NONE,
-                outer: None,
+                // A middleware may put the child in the place of the layer's own.
+                handles: self.inner.handles,
+                outer: self.inner.outer.clone(),
             }),
         })
     }
@@ -320,11 +333,15 @@ impl UserContext {
 
     /// Takes an outer layer's context and everything that came with it out of the extensions.
     pub(crate) fn remove_from(extensions: &mut Extensions) {
-        let found = extensions.remove::<Self>();
-        let mut next = found.as_ref();
-        while let Some(context) = next {
-            (context.inner.handles.remove)(extensions);
-            next = context.inner.outer.as_ref();
+        if let Some(found) = extensions.remove::<Self>() {
+            found.remove_handles(extensions);
+        }
+    }
+
+    /// Takes out of the extensions what came with this context.
+    pub(crate) fn remove_handles(&self, extensions: &mut Extensions) {
+        for handles in self.inner.outer.iter().chain([&self.inner.handles]) {
+            (handles.remove)(extensions);
         }
     }
 }
@@ -413,12 +430,15 @@ impl ContextBuilder {
     /// The context.
     #[must_use]
     pub fn build(self) -> UserContext {
-        UserContext::resolved(
-            self.identity,
-            self.strategy,
-            self.correlation,
-            Handles::NONE,
-        )
+        // What was set by hand is meant, whatever the identity is for.
+        let bound = self.identity.work().map(|work| {
+            let correlation = self.correlation.clone();
+            correlation
+                .bound_to(work)
+                .unwrap_or(self.correlation.clone())
+        });
+        let correlation = bound.unwrap_or(self.correlation);
+        UserContext::resolved(self.identity, self.strategy, correlation, Handles::NONE)
     }
 
     #[cfg(feature = "serde")]
@@ -431,7 +451,7 @@ impl ContextBuilder {
                 parent,
                 depth,
                 handles: Handles::NONE,
-                outer: None,
+                outer: Vec::new(),
             }),
         }
     }

@@ -27,6 +27,9 @@ use crate::{
 /// a report. A clone that is still held when its scope closes is reported; who means to hold it
 /// longer (a WebSocket, a job) says so with [`keep`](Self::keep).
 ///
+/// What is meant to get round it is spelled out: [`lend`](Self::lend), and
+/// [`in_scope`](crate::InstrumentScope::in_scope) with another user's context.
+///
 /// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions
 /// ([`UserScopeExt`](crate::UserScopeExt)).
 ///
@@ -166,6 +169,13 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
 
     fn factory(&self) -> &'static str {
         type_name::<F>()
+    }
+
+    fn bare_holders(&self) -> usize {
+        match &self.factory {
+            Held::Own(_) => 0,
+            Held::Shared(factory) => Arc::strong_count(factory) - 1,
+        }
     }
 
     fn is_kept(&self) -> bool {

@@ -26,7 +26,7 @@ pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ScopeRejection {
-    /// The route is outside the layer: a mistake in the application. 500.
+    /// The route is outside the layer: a mistake in the application, told in the log. 500.
     #[error(transparent)]
     MissingScope(#[from] MissingScope),
     /// A user is wanted: 401 where nobody acts, 403 where a service does.
@@ -39,7 +39,8 @@ impl IntoResponse for ScopeRejection {
         match self {
             Self::MissingScope(missing) => {
                 tracing::error!(target: "tower_user_scope::audit", "{missing}");
-                (StatusCode::INTERNAL_SERVER_ERROR, missing.to_string()).into_response()
+                // Types of the application, and that a route has no layer, are nobody's business.
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
             Self::UserRequired(required) if required.is_anonymous() => {
                 let challenge = [(http::header::WWW_AUTHENTICATE, "UserScope")];

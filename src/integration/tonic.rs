@@ -26,7 +26,8 @@ impl<T> HasExtensions for Request<T> {
 impl From<MissingScope> for Status {
     fn from(missing: MissingScope) -> Self {
         tracing::error!(target: "tower_user_scope::audit", "{missing}");
-        Status::internal(missing.to_string())
+        // Types of the application, and that a route has no layer, are nobody's business.
+        Status::internal("the request could not be prepared")
     }
 }
 

@@ -1,6 +1,6 @@
 //! The events, and how they reach `tracing` and the observer.
 
-use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc};
+use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use tracing::Span;
@@ -50,6 +50,9 @@ pub enum AuditEvent<'a> {
         reason: StripReason,
         /// The address at the other end, where it is known.
         peer: Option<IpAddr>,
+        /// How many more of the same request's headers were removed for this strategy, which
+        /// have no event of their own.
+        more: usize,
     },
     /// A bad credential counted as none, because its strategy is
     /// [`optional`](crate::Strategy::optional).
@@ -84,6 +87,11 @@ pub enum AuditEvent<'a> {
         factory: &'static str,
         /// How many handles there are.
         holders: usize,
+        /// Since when: how long before the scope closed it was opened. Known where the layer
+        /// has an observer or a hook.
+        opened_before: Option<Duration>,
+        /// The path of the request, without its query. Known as above.
+        path: Option<&'a str>,
     },
     /// A scope has closed.
     #[non_exhaustive]
@@ -109,17 +117,17 @@ pub enum UserIdTelemetry {
 /// Sends events to where they are seen.
 #[derive(Clone, Default)]
 pub(crate) struct Audit {
-    observer: Option<Arc<dyn Observer + Send + Sync>>,
+    observers: Vec<Arc<dyn Observer + Send + Sync>>,
     user_ids: UserIdTelemetry,
 }
 
 impl Audit {
     pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
-        self.observer = Some(observer);
+        self.observers.push(observer);
     }
 
     pub(crate) fn is_observed(&self) -> bool {
-        self.observer.is_some()
+        !self.observers.is_empty()
     }
 
     pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
@@ -135,14 +143,14 @@ impl Audit {
             verdict = verdict.as_str(),
             "strategy consulted"
         );
-        if let Some(observer) = &self.observer {
+        for observer in &self.observers {
             observer.observe(&AuditEvent::Consulted { strategy, verdict });
         }
     }
 
     pub(crate) fn emit(&self, event: &AuditEvent<'_>) {
         self.trace(event);
-        if let Some(observer) = &self.observer {
+        for observer in &self.observers {
             observer.observe(event);
         }
     }
@@ -200,12 +208,14 @@ impl Audit {
                 header,
                 reason,
                 peer,
+                more,
             } => tracing::warn!(
                 target: "tower_user_scope::audit",
                 strategy,
                 header = header.as_str(),
                 reason = reason.as_str(),
                 peer = peer.map(tracing::field::display),
+                more,
                 "identity header removed"
             ),
             AuditEvent::CredentialPassedOver { strategy, invalid } => tracing::warn!(
@@ -229,10 +239,14 @@ impl Audit {
                 context,
                 factory,
                 holders,
+                opened_before,
+                path,
             } => tracing::warn!(
                 target: "tower_user_scope::audit",
                 factory,
                 holders,
+                opened_before = opened_before.map(tracing::field::debug),
+                path,
                 strategy = context.strategy(),
                 user.id = self.visible_user_id(context),
                 request_id = %context.request_id(),
@@ -281,7 +295,7 @@ fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
 impl fmt::Debug for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Audit")
-            .field("observed", &self.observer.is_some())
+            .field("observed", &self.is_observed())
             .field("user_ids", &self.user_ids)
             .finish()
     }

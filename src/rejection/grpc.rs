@@ -3,20 +3,41 @@
 //! A 401 with another content type would reach a gRPC client as UNKNOWN (grpc/grpc#36328).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{
+    HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts,
+};
 
 use super::Rejection;
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// The request's own content type, where it is gRPC: `application/grpc`, one of its `+` formats
-/// or gRPC-Web.
-pub(super) fn content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let value = headers.get(header::CONTENT_TYPE)?;
-    let start = value.as_bytes().get(..GRPC.len())?;
-    let next = value.as_bytes().get(GRPC.len());
-    (start.eq_ignore_ascii_case(GRPC) && matches!(next, None | Some(b'+' | b';' | b'-')))
-        .then_some(value)
+/// The content type of the answer, where the request is one of gRPC or gRPC-Web.
+///
+/// gRPC is POST over HTTP/2, and gRPC-Web POST over any version. A content type alone makes no
+/// request one: who asks for an answer with status 200 must not get it in place of a 401.
+pub(super) fn content_type(head: &Parts) -> Option<HeaderValue> {
+    let value = head.headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let (start, rest) = value.split_at_checked(GRPC.len())?;
+    if head.method != Method::POST || !start.eq_ignore_ascii_case(GRPC) {
+        return None;
+    }
+    // What the client sent is not repeated: it may say anything in its parameters.
+    let rest = rest
+        .split(|byte| *byte == b';')
+        .next()?
+        .to_ascii_lowercase();
+    if rest.starts_with(b"-web-text") {
+        return Some(HeaderValue::from_static("application/grpc-web-text"));
+    }
+    match rest.first() {
+        Some(b'-') if rest.starts_with(b"-web") => {
+            Some(HeaderValue::from_static("application/grpc-web"))
+        }
+        None | Some(b'+' | b' ') if head.version >= Version::HTTP_2 => {
+            Some(HeaderValue::from_static("application/grpc"))
+        }
+        _ => None,
+    }
 }
 
 /// Code and message. The messages have no byte that would need escaping in `grpc-message`.
@@ -30,11 +51,12 @@ fn status(http: StatusCode) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn respond(rejection: &Rejection, content_type: &HeaderValue) -> Response<Bytes> {
+pub(super) fn respond(rejection: &Rejection, content_type: HeaderValue) -> Response<Bytes> {
     let (code, message) = status(rejection.status());
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, content_type.clone());
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
         HeaderName::from_static("grpc-status"),
         HeaderValue::from_static(code),

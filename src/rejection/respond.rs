@@ -47,7 +47,7 @@ pub struct DefaultResponse {
 
 impl RespondToRejection for DefaultResponse {
     fn respond(&self, rejection: &Rejection, head: &Parts) -> Response<Bytes> {
-        match grpc::content_type(&head.headers) {
+        match grpc::content_type(head) {
             Some(content_type) => grpc::respond(rejection, content_type),
             None => problem::respond(rejection),
         }

@@ -18,6 +18,13 @@ pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
     }
 }
 
+/// Does some work in the scope of this context, before there is a scope that could be open.
+pub(crate) fn within<R>(context: &UserContext, work: impl FnOnce() -> R) -> R {
+    let mut slot = Some(context.clone());
+    let _entered = enter(&mut slot);
+    work()
+}
+
 pub(crate) struct Entered<'a> {
     slot: &'a mut Option<UserContext>,
     was_panicking: bool,
@@ -47,8 +54,9 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> O
 }
 
 impl UserContext {
-    /// The context whose scope is being polled on this thread: set while the inner service, its
-    /// response's body, or work [instrumented](crate::InstrumentScope) with a context runs.
+    /// The context whose scope is being polled on this thread: set while `authorize`, the
+    /// factory's closure, the inner service, its response's body, or work
+    /// [instrumented](crate::InstrumentScope) with a context runs.
     ///
     /// ```
     /// use tower_user_scope::{Identity, InstrumentScope, UserContext, UserId};

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
 
 use super::current::enter;
 use crate::context::UserContext;
@@ -30,7 +30,7 @@ pub trait InstrumentScope: Sized {
     /// Polls the future in the scope of this context.
     fn in_scope(self, context: UserContext) -> InScope<Self> {
         InScope {
-            inner: self,
+            inner: Some(self),
             context: Some(context),
         }
     }
@@ -38,7 +38,7 @@ pub trait InstrumentScope: Sized {
     /// Polls the future in the scope that is current now; where none is, in none.
     fn in_current_scope(self) -> InScope<Self> {
         InScope {
-            inner: self,
+            inner: Some(self),
             context: UserContext::current(),
         }
     }
@@ -49,10 +49,11 @@ impl<T> InstrumentScope for T {}
 /// Work with a scope; see [`InstrumentScope`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-#[pin_project]
+#[pin_project(PinnedDrop)]
 pub struct InScope<T> {
+    /// There until it is dropped, which happens in the scope too.
     #[pin]
-    inner: T,
+    inner: Option<T>,
     context: Option<UserContext>,
 }
 
@@ -62,7 +63,19 @@ impl<F: Future> Future for InScope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _entered = enter(this.context);
-        this.inner.poll(cx)
+        match this.inner.as_pin_mut() {
+            Some(inner) => inner.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T> PinnedDrop for InScope<T> {
+    fn drop(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let _entered = enter(this.context);
+        this.inner.set(None);
     }
 }
 

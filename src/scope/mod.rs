@@ -22,6 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     close::{Hooks, Watch},
+    current::{with_current, within},
     guard::Guard,
     open::{Handle, OpenScope},
 };

@@ -1,7 +1,8 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
-use std::{any::Any, sync::Arc, time::Instant};
+use std::{any::Any, sync::Arc, thread, time::Instant};
 
+use http::Uri;
 use tracing::Span;
 
 use super::{Closed, Ending, close::Watch, current::enter};
@@ -11,6 +12,8 @@ use crate::{context::UserContext, observe::AuditEvent};
 pub(crate) trait Handle: Any + Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn factory(&self) -> &'static str;
+    /// How many hold the factory itself, without the handle, where handlers find it so.
+    fn bare_holders(&self) -> usize;
     /// Whether somebody said that it is kept on purpose.
     fn is_kept(&self) -> bool;
     /// Keeps a scope open until the last handle is gone.
@@ -23,8 +26,17 @@ pub(crate) struct OpenScope {
     context: Option<UserContext>,
     span: Span,
     handle: Option<Arc<dyn Handle>>,
-    watched: Option<(Arc<Watch>, Instant)>,
+    watched: Option<Watched>,
     ending: Ending,
+    /// The connection changed its protocol, and the scope lasts as long as a handle.
+    upgraded: bool,
+}
+
+/// What is noted of a scope where somebody wants to know.
+struct Watched {
+    watch: Arc<Watch>,
+    opened: Instant,
+    uri: Uri,
 }
 
 impl OpenScope {
@@ -33,14 +45,19 @@ impl OpenScope {
         span: Span,
         handle: Option<Arc<dyn Handle>>,
         watch: Option<Arc<Watch>>,
+        uri: &Uri,
     ) -> Self {
         Self {
             context: Some(context),
             span,
             handle,
-            // The clock is asked only where somebody wants to know.
-            watched: watch.map(|watch| (watch, Instant::now())),
+            watched: watch.map(|watch| Watched {
+                watch,
+                opened: Instant::now(),
+                uri: uri.clone(),
+            }),
             ending: Ending::Cancelled,
+            upgraded: false,
         }
     }
 
@@ -64,10 +81,18 @@ impl OpenScope {
         self.ending = ending;
     }
 
+    /// The response was handed over whole; what failed before stays failed.
+    pub(crate) fn completes(&mut self) {
+        if self.ending == Ending::Cancelled {
+            self.ending = Ending::Completed;
+        }
+    }
+
     /// The connection changes its protocol: the scope lasts as long as somebody holds the
     /// factory, or ends now where nobody does.
     pub(crate) fn outlive_response(mut self) {
-        self.ends(Ending::Completed);
+        self.completes();
+        self.upgraded = true;
         if let Some(handle) = self.handle.take() {
             handle.keep_open(self);
         }
@@ -77,20 +102,26 @@ impl OpenScope {
         let Some(context) = self.context.take() else {
             return;
         };
-        let watch = self.watched.as_ref().map(|(watch, _)| &**watch);
+        // The last handle of a connection went with the task that panicked.
+        if self.upgraded && thread::panicking() {
+            self.ending = Ending::Panicked;
+        }
+        let watched = self.watched.as_ref();
         if let Some(handle) = &self.handle {
             // One is ours; every other one belongs to somebody who outlives the request.
-            let others = Arc::strong_count(handle) - 1;
+            let others = Arc::strong_count(handle) - 1 + handle.bare_holders();
             if others > 0 && !handle.is_kept() {
                 let event = AuditEvent::FactoryRetained {
                     context: &context,
                     factory: handle.factory(),
                     holders: others,
+                    opened_before: watched.map(|watched| watched.opened.elapsed()),
+                    path: watched.map(|watched| watched.uri.path()),
                 };
-                Watch::emit(watch, &event);
+                Watch::emit(watched.map(|watched| &*watched.watch), &event);
             }
         }
-        if let Some((watch, opened)) = &self.watched {
+        if let Some(Watched { watch, opened, .. }) = &self.watched {
             let lasted = opened.elapsed();
             let handle = self.handle.take();
             watch.closed(&Closed::new(context, self.ending, lasted, handle));

@@ -9,12 +9,13 @@ use crate::{
     config_error::ConfigError,
     context::{Evidence, IdError, Identity, Principal, UserId},
     eventually::Eventually,
-    peer::is_loopback,
+    peer::{is_loopback, is_meant_for_loopback},
 };
 
 /// **For development only**: a fixed user for requests that come from this very machine.
 ///
-/// It answers only where [`is_loopback`] does, warns when the layer is built, and marks the
+/// It answers only where [`is_loopback`] does and the request's `Host` is this machine too, so
+/// that no page of another site gets a browser here to act as the user; warns when the layer is built, and marks the
 /// context and every audit event as development. Put it last.
 ///
 /// ```
@@ -52,7 +53,7 @@ impl Strategy for DevelopmentUser {
 
     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
         Eventually::now(match &self.user_id {
-            Ok(id) if is_loopback(head) => {
+            Ok(id) if is_loopback(head) && is_meant_for_loopback(head) => {
                 Identity::known(Principal::User(id.clone()), Evidence::DEVELOPMENT).into()
             }
             _ => Outcome::Absent,

@@ -15,6 +15,10 @@ use crate::{
 /// The identity, its evidence and all correlation ids stay as they are. A layer without this
 /// strategy removes such a context at entry and believes nothing of it.
 ///
+/// The context of an outer layer's [`Fallback`](crate::Fallback) or
+/// [`DevelopmentUser`](crate::DevelopmentUser) is no credential: it goes on only where nothing
+/// was sent to any other strategy of the list.
+///
 /// ```
 /// use tower_user_scope::{ExistingContext, UserScopeLayer};
 ///
@@ -31,6 +35,8 @@ pub struct ExistingContext {
 }
 
 impl ExistingContext {
+    pub(crate) const NAME: &'static str = "existing_context";
+
     /// Looks for a [`UserContext`] in the extensions.
     #[must_use]
     pub const fn new() -> Self {
@@ -38,22 +44,29 @@ impl ExistingContext {
     }
 }
 
+/// What stands in for a credential is none: it must not keep the strategies after this one from
+/// looking at what was really sent.
+fn credential(head: &Parts) -> Option<&UserContext> {
+    let context = head.extensions.get::<UserContext>();
+    context.filter(|context| !context.evidence().is_stand_in())
+}
+
 impl Strategy for ExistingContext {
     type Future = Ready<Outcome>;
 
     fn name(&self) -> &'static str {
-        "existing_context"
+        Self::NAME
     }
 
     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::now(match head.extensions.get::<UserContext>() {
+        Eventually::now(match credential(head) {
             Some(context) => Identity::continuing(context).into(),
             None => Outcome::Absent,
         })
     }
 
     fn presence(&self, head: &Parts) -> Presence {
-        head.extensions.get::<UserContext>().is_some().into()
+        credential(head).is_some().into()
     }
 
     fn reads_existing_context(&self) -> bool {

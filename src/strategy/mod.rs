@@ -165,7 +165,9 @@ pub trait Strategy {
     /// Lets a bad credential count as none: the next strategy is asked, and the audit event
     /// says that this one was passed over.
     ///
-    /// That the credential could not be *checked* still ends the list.
+    /// That the credential could not be *checked* still ends the list. A
+    /// [`Fallback`](crate::Fallback) may act although the bad credential was sent: that is what
+    /// counting as none means.
     fn optional(self) -> Optional<Self>
     where
         Self: Sized,
@@ -173,7 +175,8 @@ pub trait Strategy {
         Optional::new(self)
     }
 
-    /// Asks this strategy only about requests that `applies` to.
+    /// Asks this strategy only about requests that `applies` to. To others its credential is
+    /// none, and does not keep a [`Fallback`](crate::Fallback) from acting.
     fn when<P>(self, applies: P) -> When<Self, P>
     where
         Self: Sized,

@@ -5,7 +5,11 @@
 
 use std::{fmt, future::Ready, marker::PhantomData};
 
-use http::{HeaderName, HeaderValue, header::GetAll, request::Parts};
+use http::{
+    HeaderName, HeaderValue,
+    header::{self, GetAll},
+    request::Parts,
+};
 
 use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, header_name};
 use crate::{
@@ -40,6 +44,8 @@ use self::{
 /// header itself wherever it is not what identified the request. Where no server says the
 /// peer's address, nobody is trusted by address.
 ///
+/// Trailers are a part of the body and pass: believe no identity in them.
+///
 /// A value that comes twice, as a comma-separated list, empty, or not as UTF-8 is
 /// [`Invalid`], equal or not. Optional white space around it is no part of it (RFC 9110
 /// section 5.5).
@@ -65,6 +71,22 @@ pub struct TrustedHeader<T = Untrusting> {
     rules: IdRules,
     _trust: PhantomData<T>,
 }
+
+/// Removing these would break the request, or take another credential away.
+const RESERVED: &[HeaderName] = &[
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// A [`TrustedHeader`] that has not said yet whom it trusts.
 #[derive(Debug)]
@@ -276,6 +298,11 @@ impl Strategy for TrustedHeader<Trusting> {
         let mut known: Vec<&HeaderName> = Vec::new();
         for name in names {
             let name = name.map_err(Clone::clone)?;
+            if RESERVED.contains(name) {
+                return Err(ConfigError::HeaderReserved {
+                    name: name.to_string(),
+                });
+            }
             if known.iter().any(|other| fold_alike(other, name)) {
                 return Err(ConfigError::HeaderReused {
                     name: name.to_string(),

@@ -58,6 +58,12 @@ impl Condition {
         if networks.is_empty() {
             return Err(ConfigError::NoNetwork);
         }
+        // Halves of everything are everything.
+        if let Some(wide) = ipnet::IpNet::aggregate(&networks).iter().find(is_too_wide) {
+            return Err(ConfigError::EveryAddress {
+                network: wide.to_string(),
+            });
+        }
         Ok(Self::Proxies(networks))
     }
 
@@ -115,6 +121,11 @@ impl Condition {
                 use secrecy::ExposeSecret;
 
                 header.as_ref().map_err(Clone::clone)?;
+                // What a header can't carry, or a server trims, never matches.
+                let text = secret.expose_secret();
+                if text.trim() != text || http::HeaderValue::from_str(text).is_err() {
+                    return Err(ConfigError::UnsendableSecret);
+                }
                 let len = secret.expose_secret().len();
                 if len < MIN_SECRET_LEN {
                     return Err(ConfigError::WeakSecret {
@@ -133,16 +144,42 @@ impl Condition {
 fn network(text: &str) -> Result<ipnet::IpNet, ConfigError> {
     let network = text
         .parse::<ipnet::IpNet>()
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from))
+        .map(of_canonical)
+        .or_else(|_| {
+            text.parse::<std::net::IpAddr>()
+                .map(|address| address.to_canonical().into())
+        })
         .map_err(|_| ConfigError::Network {
             network: text.to_owned(),
         })?;
-    if network.prefix_len() == 0 {
-        return Err(ConfigError::EveryAddress {
+    if network != network.trunc() {
+        return Err(ConfigError::HostBits {
             network: text.to_owned(),
+            meant: network.trunc().to_string(),
         });
     }
     Ok(network)
+}
+
+/// Peers are compared in their canonical form, in which `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+#[cfg(feature = "proxies")]
+fn of_canonical(network: ipnet::IpNet) -> ipnet::IpNet {
+    const MAPPED: u8 = 96;
+    match (network, network.addr().to_canonical()) {
+        (ipnet::IpNet::V6(v6), address @ std::net::IpAddr::V4(_)) if v6.prefix_len() >= MAPPED => {
+            ipnet::IpNet::new(address, v6.prefix_len() - MAPPED).unwrap_or(network)
+        }
+        _ => network,
+    }
+}
+
+/// Wider than the widest private networks, `10.0.0.0/8` and `fc00::/7`.
+#[cfg(feature = "proxies")]
+fn is_too_wide(network: &&ipnet::IpNet) -> bool {
+    match network {
+        ipnet::IpNet::V4(v4) => v4.prefix_len() < 8,
+        ipnet::IpNet::V6(v6) => v6.prefix_len() < 7,
+    }
 }
 
 impl fmt::Debug for Condition {
