@@ -84,6 +84,21 @@ fn every_mistake_is_an_error_of_build() {
             with(TrustedHeader::new("x-u").shared_secret("ü", "long enough, surely")),
             header_name,
         ),
+        (
+            "a secret that servers trim",
+            secret(" sixteen letters "),
+            |error| matches!(error, ConfigError::UnsendableSecret),
+        ),
+        (
+            "a secret in two lines",
+            secret("sixteen\nletters at least"),
+            |error| matches!(error, ConfigError::UnsendableSecret),
+        ),
+        (
+            "an identity header that is another credential",
+            with(TrustedHeader::new("Authorization").dangerously_trust_any_peer()),
+            |error| matches!(error, ConfigError::HeaderReserved { .. }),
+        ),
         ("a weak secret", secret("hunter2"), |error| {
             matches!(error, ConfigError::WeakSecret { len: 7, min: 16 })
         }),
@@ -152,6 +167,7 @@ fn the_longest_list_builds() {
 fn a_network_is_checked_where_it_is_written() {
     let no_network: IsExpected = |error| matches!(error, ConfigError::Network { .. });
     let everybody: IsExpected = |error| matches!(error, ConfigError::EveryAddress { .. });
+    let host_bits: IsExpected = |error| matches!(error, ConfigError::HostBits { .. });
     let cases: &[(&[&str], IsExpected)] = &[
         (&[], |error| matches!(error, ConfigError::NoNetwork)),
         (&["10.0.0.0/33"], no_network),
@@ -159,6 +175,14 @@ fn a_network_is_checked_where_it_is_written() {
         (&["10.0.0.0/8", ""], no_network),
         (&["0.0.0.0/0"], everybody),
         (&["10.0.0.0/8", "::/0"], everybody),
+        (&["0.0.0.0/1", "128.0.0.0/1"], everybody),
+        (&["::/1", "8000::/1"], everybody),
+        (&["8.0.0.0/7"], everybody),
+        (&["8.0.0.0/8", "9.0.0.0/8"], everybody),
+        (&["2000::/3"], everybody),
+        (&["::ffff:0:0/96"], everybody),
+        (&["10.0.0.7/8"], host_bits),
+        (&["fd00::1/8"], host_bits),
     ];
     for (networks, is_expected) in cases {
         let error = TrustedHeader::new("x-user-id")
@@ -167,7 +191,15 @@ fn a_network_is_checked_where_it_is_written() {
             .unwrap_or_else(|| panic!("{networks:?} must be refused"));
         assert!(is_expected(&error), "{networks:?}: {error:?}");
     }
-    for networks in [["10.0.0.0/8"], ["192.0.2.7"], ["fd00::/8"], ["::1"]] {
+    for networks in [
+        ["10.0.0.0/8"],
+        ["192.0.2.7"],
+        ["fd00::/8"],
+        ["fc00::/7"],
+        ["::1"],
+        ["::ffff:10.0.0.0/104"],
+        ["::ffff:10.0.0.7"],
+    ] {
         let header = TrustedHeader::new("x-user-id").from_proxies(networks);
         assert!(header.is_ok(), "{networks:?} is a network");
     }

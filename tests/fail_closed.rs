@@ -328,9 +328,33 @@ async fn a_development_user_answers_this_machine_only_and_is_marked() {
     for request in [
         from_peer(ELSEWHERE, &[]),
         from_peer(HERE, &["x-forwarded-for"]),
+        from_peer(HERE, &["x-forwarded-proto"]),
+        from_peer(HERE, &["x-client-ip"]),
         Request::new(()),
     ] {
         assert!(send(&layer, request).await.is_err(), "nobody else");
+    }
+    // What a page of another site, or a name that leads here, makes a browser here send.
+    for (name, value, is_meant) in [
+        ("host", "localhost:3000", true),
+        ("host", "127.0.0.1", true),
+        ("host", "[::1]:3000", true),
+        ("host", "evil.example", false),
+        ("host", "localhost.evil.example", false),
+        ("origin", "http://localhost:3000", true),
+        ("origin", "https://evil.example", false),
+        ("origin", "null", false),
+        ("sec-fetch-site", "same-origin", true),
+        ("sec-fetch-site", "none", true),
+        ("sec-fetch-site", "cross-site", false),
+    ] {
+        let mut request = from_peer(HERE, &[]);
+        let sent = HeaderValue::from_static(value);
+        request
+            .headers_mut()
+            .insert(HeaderName::from_static(name), sent);
+        let answered = send(&layer, request).await;
+        assert_eq!(answered.is_ok(), is_meant, "{name}: {value}");
     }
 }
 

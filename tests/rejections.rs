@@ -4,7 +4,9 @@
 use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
+};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -300,18 +302,15 @@ async fn each_reason_has_its_status_and_a_problem_document() {
 async fn over_grpc_each_reason_is_a_trailers_only_status() {
     for kind in kinds() {
         let name = kind.name;
-        let mut request = Request::new(());
-        let grpc = HeaderValue::from_static("application/grpc+proto");
-        request
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, grpc.clone());
-        let response = (kind.send)(request).await;
+        let response = (kind.send)(grpc("application/grpc+proto")).await;
         assert_eq!(
             response.status(),
             StatusCode::OK,
             "{name}: the status is gRPC's"
         );
-        assert_eq!(response.headers()[header::CONTENT_TYPE], grpc, "{name}");
+        let headers = response.headers();
+        assert_eq!(headers[header::CONTENT_TYPE], "application/grpc", "{name}");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{name}");
         assert_eq!(
             response.headers()["grpc-status"],
             kind.grpc_status,
@@ -328,9 +327,8 @@ async fn over_grpc_each_reason_is_a_trailers_only_status() {
 async fn no_response_holds_a_byte_of_a_credential_an_id_or_a_reason() {
     for kind in kinds() {
         for content_type in ["text/plain", "application/grpc"] {
-            let mut request = Request::new(());
+            let mut request = grpc(content_type);
             let headers = request.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(CANARY));
             let response = (kind.send)(request).await;
             let seen = format!("{:?} {:?}", response.headers(), response.body());
@@ -345,28 +343,79 @@ async fn no_response_holds_a_byte_of_a_credential_an_id_or_a_reason() {
     }
 }
 
+/// A request as gRPC makes one, with this content type.
+fn grpc(content_type: &'static str) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    let value = HeaderValue::from_static(content_type);
+    request.headers_mut().insert(header::CONTENT_TYPE, value);
+    request
+}
+
 #[tokio::test]
-async fn grpc_is_known_by_its_content_type_and_nothing_like_it() {
-    for (content_type, is_grpc) in [
-        ("application/grpc", true),
-        ("application/grpc+proto", true),
-        ("application/grpc;charset=utf-8", true),
-        ("application/grpc-web+proto", true),
-        ("Application/GRPC", true),
-        ("application/grpcish", false),
-        ("application/json", false),
-        ("text/application/grpc", false),
+async fn only_what_grpc_itself_would_send_is_answered_with_a_status_of_200() {
+    let (grpc_type, web) = (Some("application/grpc"), Some("application/grpc-web"));
+    let text = Some("application/grpc-web-text");
+    for (content_type, method, version, answered) in [
+        ("application/grpc", Method::POST, Version::HTTP_2, grpc_type),
+        (
+            "application/grpc+proto",
+            Method::POST,
+            Version::HTTP_2,
+            grpc_type,
+        ),
+        (
+            "application/grpc;a=\"<b>\"",
+            Method::POST,
+            Version::HTTP_2,
+            grpc_type,
+        ),
+        ("Application/GRPC", Method::POST, Version::HTTP_2, grpc_type),
+        (
+            "application/grpc-web+proto",
+            Method::POST,
+            Version::HTTP_11,
+            web,
+        ),
+        ("application/grpc-web", Method::POST, Version::HTTP_2, web),
+        (
+            "application/grpc-web-text+proto",
+            Method::POST,
+            Version::HTTP_11,
+            text,
+        ),
+        // Whoever asks a gate for a 2xx must not get one by a header.
+        ("application/grpc", Method::GET, Version::HTTP_2, None),
+        ("application/grpc", Method::HEAD, Version::HTTP_2, None),
+        ("application/grpc", Method::POST, Version::HTTP_11, None),
+        ("application/grpc-web", Method::GET, Version::HTTP_11, None),
+        ("application/grpcish", Method::POST, Version::HTTP_2, None),
+        (
+            "application/grpc-other",
+            Method::POST,
+            Version::HTTP_2,
+            None,
+        ),
+        ("application/json", Method::POST, Version::HTTP_2, None),
+        ("text/application/grpc", Method::POST, Version::HTTP_2, None),
     ] {
-        let mut request = Request::new(());
-        let value = HeaderValue::from_static(content_type);
-        request.headers_mut().insert(header::CONTENT_TYPE, value);
+        let mut request = grpc(content_type);
+        let name = format!("{content_type} {method} {version:?}");
+        (*request.method_mut(), *request.version_mut()) = (method, version);
         let send = through!(.strategy(Says(|| Outcome::Absent, Presence::NotSent)).context_only());
         let response = send(request).await;
-        assert_eq!(
-            response.headers().contains_key("grpc-status"),
-            is_grpc,
-            "{content_type}"
-        );
+        let is_grpc = response.headers().contains_key("grpc-status");
+        assert_eq!(is_grpc, answered.is_some(), "{name}");
+        let status = if is_grpc {
+            StatusCode::OK
+        } else {
+            StatusCode::UNAUTHORIZED
+        };
+        assert_eq!(response.status(), status, "{name}");
+        if let Some(answered) = answered {
+            assert_eq!(response.headers()[header::CONTENT_TYPE], answered, "{name}");
+        }
     }
 }
 

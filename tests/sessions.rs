@@ -1,641 +1,649 @@
-//! Session cookies: whose session it is, and what is refused before and after the look-up.
+//! B21, B26, B34: whose session it is, in every way that a record and a store can be wrong.
+
+mod support_sessions;
 
 use std::{
-    convert::Infallible,
-    error::Error as _,
+    error::Error as StdError,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use async_trait::async_trait;
-use cookie::{Cookie, CookieJar, Key};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use proptest::prelude::*;
+use http::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use time::OffsetDateTime;
 use tower_sessions::{
-    MemoryStore, Session, SessionManagerLayer, SessionStore,
+    Expiry, MemoryStore, Session, SessionStore,
     session::{Id, Record},
-    session_store,
 };
 use tower_user_scope::{
-    ConfigError, Evidence, Fallback, FromSession, Identity, InvalidReason, Reason, Rejection,
-    SessionCookie, SessionProblem, Strategy, TenantId, UserContext, UserId, UserScopeLayer,
+    BoxStrategy, Fallback, FromSession, IdRules, Identity, Invalid, InvalidReason, Reason,
+    Rejection, SessionCookie, SessionProblem, Strategy, TenantId, UnavailableReason, UserId,
+    UserScopeLayer, testing::Scripted,
 };
 
-type Answered = Result<UserContext, Rejection>;
+use self::support_sessions::{
+    Answered, send, soon,
+    store::{Watched, down, record, session_of, session_with},
+    verdict::{Came, SID, ask, came, problem},
+    with_cookies,
+};
 
-async fn answer(request: Request<()>) -> Result<Response<HeaderMap>, Infallible> {
-    let (head, ()) = request.into_parts();
-    let mut response = Response::new(head.headers.clone());
-    response.extensions_mut().insert(head.headers);
-    if let Some(context) = head.extensions.get::<UserContext>() {
-        response.extensions_mut().insert(context.clone());
+#[tokio::test]
+async fn the_user_of_a_session_is_a_string_that_is_a_user_id() {
+    let store = MemoryStore::default();
+    let no_string = "the session's value `user_id` is not of the expected type";
+    let table: Vec<(Value, Result<Came, String>)> = vec![
+        (json!({"user_id": "alice"}), Ok(Came::User("alice"))),
+        (json!({}), Ok(Came::NotBelieved)),
+        (json!({"cart": ["book"]}), Ok(Came::NotBelieved)),
+        (json!({"user_id": null}), Ok(Came::NotBelieved)),
+        (json!({"user_id": 42}), Err(no_string.to_owned())),
+        (json!({"user_id": ["alice"]}), Err(no_string.to_owned())),
+        (
+            json!({"user_id": {"id": "alice"}}),
+            Err(no_string.to_owned()),
+        ),
+        (json!({"user_id": true}), Err(no_string.to_owned())),
+        (
+            json!({"user_id": ""}),
+            Err(format!(
+                "the session holds an invalid id: {}",
+                UserId::try_from("").expect_err("an empty id")
+            )),
+        ),
+        (
+            json!({"user_id": "undefined"}),
+            Err(format!(
+                "the session holds an invalid id: {}",
+                UserId::try_from("undefined").expect_err("no id")
+            )),
+        ),
+    ];
+    for (data, expected) in table {
+        let mut session = record(Id::default(), []);
+        session.data = serde_json::from_value(data.clone()).expect("a map");
+        store.create(&mut session).await.expect("in memory");
+        let cookies = || with_cookies([format!("{SID}={}", session.id)]);
+
+        let direct = ask(SessionCookie::new(SID, store.clone()), cookies()).await;
+        let taken = ask(FromSession::new(), with_session(&store, session.id)).await;
+        for answered in [direct, taken] {
+            let got = match came(&answered) {
+                Came::Bad(problem) => Err(problem.to_string()),
+                came => Ok(came),
+            };
+            assert_eq!(got, expected, "{data}");
+        }
     }
-    Ok(response)
 }
 
-/// What the layer makes of a request, with a fallback for those who sent nothing.
-async fn send<T>(strategy: T, request: Request<()>) -> Answered
-where
-    T: Strategy,
-{
-    let layer = UserScopeLayer::builder()
-        .strategy(strategy)
-        .fallback(Fallback::anonymous())
-        .context_only()
-        .build()
-        .expect("the configuration is good");
-    let response = layer.layer(service_fn(answer)).oneshot(request).await;
-    seen(response.expect("infallible"))
-}
-
-fn seen<B>(mut response: Response<B>) -> Answered {
-    let extensions = response.extensions_mut();
-    match extensions.remove::<Rejection>() {
-        Some(rejection) => Err(rejection),
-        None => Ok(extensions.remove().expect("a context or a reason")),
-    }
-}
-
-fn with_cookies(cookies: impl AsRef<[u8]>) -> Request<()> {
+/// A request as `SessionManagerLayer` passes it on.
+fn with_session(store: &impl SessionStoreClone, id: Id) -> Request<()> {
     let mut request = Request::new(());
-    let value = HeaderValue::from_bytes(cookies.as_ref()).expect("a header value");
-    request.headers_mut().insert(header::COOKIE, value);
+    let session = Session::new(Some(id), Arc::new(store.clone()), None);
+    request.extensions_mut().insert(session);
     request
 }
 
-/// In a word: a user's id, `anonymous` by the session or by the fallback, or the problem.
-fn said(answer: &Answered) -> String {
-    match answer {
-        Ok(context) => match (context.user_id(), context.evidence()) {
-            (Some(user), _) => user.to_string(),
-            (None, evidence) if evidence.is_fallback() => "fallback".to_owned(),
-            (None, _) => format!("{:?}", context.principal()),
-        },
-        Err(rejection) => match rejection.reason() {
-            Reason::Invalid { invalid, .. } => invalid
-                .source()
-                .and_then(|source| source.downcast_ref::<SessionProblem>())
-                .map_or_else(|| invalid.to_string(), |problem| format!("{problem:?}")),
-            Reason::NotBelieved { .. } => "NotBelieved".to_owned(),
-            Reason::Unavailable { .. } => "Unavailable".to_owned(),
-            other => other.to_string(),
-        },
+trait SessionStoreClone: SessionStore + Clone {}
+impl<S: SessionStore + Clone> SessionStoreClone for S {}
+
+#[tokio::test]
+async fn an_identity_is_proved_and_ends_with_its_session() {
+    let store = MemoryStore::default();
+    let alice = session_of(&store, "alice").await;
+    let record = store.load(&alice).await.expect("in memory").expect("kept");
+    let end = SystemTime::from(record.expiry_date);
+    let sooner = end - Duration::from_secs(600);
+    let table = [
+        ("none of its own", None, end),
+        (
+            "one after the session's",
+            Some(end + Duration::from_secs(600)),
+            end,
+        ),
+        ("one before the session's", Some(sooner), sooner),
+    ];
+    for (case, own, expected) in table {
+        let strategy = SessionCookie::new(SID, store.clone()).identity(move |data| {
+            assert_eq!(data.expiry(), Some(end));
+            let user = data.get::<String>("user_id")?.expect("a user");
+            let identity = Identity::proved(UserId::try_from(user)?);
+            Ok(Some(match own {
+                Some(own) => identity.expires_at(own),
+                None => identity,
+            }))
+        });
+        let context = ask(strategy, with_cookies([format!("{SID}={alice}")]))
+            .await
+            .expect(case);
+        assert!(context.evidence().is_proved(), "{case}");
+        assert_eq!(
+            context.identity().expiry(),
+            Some(expected),
+            "an end of {case}"
+        );
     }
+    let plain = SessionCookie::new(SID, store.clone());
+    let context = ask(plain, with_cookies([format!("{SID}={alice}")]))
+        .await
+        .expect("alice");
+    assert!(context.evidence().is_proved(), "{context:?}");
+    assert_eq!(context.identity().expiry(), Some(end));
+
+    let at = OffsetDateTime::now_utc() + time::Duration::MINUTE;
+    let mut request = Request::new(());
+    let expiry = Some(Expiry::AtDateTime(at));
+    request
+        .extensions_mut()
+        .insert(Session::new(Some(alice), Arc::new(store), expiry));
+    let context = ask(FromSession::new(), request).await.expect("alice");
+    assert!(context.evidence().is_proved(), "{context:?}");
+    assert_eq!(context.identity().expiry(), Some(at.into()));
 }
 
-fn key_of_a_test() -> Key {
-    Key::from(&(0..64).collect::<Vec<u8>>())
+#[derive(Deserialize)]
+struct Account {
+    id: String,
+    tenant: String,
+    locked: bool,
 }
 
-async fn stored(store: &impl SessionStore, data: Value) -> Id {
-    let Value::Object(data) = data else {
-        panic!("a session holds an object");
+fn account(data: &tower_user_scope::SessionData<'_>) -> Result<Option<Identity>, SessionProblem> {
+    let Some(account) = data.get::<Account>("account")? else {
+        return Ok(None);
     };
-    let mut record = Record {
-        id: Id::default(),
-        data: data.into_iter().collect(),
-        expiry_date: (SystemTime::now() + Duration::from_secs(3_600)).into(),
+    if account.locked {
+        return Err(SessionProblem::Refused("account_locked"));
+    }
+    let tenant = TenantId::try_from(account.tenant)?;
+    Ok(Some(
+        Identity::proved(UserId::try_from(account.id)?).tenant(tenant),
+    ))
+}
+
+#[tokio::test]
+async fn a_closure_reads_own_types_out_of_a_session() {
+    let store = MemoryStore::default();
+    let account_of = |id: &str, tenant: &str, locked: bool| {
+        [(
+            "account",
+            json!({"id": id, "tenant": tenant, "locked": locked}),
+        )]
     };
-    store.create(&mut record).await.expect("it can be stored");
-    record.id
-}
+    let good = session_with(&store, account_of("alice", "acme", false)).await;
+    let locked = session_with(&store, account_of("alice", "acme", true)).await;
+    let bad_tenant = session_with(&store, account_of("alice", "null", false)).await;
+    let other_type = session_with(&store, [("account", json!(["alice"]))]).await;
+    let visitor = session_with(&store, [("account", json!(null))]).await;
 
-/// A store that counts, waits, fails or returns what it was not asked for.
-#[derive(Clone, Debug, Default)]
-struct Odd {
-    inner: MemoryStore,
-    loads: Arc<AtomicUsize>,
-    wait: Option<Arc<Semaphore>>,
-    fails: bool,
-    returns: Option<Record>,
-}
-
-#[async_trait]
-impl SessionStore for Odd {
-    async fn save(&self, record: &Record) -> session_store::Result<()> {
-        self.inner.save(record).await
-    }
-
-    async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        self.loads.fetch_add(1, Ordering::SeqCst);
-        if let Some(wait) = &self.wait {
-            let _permit = wait.acquire().await;
-        }
-        if self.fails {
-            return Err(session_store::Error::Backend("it is down".to_owned()));
-        }
-        match &self.returns {
-            Some(record) => Ok(Some(record.clone())),
-            None => self.inner.load(id).await,
-        }
-    }
-
-    async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.inner.delete(id).await
+    for from_session in [false, true] {
+        let ask = async |id: Id| {
+            if from_session {
+                let strategy = FromSession::new().identity(["account"], account);
+                ask(strategy, with_session(&store, id)).await
+            } else {
+                let strategy = SessionCookie::new(SID, store.clone()).identity(account);
+                ask(strategy, with_cookies([format!("{SID}={id}")])).await
+            }
+        };
+        let context = ask(good).await.expect("a good account");
+        assert_eq!(context.user_id().expect("a user"), &"alice");
+        assert_eq!(
+            context.tenant_id().map(ToString::to_string).as_deref(),
+            Some("acme")
+        );
+        assert_eq!(
+            came(&ask(locked).await),
+            Came::Bad(SessionProblem::Refused("account_locked"))
+        );
+        assert!(matches!(
+            came(&ask(bad_tenant).await),
+            Came::Bad(SessionProblem::Id(_))
+        ));
+        assert!(matches!(
+            came(&ask(other_type).await),
+            Came::Bad(SessionProblem::Value { key, .. }) if key == "account"
+        ));
+        assert_eq!(came(&ask(visitor).await), Came::NotBelieved);
     }
 }
 
 #[tokio::test]
-async fn cookies_get_the_answers_of_this_table() {
-    let store = Odd::default();
-    let alice = stored(&store, json!({"user_id": "alice"})).await;
-    let bob = stored(&store, json!({"user_id": "bob"})).await;
-    let cart = stored(&store, json!({"cart": [1]})).await;
-    let out = stored(&store, json!({"user_id": null})).await;
-    let number = stored(&store, json!({"user_id": 7})).await;
-    let nothing = stored(&store, json!({"user_id": "undefined"})).await;
-    let unknown = Id::default();
-    let repeated = InvalidReason::Repeated.to_string();
-    let long = "A".repeat(5_000);
-    let cases: Vec<(String, &str, usize)> = vec![
-        (format!("sid={alice}"), "alice", 1),
-        (format!("a=b; sid={alice}; c=d"), "alice", 1),
-        (format!("sid={alice};"), "alice", 1),
-        (format!("xsid={bob}; sid={alice}; sidx={bob}"), "alice", 1),
-        ("a=b".to_owned(), "fallback", 0),
-        (String::new(), "fallback", 0),
-        ("sid".to_owned(), "fallback", 0),
-        (format!("sid={alice}; sid={bob}"), &repeated, 0),
-        (format!("sid={alice}; sid={alice}"), &repeated, 0),
-        (format!("sid={alice}; SID={bob}"), &repeated, 0),
-        ("sid=".to_owned(), "Malformed", 0),
-        ("sid=alice".to_owned(), "Malformed", 0),
-        (format!("sid={alice}A"), "Malformed", 0),
-        (format!("sid=\"{alice}\""), "Malformed", 0),
-        (format!("sid={long}"), "TooLong { len: 5000, max: 256 }", 0),
-        ("sid=../../etc/passwd".to_owned(), "Malformed", 0),
-        ("sid='; DROP TABLE sessions; --".to_owned(), "Malformed", 0),
-        (format!("sid={unknown}"), "Unknown", 1),
-        (format!("sid={cart}"), "NotBelieved", 1),
-        (format!("sid={out}"), "NotBelieved", 1),
-        (format!("sid={number}"), "Value { key: \"user_id\" }", 1),
+async fn another_key_and_other_rules_are_a_word_each() {
+    let store = MemoryStore::default();
+    let id = session_with(&store, [("uid", json!("alice")), ("user_id", json!("bob"))]).await;
+    let cookies = || with_cookies([format!("{SID}={id}")]);
+    let strict = || IdRules::new().placeholders(["alice"]);
+
+    let direct = || SessionCookie::new(SID, store.clone()).user_id_key("uid");
+    assert_eq!(came(&ask(direct(), cookies()).await), Came::User("alice"));
+    let refused = ask(direct().id_rules(strict()), cookies()).await;
+    assert!(
+        matches!(came(&refused), Came::Bad(SessionProblem::Id(_))),
+        "{refused:?}"
+    );
+
+    let taken = || FromSession::default().user_id_key("uid");
+    assert_eq!(
+        came(&ask(taken(), with_session(&store, id)).await),
+        Came::User("alice")
+    );
+    let refused = ask(taken().id_rules(strict()), with_session(&store, id)).await;
+    assert!(
+        matches!(came(&refused), Came::Bad(SessionProblem::Id(_))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_store_answers_is_checked_before_it_is_believed() {
+    let store = MemoryStore::default();
+    let alice = session_of(&store, "alice").await;
+    let bob = session_of(&store, "bob").await;
+    let of_bob = store.load(&bob).await.expect("in memory").expect("kept");
+    let at = |date: OffsetDateTime| {
+        move |_: Id, loaded: tower_sessions::session_store::Result<Option<Record>>| {
+            let loaded = loaded.expect("in memory").expect("kept");
+            Ok(Some(Record {
+                expiry_date: date,
+                ..loaded
+            }))
+        }
+    };
+    let past = OffsetDateTime::now_utc() - time::Duration::SECOND;
+    let before_1970 = OffsetDateTime::UNIX_EPOCH - time::Duration::days(800_000);
+    let watched = || Watched::new(store.clone());
+    let table = [
         (
-            format!("sid={nothing}"),
-            "Id(IdError { field: \"user_id\", problem: Placeholder })",
-            1,
+            "the record of another session",
+            watched().twisted(move |_, _| Ok(Some(of_bob.clone()))),
+            Came::Bad(SessionProblem::OtherSession),
+        ),
+        (
+            "an expired record",
+            watched().twisted(at(past)),
+            Came::Bad(SessionProblem::Expired),
+        ),
+        (
+            "a record that expired before the epoch",
+            watched().twisted(at(before_1970)),
+            Came::Bad(SessionProblem::Expired),
+        ),
+        (
+            "nothing",
+            watched().twisted(|_, _| Ok(None)),
+            Came::Bad(SessionProblem::Unknown),
+        ),
+        (
+            "an error",
+            watched().twisted(|_, _| Err(down())),
+            Came::Unavailable,
+        ),
+        (
+            "a record that can't be decoded",
+            watched().twisted(|_, _| {
+                Err(tower_sessions::session_store::Error::Decode(
+                    "bad marker".to_owned(),
+                ))
+            }),
+            Came::Unavailable,
         ),
     ];
-    for (cookies, expected, loads) in cases {
-        store.loads.store(0, Ordering::SeqCst);
-        let strategy = SessionCookie::new("sid", store.clone());
-        let got = said(&send(strategy, with_cookies(&cookies)).await);
-        assert_eq!(got, expected, "{cookies}");
-        assert_eq!(
-            store.loads.load(Ordering::SeqCst),
-            loads,
-            "look-ups for {cookies}"
-        );
+    for (case, store, expected) in table {
+        let strategy = SessionCookie::new(SID, store.clone());
+        let answered = ask(strategy, with_cookies([format!("{SID}={alice}")])).await;
+        assert_eq!(came(&answered), expected, "{case}");
+        assert_eq!(store.loads(), 1, "look-ups of {case}");
     }
 }
 
 #[tokio::test]
-async fn cookies_on_several_lines_and_beside_other_encodings_are_one_request_s() {
-    let store = MemoryStore::default();
-    let alice = stored(&store, json!({"user_id": "alice"})).await;
-    let strategy = || SessionCookie::new("sid", store.clone());
-
-    let mut two = with_cookies(format!("sid={alice}"));
-    two.headers_mut()
-        .append(header::COOKIE, HeaderValue::from_static("a=b"));
-    assert_eq!(said(&send(strategy(), two).await), "alice");
-
-    let mut twice = with_cookies(format!("sid={alice}"));
-    let again = HeaderValue::try_from(format!("sid={alice}")).expect("a value");
-    twice.headers_mut().append(header::COOKIE, again);
-    assert_eq!(
-        said(&send(strategy(), twice).await),
-        InvalidReason::Repeated.to_string()
-    );
-
-    let latin = [b"name=J\xfcrgen; sid=", alice.to_string().as_bytes()].concat();
-    assert_eq!(said(&send(strategy(), with_cookies(latin)).await), "alice");
-    assert_eq!(
-        said(&send(strategy(), with_cookies(b"sid=\xff\xfe")).await),
-        "Malformed"
-    );
+async fn b26_a_store_that_is_down_is_503_with_its_error_and_never_the_fallback() {
+    let store = Watched::new(MemoryStore::default()).twisted(|_, _| Err(down()));
+    let direct: BoxStrategy = SessionCookie::new(SID, store.clone())
+        .treat_unknown_as_absent()
+        .allow_visitors()
+        .boxed();
+    let taken = FromSession::new()
+        .treat_unknown_as_absent()
+        .allow_visitors()
+        .boxed();
+    for strategy in [direct, taken] {
+        let layer = UserScopeLayer::builder()
+            .strategy(strategy.optional())
+            .fallback(Fallback::service("internal"))
+            .context_only()
+            .build()
+            .expect("valid");
+        let mut request = with_cookies([format!("{SID}={}", Id(1))]);
+        let session = Session::new(Some(Id(1)), Arc::new(store.clone()), None);
+        request.extensions_mut().insert(session);
+        let rejection = send(&layer, request).await.expect_err("refused");
+        assert_eq!(rejection.status().as_u16(), 503);
+        let mut error: Option<&dyn StdError> = Some(&rejection);
+        let mut chain = Vec::new();
+        while let Some(at) = error {
+            chain.push(at.to_string());
+            error = at.source();
+        }
+        assert!(
+            chain.iter().any(|line| line == "connection refused"),
+            "{chain:?}"
+        );
+    }
 }
 
-#[tokio::test]
-async fn a_session_is_proof_and_ends_with_the_session() {
-    let store = MemoryStore::default();
-    let id = stored(&store, json!({"user_id": "alice"})).await;
-    let record = store.load(&id).await.expect("memory").expect("it is there");
-    let strategy = SessionCookie::new("sid", store);
-    let context = send(strategy, with_cookies(format!("sid={id}")))
-        .await
-        .expect("alice");
-    assert_eq!(context.strategy(), "session_cookie");
-    assert!(Evidence::is_proved(context.evidence()));
-    assert_eq!(context.identity().expiry(), Some(record.expiry_date.into()));
-}
-
-#[tokio::test]
-async fn stale_and_visitors_sessions_are_what_the_caller_says() {
-    let store = MemoryStore::default();
-    let cart = stored(&store, json!({"cart": [1]})).await;
-    let unknown = Id::default();
-    let strategy = || SessionCookie::new("sid", store.clone());
-    let ask = async |strategy: SessionCookie<MemoryStore>, id: Id| {
-        said(&send(strategy, with_cookies(format!("sid={id}"))).await)
-    };
-    assert_eq!(
-        ask(strategy().treat_unknown_as_absent(), unknown).await,
-        "fallback"
-    );
-    assert_eq!(
-        ask(strategy().treat_unknown_as_absent(), cart).await,
-        "fallback"
-    );
-    assert_eq!(ask(strategy().allow_visitors(), cart).await, "fallback");
-    assert_eq!(ask(strategy().allow_visitors(), unknown).await, "Unknown");
-    assert_eq!(
-        ask(strategy().treat_unknown_as_absent(), cart).await,
-        "fallback"
-    );
-    // Garbage is neither.
-    let garbage = send(strategy().treat_unknown_as_absent(), with_cookies("sid=x")).await;
-    assert_eq!(said(&garbage), "Malformed");
-}
-
-#[tokio::test]
-async fn what_a_store_returns_is_checked() {
-    let good = stored(&MemoryStore::default(), json!({})).await;
-    let record = |id, age: i64| Record {
-        id,
-        data: [("user_id".to_owned(), json!("mallory"))].into(),
-        expiry_date: time::OffsetDateTime::now_utc() + time::Duration::seconds(age),
-    };
-    for (returned, expected) in [
-        (record(Id::default(), 60), "OtherSession"),
-        (record(good, -1), "Expired"),
-        (record(good, 60), "mallory"),
-    ] {
-        let store = Odd {
-            returns: Some(returned),
-            ..Odd::default()
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_503_after_the_time_limit() {
+    let store = Watched::new(MemoryStore::default()).hanging();
+    let limit = Duration::from_secs(2);
+    let direct = SessionCookie::new(SID, store.clone())
+        .timeout(limit)
+        .boxed();
+    let taken = FromSession::new().timeout(limit).boxed();
+    for strategy in [direct, taken] {
+        let layer = UserScopeLayer::builder()
+            .strategy(strategy)
+            .context_only()
+            .build()
+            .expect("valid");
+        let mut request = with_cookies([format!("{SID}={}", Id(1))]);
+        let session = Session::new(Some(Id(1)), Arc::new(store.clone()), None);
+        request.extensions_mut().insert(session);
+        let rejection = send(&layer, request).await.expect_err("refused");
+        let Reason::Unavailable { unavailable, .. } = rejection.reason() else {
+            panic!("{rejection}");
         };
-        let strategy = SessionCookie::new("sid", store);
-        let got = said(&send(strategy, with_cookies(format!("sid={good}"))).await);
-        assert_eq!(got, expected);
+        assert_eq!(unavailable.reason(), UnavailableReason::TimedOut { limit });
     }
 }
 
-#[tokio::test]
-async fn a_store_that_is_down_or_slow_is_503_and_never_the_fallback() {
-    let down = Odd {
-        fails: true,
-        ..Odd::default()
-    };
-    let cookies = || with_cookies(format!("sid={}", Id::default()));
-    let answer = send(SessionCookie::new("sid", down), cookies()).await;
-    assert_eq!(
-        answer.expect_err("it is down").status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-
-    let slow = Odd {
-        wait: Some(Arc::new(Semaphore::new(0))),
-        ..Odd::default()
-    };
-    let strategy = SessionCookie::new("sid", slow).timeout(Duration::from_millis(10));
-    let answer = send(strategy, cookies()).await;
-    assert_eq!(
-        answer.expect_err("it is slow").status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-}
+/// What the request has; what it comes to with a later strategy; and with a fallback only.
+type Row = (Vec<String>, Came, Came);
 
 #[tokio::test]
-async fn an_earlier_strategy_that_matches_spares_the_look_up() {
-    let store = Odd::default();
-    let layer = UserScopeLayer::builder()
-        .strategy(tower_user_scope::from_fn(
-            tower_user_scope::Reads::header("x-key"),
-            |_| Identity::proved(UserId::try_from("bob").expect("an id")).into(),
-        ))
-        .strategy(SessionCookie::new("sid", store.clone()))
-        .context_only()
-        .build()
-        .expect("the configuration is good");
-    let request = with_cookies(format!("sid={}", Id::default()));
-    let response = layer.layer(service_fn(answer)).oneshot(request).await;
-    assert_eq!(said(&seen(response.expect("infallible"))), "bob");
-    assert_eq!(store.loads.load(Ordering::SeqCst), 0);
-}
+async fn an_anonymous_session_asks_the_next_strategy_and_a_bad_one_ends_the_list() {
+    let store = Watched::new(MemoryStore::default());
+    let cart = session_with(&store, [("cart", json!(["book"]))]).await;
+    let alice = session_of(&store, "alice").await;
+    let line = |value: &dyn ToString| vec![format!("{SID}={}", value.to_string())];
+    let twice = vec![format!("{SID}={alice}; {SID}={alice}")];
+    let unknown = || Came::Bad(SessionProblem::Unknown);
+    let malformed = || Came::Bad(SessionProblem::Malformed);
 
-#[tokio::test]
-async fn the_identity_can_be_made_of_a_value_of_the_application_s() {
-    #[derive(Deserialize)]
-    struct Login {
-        id: String,
-        organisation: String,
-    }
-    let store = MemoryStore::default();
-    let login = json!({"id": "alice", "organisation": "acme"});
-    let good = stored(&store, json!({"login": login})).await;
-    let bad = stored(&store, json!({"login": "alice"})).await;
-    let strategy = || {
-        SessionCookie::new("sid", store.clone()).identity(|data| {
-            let Some(login) = data.get::<Login>("login")? else {
-                return Ok(None);
-            };
-            let tenant: TenantId = login.organisation.parse()?;
-            Ok(Some(
-                Identity::proved(login.id.parse::<UserId>()?).tenant(tenant),
-            ))
-        })
-    };
-    let context = send(strategy(), with_cookies(format!("sid={good}")))
-        .await
-        .expect("alice");
-    assert_eq!(
-        context.subject().tenant_id().map(TenantId::as_str),
-        Some("acme")
-    );
-    assert_eq!(
-        said(&send(strategy(), with_cookies(format!("sid={bad}"))).await),
-        "Value { key: \"login\" }"
-    );
-}
-
-/// The cookie that a jar would send back.
-fn sent(jar: &CookieJar) -> String {
-    let cookie = jar.get("sid").expect("it was added");
-    format!("sid={}", cookie.value())
-}
-
-#[tokio::test]
-async fn signed_and_encrypted_cookies_open_with_any_of_the_keys() {
-    let (new, old, other) = (Key::generate(), Key::generate(), Key::generate());
-    let store = Odd::default();
-    let alice = stored(&store, json!({"user_id": "alice"})).await;
-    let signed = |key: &Key| {
-        let mut jar = CookieJar::new();
-        jar.signed_mut(key)
-            .add(Cookie::new("sid", alice.to_string()));
-        sent(&jar)
-    };
-    let encrypted = |key: &Key| {
-        let mut jar = CookieJar::new();
-        jar.private_mut(key)
-            .add(Cookie::new("sid", alice.to_string()));
-        sent(&jar)
-    };
-    let plain = format!("sid={alice}");
-    // A signature over another cookie's name.
-    let renamed = {
-        let mut jar = CookieJar::new();
-        jar.private_mut(&new)
-            .add(Cookie::new("other", alice.to_string()));
-        format!("sid={}", jar.get("other").expect("it was added").value())
-    };
-    let base = || SessionCookie::new("sid", store.clone());
-    let signing = || base().signed(new.clone()).also_accept(old.clone());
-    let encrypting = || base().encrypted(new.clone()).also_accept(old.clone());
-    for (strategy, cookies, expected) in [
-        (signing(), signed(&new), "alice"),
-        (signing(), signed(&old), "alice"),
-        (signing(), signed(&other), "Seal"),
-        (signing(), encrypted(&new), "Seal"),
-        (signing(), plain.clone(), "Seal"),
-        (encrypting(), encrypted(&new), "alice"),
-        (encrypting(), encrypted(&old), "alice"),
-        (encrypting(), encrypted(&other), "Seal"),
-        (encrypting(), signed(&new), "Seal"),
-        (encrypting(), plain.clone(), "Seal"),
-        (encrypting(), renamed, "Seal"),
-        (base(), signed(&new), "Malformed"),
+    let strict: Vec<Row> = vec![
+        (vec![], Came::User("later"), Came::Fallback),
+        (line(&cart), Came::User("later"), Came::NotBelieved),
+        (line(&Id(7)), unknown(), unknown()),
+        (line(&"bogus"), malformed(), malformed()),
+        (twice.clone(), Came::Repeated, Came::Repeated),
+        (line(&alice), Came::User("alice"), Came::User("alice")),
+    ];
+    let unknown_is_absent: Vec<Row> = vec![
+        (vec![], Came::User("later"), Came::Fallback),
+        (line(&Id(7)), Came::User("later"), Came::Fallback),
+        (line(&"bogus"), malformed(), malformed()),
+        (twice.clone(), Came::Repeated, Came::Repeated),
+        (line(&alice), Came::User("alice"), Came::User("alice")),
+    ];
+    let visitors: Vec<Row> = vec![
+        (vec![], Came::User("later"), Came::Fallback),
+        (line(&cart), Came::User("later"), Came::Fallback),
+        (line(&Id(7)), unknown(), unknown()),
+        (line(&"bogus"), malformed(), malformed()),
+        (twice, Came::Repeated, Came::Repeated),
+        (line(&alice), Came::User("alice"), Came::User("alice")),
+    ];
+    let plain = || SessionCookie::new(SID, store.clone());
+    for (strategy, rows) in [
+        (plain(), strict),
+        (plain().treat_unknown_as_absent(), unknown_is_absent),
+        (plain().allow_visitors(), visitors),
     ] {
-        store.loads.store(0, Ordering::SeqCst);
-        assert_eq!(
-            said(&send(strategy, with_cookies(&cookies)).await),
-            expected,
-            "{cookies}"
-        );
-        let looked_up = usize::from(expected == "alice");
-        assert_eq!(
-            store.loads.load(Ordering::SeqCst),
-            looked_up,
-            "look-ups for {cookies}"
-        );
-    }
-    // Any changed byte.
-    for good in [signed(&new), encrypted(&new)] {
-        for at in "sid=".len()..good.len() {
-            let mut cookies = good.clone().into_bytes();
-            cookies[at] = if cookies[at] == b'A' { b'B' } else { b'A' };
-            let strategy = if good == signed(&new) {
-                signing()
-            } else {
-                encrypting()
-            };
-            let answer = send(strategy, with_cookies(&cookies)).await;
-            assert!(answer.is_err(), "byte {at} was changed and nobody noticed");
+        for (lines, with_later, with_fallback) in rows {
+            let another = Scripted::new(|_| {
+                Identity::proved(UserId::try_from("later").expect("an id")).into()
+            });
+            let layer = UserScopeLayer::builder()
+                .strategy(strategy.clone())
+                .strategy(another)
+                .context_only()
+                .build()
+                .expect("valid");
+            let answered = send(&layer, with_cookies(&lines)).await;
+            assert_eq!(
+                came(&answered),
+                with_later,
+                "{strategy:?} {lines:?}, then another"
+            );
+
+            let layer = UserScopeLayer::builder()
+                .strategy(strategy.clone())
+                .fallback(Fallback::anonymous())
+                .context_only()
+                .build()
+                .expect("valid");
+            let answered = send(&layer, with_cookies(&lines)).await;
+            assert_eq!(
+                came(&answered),
+                with_fallback,
+                "{strategy:?} {lines:?}, then a fallback"
+            );
         }
     }
 }
 
-/// Logs in through tower-sessions' own layer and returns the cookie that it set.
-async fn log_in<S>(mut sessions: S) -> String
-where
-    S: Service<Request<()>, Response = Response<()>, Error = Infallible>,
-{
-    let response = sessions
-        .ready()
-        .await
-        .expect("infallible")
-        .call(Request::new(()));
-    let response = response.await.expect("infallible");
-    let cookie = response
-        .headers()
-        .get(header::SET_COOKIE)
-        .expect("a new session");
-    let cookie = cookie.to_str().expect("text");
-    cookie
-        .split(';')
-        .next()
-        .expect("a name and a value")
-        .to_owned()
-}
-
-async fn login(request: Request<()>) -> Result<Response<()>, Infallible> {
-    let session = request
-        .extensions()
-        .get::<Session>()
-        .expect("the outer layer is there");
-    session.insert("user_id", "alice").await.expect("memory");
-    Ok(Response::new(()))
-}
-
 #[tokio::test]
-async fn sessions_that_tower_sessions_wrote_are_read_both_ways() {
+async fn a_session_in_the_request_follows_the_same_rules() {
     let store = MemoryStore::default();
-    let key = Key::generate();
-    let tower_key = Key::from(key.master());
-    let plain = || SessionManagerLayer::new(store.clone()).with_name("sid");
-    let login = service_fn(login);
-    let cookie = || SessionCookie::new("sid", store.clone());
-    for (cookies, strategy) in [
-        (log_in(plain().layer(login)).await, cookie()),
+    let cart = session_with(&store, [("cart", json!(["book"]))]).await;
+    let alice = session_of(&store, "alice").await;
+    let unknown = || Came::Bad(SessionProblem::Unknown);
+    let plain = FromSession::new;
+    let table = [
+        ("no layer", plain(), None, Came::Unavailable),
+        ("no cookie", plain(), Some(None), Came::Fallback),
+        ("a user", plain(), Some(Some(alice)), Came::User("alice")),
+        ("a cart", plain(), Some(Some(cart)), Came::NotBelieved),
         (
-            log_in(plain().with_signed(tower_key.clone()).layer(login)).await,
-            cookie().signed(key.clone()),
+            "a cart, allowed",
+            plain().allow_visitors(),
+            Some(Some(cart)),
+            Came::Fallback,
+        ),
+        ("unknown", plain(), Some(Some(Id(7))), unknown()),
+        (
+            "unknown, allowed",
+            plain().allow_visitors(),
+            Some(Some(Id(7))),
+            unknown(),
         ),
         (
-            log_in(plain().with_private(tower_key.clone()).layer(login)).await,
-            cookie().encrypted(key.clone()),
+            "unknown, taken for none",
+            plain().treat_unknown_as_absent(),
+            Some(Some(Id(7))),
+            Came::Fallback,
         ),
-    ] {
-        assert_eq!(
-            said(&send(strategy, with_cookies(&cookies)).await),
-            "alice",
-            "{cookies}"
-        );
-    }
-
-    let cookies = log_in(plain().layer(login)).await;
-    let cart = format!("sid={}", stored(&store, json!({"cart": 1})).await);
-    let unknown = format!("sid={}", Id::default());
-    let inner = service_fn(|request| async {
-        let response = answer(request).await?;
-        Ok::<_, Infallible>(response.map(|_| http_body_util::Empty::<bytes::Bytes>::new()))
-    });
-    let strict = FromSession::new;
-    for (strategy, cookies, expected) in [
-        (strict(), &*cookies, "alice"),
-        (strict(), &*cart, "NotBelieved"),
-        (strict(), &*unknown, "Unknown"),
-        (strict(), "a=b", "fallback"),
-        (strict().allow_visitors(), &*cart, "fallback"),
-        (strict().allow_visitors(), &*unknown, "Unknown"),
-        (strict().treat_unknown_as_absent(), &*unknown, "fallback"),
-    ] {
-        let users = UserScopeLayer::builder()
+    ];
+    for (case, strategy, session, expected) in table {
+        let layer = UserScopeLayer::builder()
             .strategy(strategy)
             .fallback(Fallback::anonymous())
             .context_only()
             .build()
-            .expect("the configuration is good");
-        let stack = ServiceBuilder::new()
-            .layer(plain())
-            .layer(users)
-            .service(inner);
-        let response = stack.oneshot(with_cookies(cookies)).await;
-        assert_eq!(
-            said(&seen(response.expect("infallible"))),
-            expected,
-            "{cookies}"
-        );
+            .expect("valid");
+        let mut request = Request::new(());
+        if let Some(id) = session {
+            let session = Session::new(id, Arc::new(store.clone()), None);
+            request.extensions_mut().insert(session);
+        }
+        assert_eq!(came(&send(&layer, request).await), expected, "{case}");
     }
-    // The layers the wrong way round.
-    let answer = send(strict(), Request::new(())).await;
-    assert_eq!(
-        answer.expect_err("no session").status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
 }
 
 #[tokio::test]
-async fn a_session_of_an_outer_layer_whose_store_is_down_is_503() {
-    let store = Odd {
-        fails: true,
-        ..Odd::default()
+async fn a_session_in_the_request_is_loaded_once_and_shows_only_the_named_values() {
+    let store = Watched::new(MemoryStore::default());
+    let data = [
+        ("uid", json!("alice")),
+        ("tenant", json!("acme")),
+        ("secret", json!("s")),
+    ];
+    let id = session_with(&store, data).await;
+    let strategy = FromSession::new().identity(["uid", "tenant"], |data| {
+        assert_eq!(data.value("secret"), None, "a value that was not asked for");
+        let tenant = data.get::<String>("tenant")?.expect("a tenant");
+        let user = data.get::<String>("uid")?.expect("a user");
+        let identity = Identity::proved(UserId::try_from(user)?);
+        Ok(Some(identity.tenant(TenantId::try_from(tenant)?)))
+    });
+    let request = with_session(&store, id);
+    let session = request
+        .extensions()
+        .get::<Session>()
+        .expect("just put in")
+        .clone();
+    let context = ask(strategy, request).await.expect("alice");
+    assert!(context.tenant_id().is_some(), "{context:?}");
+
+    let secret = session.get::<String>("secret").await.expect("in memory");
+    assert_eq!(secret.as_deref(), Some("s"), "the handler reads all of it");
+    assert_eq!(
+        store.loads(),
+        1,
+        "look-ups of strategy and handler together"
+    );
+}
+
+#[test]
+fn every_problem_has_a_word_for_the_operator() {
+    let id = UserId::try_from("").expect_err("an empty id");
+    for (problem, reason) in [
+        (
+            SessionProblem::Malformed,
+            InvalidReason::Rejected("session_cookie_malformed"),
+        ),
+        (
+            SessionProblem::Seal,
+            InvalidReason::Rejected("session_cookie_seal"),
+        ),
+        (
+            SessionProblem::Unknown,
+            InvalidReason::Rejected("session_unknown"),
+        ),
+        (SessionProblem::Expired, InvalidReason::Expired),
+        (
+            SessionProblem::OtherSession,
+            InvalidReason::Rejected("session_of_another_id"),
+        ),
+        (
+            SessionProblem::Id(id),
+            InvalidReason::Rejected("session_data"),
+        ),
+        (
+            SessionProblem::Refused("locked"),
+            InvalidReason::Rejected("locked"),
+        ),
+    ] {
+        assert_eq!(Invalid::from(problem).reason(), reason);
+    }
+}
+
+#[tokio::test]
+async fn the_layer_that_is_missing_is_named_in_the_error() {
+    let rejection = ask(FromSession::new(), Request::new(()))
+        .await
+        .expect_err("refused");
+    let Reason::Unavailable { unavailable, .. } = rejection.reason() else {
+        panic!("{rejection}");
     };
-    let session = Session::new(Some(Id::default()), Arc::new(store), None);
-    let mut request = Request::new(());
-    request.extensions_mut().insert(session);
-    let answer = send(FromSession::new(), request).await;
-    assert_eq!(
-        answer.expect_err("it is down").status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(problem(unavailable), &SessionProblem::NoSessionLayer);
 }
 
 #[tokio::test]
-async fn the_cookie_is_kept_out_of_what_debug_prints_of_the_headers() {
-    let store = MemoryStore::default();
-    let alice = stored(&store, json!({"user_id": "alice"})).await;
+async fn the_store_is_asked_only_where_no_earlier_strategy_has_decided() {
+    let store = Watched::new(MemoryStore::default());
+    let alice = session_of(&store, "alice").await;
+    let first = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&first);
     let layer = UserScopeLayer::builder()
-        .strategy(SessionCookie::new("sid", store))
+        .strategy(Scripted::new(move |_| {
+            if says.load(Ordering::SeqCst) {
+                Identity::proved(UserId::try_from("bob").expect("an id")).into()
+            } else {
+                tower_user_scope::Outcome::Absent
+            }
+        }))
+        .strategy(SessionCookie::new(SID, store.clone()))
         .context_only()
         .build()
-        .expect("the configuration is good");
-    let request = with_cookies(format!("sid={alice}"));
-    let response = layer
-        .layer(service_fn(answer))
-        .oneshot(request)
-        .await
-        .expect("infallible");
-    let headers = response
-        .extensions()
-        .get::<HeaderMap>()
-        .expect("the inner service saw it");
-    assert!(headers.contains_key(header::COOKIE), "it is still there");
-    let shown = format!("{headers:?}");
-    assert!(!shown.contains(&alice.to_string()), "{shown}");
-}
-
-#[test]
-fn a_configuration_that_can_not_be_meant_is_told_by_build() {
-    let with = |name: &str| SessionCookie::new(name, MemoryStore::default());
-    assert_eq!(with("__Host-sid").validate(), Ok(()));
-    for name in ["", "a b", "a=b", "a;b", "\u{fc}"] {
-        let name = name.to_owned();
-        assert_eq!(
-            with(&name).validate(),
-            Err(ConfigError::CookieName { name })
-        );
+        .expect("valid");
+    for (matches, expected, loads) in [
+        (true, Came::User("bob"), 0),
+        (false, Came::User("alice"), 1),
+        (true, Came::User("bob"), 1),
+        (false, Came::User("alice"), 2),
+    ] {
+        first.store(matches, Ordering::SeqCst);
+        let answered = send(&layer, with_cookies([format!("{SID}={alice}")])).await;
+        assert_eq!(came(&answered), expected);
+        assert_eq!(store.loads(), loads, "look-ups so far");
     }
-    assert_eq!(
-        with("sid").also_accept(Key::generate()).validate(),
-        Err(ConfigError::CookieKeyWithoutUse)
-    );
-    let both = with("sid")
-        .signed(Key::generate())
-        .encrypted(Key::generate());
-    assert_eq!(both.validate(), Err(ConfigError::CookieSealedTwice));
-    let zeroes = with("sid").signed(Key::from(&[0; 64]));
-    assert_eq!(zeroes.validate(), Err(ConfigError::WeakCookieKey));
-    let key = Key::generate();
-    let twice = with("sid").signed(key.clone()).also_accept(key);
-    assert_eq!(twice.validate(), Err(ConfigError::CookieKeyReused));
 }
 
-#[test]
-fn keys_are_kept_out_of_debug() {
-    let strategy = SessionCookie::new("sid", MemoryStore::default()).signed(key_of_a_test());
-    let shown = format!("{strategy:?}");
-    assert!(
-        !shown.contains("7, 8") && !shown.contains("0708"),
-        "{shown}"
+#[tokio::test]
+async fn a_request_that_is_cancelled_in_the_look_up_leaves_nothing_for_the_next() {
+    let store = MemoryStore::default();
+    let (alice, bob) = (
+        session_of(&store, "alice").await,
+        session_of(&store, "bob").await,
     );
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_cookies_are_nobody_s(
-        prefix in prop::sample::select(vec!["", "sid=", "sid=a; ", "\"sid\"="]),
-        bytes in prop::collection::vec(any::<u8>(), 0..200),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let value = [prefix.as_bytes(), &bytes].concat();
-        if HeaderValue::from_bytes(&value).is_ok() {
-            let store = Odd::default();
-            for strategy in [
-                SessionCookie::new("sid", store.clone()),
-                SessionCookie::new("sid", store.clone()).signed(key_of_a_test()),
-                SessionCookie::new("sid", store.clone()).encrypted(key_of_a_test()),
-            ] {
-                let answer = runtime.block_on(send(strategy, with_cookies(&value)));
-                prop_assert!(answer.as_ref().map_or(true, |context| context.user_id().is_none()));
-            }
-        }
+    let slow = Watched::new(store.clone()).hanging();
+    let cut = UserScopeLayer::builder()
+        .strategy(SessionCookie::new(SID, slow.clone()))
+        .context_only()
+        .build()
+        .expect("valid");
+    let whole = UserScopeLayer::builder()
+        .strategy(SessionCookie::new(SID, store.clone()))
+        .context_only()
+        .build()
+        .expect("valid");
+    for round in 1..=100 {
+        let mut cancelled = Box::pin(send(&cut, with_cookies([format!("{SID}={alice}")])));
+        let polled = futures::poll!(cancelled.as_mut());
+        assert!(polled.is_pending(), "the store does not answer");
+        assert_eq!(slow.loads(), round);
+        drop(cancelled);
+        let answered = send(&whole, with_cookies([format!("{SID}={bob}")])).await;
+        assert_eq!(came(&answered), Came::User("bob"));
     }
+    assert_eq!(slow.finished(), 0, "a cancelled look-up goes no further");
+}
+
+#[tokio::test]
+async fn many_users_at_once_each_get_their_own_session() {
+    let store = Watched::new(MemoryStore::default());
+    let mut sessions = Vec::new();
+    for user in 0..200 {
+        let user = format!("user-{user}");
+        sessions.push((session_of(&store, &user).await, user));
+    }
+    let layer = UserScopeLayer::builder()
+        .strategy(SessionCookie::new(SID, store.clone()))
+        .context_only()
+        .build()
+        .expect("valid");
+    let asked = sessions.iter().cycle().take(1000).map(async |(id, user)| {
+        let context: Answered = send(&layer, with_cookies([format!("{SID}={id}")])).await;
+        let context = context.unwrap_or_else(|refused: Rejection| panic!("{user}: {refused}"));
+        assert_eq!(context.user_id().expect("a user").as_str(), user);
+    });
+    soon("every answer", futures::future::join_all(asked)).await;
+    assert_eq!(store.loads(), 1000, "one look-up a request");
 }

@@ -1,0 +1,245 @@
+//! Own processes of Redis and `PostgreSQL`, on a free port and in a directory of their own.
+//!
+//! What is not installed is taken from `REDIS_URL` and `DATABASE_URL`, except where a test has
+//! to kill it. What is not to be had at all is said aloud, or fails the test where
+//! `REQUIRE_STORES` is set.
+
+use std::{
+    env, fs, io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use tower_sessions_redis_store::{
+    RedisStore,
+    fred::{
+        prelude::{Builder, ClientLike, Config, Pool, ReconnectPolicy},
+        types::config::UnresponsiveConfig,
+    },
+};
+use tower_sessions_sqlx_store::{
+    PostgresStore,
+    sqlx::{PgPool, postgres::PgPoolOptions},
+};
+
+/// Says that a test is skipped, or fails it where skipping is not allowed.
+pub(crate) fn skip(test: &str, missing: &str) {
+    let line = format!("SKIPPED {test}: {missing} is neither installed nor configured");
+    assert!(env::var_os("REQUIRE_STORES").is_none(), "{line}");
+    // Past the test harness, which keeps what a passing test prints.
+    let _ = io::Write::write_all(&mut io::stderr(), format!("{line}\n").as_bytes());
+}
+
+/// A server that is told to stop when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    program: Program,
+    directory: PathBuf,
+    port: u16,
+    child: Child,
+}
+
+#[derive(Clone, Debug)]
+enum Program {
+    Redis(PathBuf),
+    /// The folder of the binaries.
+    Postgres(PathBuf),
+}
+
+impl Server {
+    /// A Redis that writes each change to disk, or `None` where it is not installed.
+    pub(crate) fn redis() -> Option<Self> {
+        let path = env::var_os("PATH")?;
+        let binary = env::split_paths(&path)
+            .map(|folder| folder.join("redis-server"))
+            .find(|binary| binary.is_file())?;
+        Some(Self::prepare(Program::Redis(binary)))
+    }
+
+    /// A `PostgreSQL`, or `None` where it is not installed.
+    pub(crate) fn postgres() -> Option<Self> {
+        let in_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>());
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let folder = versions
+            .filter_map(Result::ok)
+            .map(|version| version.path().join("bin"))
+            .chain(in_path.unwrap_or_default())
+            .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())?;
+        Some(Self::prepare(Program::Postgres(folder)))
+    }
+
+    fn prepare(program: Program) -> Self {
+        let directory = own_directory();
+        if let Program::Postgres(folder) = &program {
+            let data = directory.join("data");
+            if is_root() {
+                run(Command::new("chown").arg("postgres").arg(&directory));
+            }
+            run(unprivileged(&folder.join("initdb"))
+                .args(["--auth=trust", "--username=test", "--no-sync", "--pgdata"])
+                .arg(&data));
+        }
+        let port = free_port();
+        let child = spawn(&program, &directory, port);
+        Self {
+            program,
+            directory,
+            port,
+            child,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self.program {
+            Program::Redis(_) => format!("redis://127.0.0.1:{}", self.port),
+            Program::Postgres(_) => format!("postgres://test@127.0.0.1:{}/postgres", self.port),
+        }
+    }
+
+    /// Ends the process as a crash does: it has no chance to say goodbye to anybody.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again, over the same data and at the same address.
+    pub(crate) fn start(&mut self) {
+        self.child = spawn(&self.program, &self.directory, self.port);
+    }
+
+    /// Starts it again where it gave up, such as over what a killed one has not let go of yet.
+    pub(crate) fn keep_running(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            self.start();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn spawn(program: &Program, directory: &Path, port: u16) -> Child {
+    let mut command = match program {
+        Program::Redis(binary) => {
+            let mut command = Command::new(binary);
+            command
+                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+                .args(["--appendfsync", "always", "--dir"])
+                .arg(directory)
+                .args(["--port", &port.to_string()]);
+            command
+        }
+        Program::Postgres(folder) => {
+            let mut command = unprivileged(&folder.join("postgres"));
+            command
+                .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"])
+                .arg(directory)
+                .arg("-D")
+                .arg(directory.join("data"));
+            command
+        }
+    };
+    command
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
+}
+
+/// `PostgreSQL` refuses to run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program);
+    command
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} does not run: {error}"));
+    assert!(output.status.success(), "{command:?} fails: {output:?}");
+}
+
+fn own_directory() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("user-scope-{}-{count}", std::process::id());
+    let directory = env::temp_dir().join(name);
+    // What a test that was killed left behind.
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).expect("a directory for temporary files");
+    directory
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
+    listener.local_addr().expect("a bound listener").port()
+}
+
+/// A pool of connections to a Redis that is on its way up, which come back by themselves.
+pub(crate) async fn redis_pool(url: &str, connections: usize) -> Pool {
+    let mut config = Config::from_url(url).expect("a URL of Redis");
+    // It may still be on its way up.
+    config.fail_fast = false;
+    let pool = Builder::from_config(config)
+        .set_policy(ReconnectPolicy::new_constant(0, 50))
+        .with_connection_config(|connection| {
+            connection.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(Duration::from_secs(5)),
+                interval: Duration::from_secs(1),
+            };
+        })
+        .build_pool(connections)
+        .expect("a valid configuration");
+    pool.connect();
+    pool.wait_for_connect().await.expect("Redis is up");
+    pool
+}
+
+pub(crate) async fn redis_store(url: &str) -> RedisStore<Pool> {
+    RedisStore::new(redis_pool(url, 4).await)
+}
+
+/// A store in a `PostgreSQL` that is on its way up.
+pub(crate) async fn postgres_store(url: &str) -> PostgresStore {
+    let pool = postgres_pool(url).await;
+    let store = PostgresStore::new(pool);
+    store.migrate().await.expect("the tables are made");
+    store
+}
+
+async fn postgres_pool(url: &str) -> PgPool {
+    let options = PgPoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(2));
+    let begun = Instant::now();
+    loop {
+        match options.clone().connect(url).await {
+            Ok(pool) => return pool,
+            Err(error) => assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "PostgreSQL never came up: {error}"
+            ),
+        }
+        tokio::task::yield_now().await;
+    }
+}

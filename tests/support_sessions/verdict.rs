@@ -1,0 +1,88 @@
+//! What a request came to, as it can be written into a table, and what the cookies are made of.
+
+use std::{error::Error as StdError, sync::Arc};
+
+use http::Request;
+use tower_sessions::{
+    cookie::{Cookie, CookieJar},
+    session::Id,
+};
+use tower_user_scope::{
+    InvalidReason, Principal, Reason, SessionProblem, Strategy, UserScopeLayer,
+};
+
+use super::{Answered, send};
+pub(crate) const SID: &str = "__Host-sid";
+
+/// What a request came to, as it can be written into a table.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Came {
+    User(&'static str),
+    Fallback,
+    Nobody,
+    NotBelieved,
+    Repeated,
+    Bad(SessionProblem),
+    Unavailable,
+}
+
+pub(crate) fn came(answered: &Answered) -> Came {
+    let rejection = match answered {
+        Ok(context) => {
+            return match context.principal() {
+                Principal::User(id) => ["alice", "bob", "later"]
+                    .into_iter()
+                    .find(|known| id == known)
+                    .map_or_else(|| panic!("a user out of nowhere: {id}"), Came::User),
+                _ => Came::Fallback,
+            };
+        }
+        Err(rejection) => rejection,
+    };
+    let (came, status) = match rejection.reason() {
+        Reason::Nobody => (Came::Nobody, 401),
+        Reason::NotBelieved { .. } => (Came::NotBelieved, 401),
+        Reason::Unavailable { .. } => (Came::Unavailable, 503),
+        Reason::Invalid { invalid, .. } if invalid.reason() == InvalidReason::Repeated => {
+            (Came::Repeated, 400)
+        }
+        Reason::Invalid { invalid, .. } => (Came::Bad(problem(invalid).clone()), 401),
+        other => panic!("refused for another reason: {other}"),
+    };
+    assert_eq!(rejection.status().as_u16(), status, "{rejection}");
+    came
+}
+
+pub(crate) fn problem(error: &dyn StdError) -> &SessionProblem {
+    let source = error.source().expect("the source is kept");
+    cause(source).expect("a session's problem")
+}
+
+/// An error that is kept as an `Arc` shows as one in the chain.
+pub(crate) fn cause<'a, E: StdError + 'static>(
+    source: &'a (dyn StdError + 'static),
+) -> Option<&'a E> {
+    let shared = source.downcast_ref::<Arc<dyn StdError + Send + Sync>>();
+    shared.map_or_else(|| source.downcast_ref(), |shared| shared.downcast_ref())
+}
+
+pub(crate) async fn ask(strategy: impl Strategy, request: Request<()>) -> Answered {
+    let layer = UserScopeLayer::builder()
+        .strategy(strategy)
+        .context_only()
+        .build()
+        .expect("valid");
+    send(&layer, request).await
+}
+
+/// The value that tower-sessions writes for this id, percent-encoded as on the wire.
+pub(crate) fn sealed(
+    name: &str,
+    id: Id,
+    seal: impl FnOnce(&mut CookieJar, Cookie<'static>),
+) -> String {
+    let mut jar = CookieJar::new();
+    seal(&mut jar, Cookie::new(name.to_owned(), id.to_string()));
+    let cookie = jar.get(name).expect("just added");
+    cookie.encoded().stripped().to_string()
+}

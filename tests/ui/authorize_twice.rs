@@ -1,0 +1,8 @@
+use tower_user_scope::{ExistingContext, UserScopeLayer};
+
+fn main() {
+    let _ = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .authorize(|_, _| Ok(()))
+        .authorize(|_, _| Ok(()));
+}
