@@ -1,11 +1,13 @@
 //! Handlers get at the context and the factory in their server's own way, and a missing layer is
 //! an error that says what to do.
 
+use std::convert::Infallible;
+
 use axum::{Router, body::Body, routing::get};
-use http::{Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tonic::{Code, Status};
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, FactoryError, FactoryUnavailable, Fallback, Identity, Lazy, Principal, Scoped,
@@ -131,15 +133,20 @@ async fn inside_the_layer_each_extractor_gives_what_it_is_named_after() {
 }
 
 #[tokio::test]
-async fn outside_the_layer_an_extractor_names_the_layer_and_an_option_is_none() {
+async fn outside_the_layer_an_extractor_is_500_and_an_option_is_none() {
     for path in ["/scoped", "/context", "/user", "/user-option"] {
         let (status, body) = ask(routes(), path, None).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
-        assert!(
-            body.contains("UserScopeLayer") && body.contains(".layer("),
-            "{path} says what to do: {body}"
-        );
+        assert_eq!(body, "", "{path}: that a route is open is for the log");
     }
+    let missing = Request::new(())
+        .user_context()
+        .expect_err("no layer")
+        .to_string();
+    assert!(
+        missing.contains("UserScopeLayer") && missing.contains(".layer("),
+        "the log says what to do: {missing}"
+    );
     for path in ["/scoped-option", "/context-option"] {
         let answer = ask(routes(), path, None).await;
         assert_eq!(answer, (StatusCode::OK, "none".to_owned()), "{path}");
@@ -149,10 +156,23 @@ async fn outside_the_layer_an_extractor_names_the_layer_and_an_option_is_none() 
 #[tokio::test]
 async fn a_layer_that_builds_another_type_is_told_apart_from_a_missing_one() {
     let (status, body) = ask(layered(), "/other", Some(alice())).await;
-    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!((status, &*body), (StatusCode::INTERNAL_SERVER_ERROR, ""));
+    let inner = service_fn(async |request: Request<()>| {
+        let missing = request.scoped::<Other>().expect_err("another type");
+        Ok::<_, Infallible>(Response::new(missing.to_string()))
+    });
+    let layer = UserScopeLayer::builder()
+        .fallback(Fallback::anonymous())
+        .factory(|_| 7_u8)
+        .build()
+        .expect("good");
+    let response = layer.layer(inner).oneshot(Request::new(())).await;
+    let body = response.expect("infallible").into_body().collect().await;
+    let missing = body.expect("a body").to_bytes();
+    let missing = String::from_utf8_lossy(&missing);
     assert!(
-        body.contains("extractors::Other") && body.contains("builds `extractors::Agents`"),
-        "both types are named: {body}"
+        missing.contains("extractors::Other") && missing.contains("builds `u8`"),
+        "both types are named in the log: {missing}"
     );
 }
 
@@ -254,9 +274,9 @@ async fn lazy_failure(
         })
         .build()
         .expect("a valid configuration");
-    let service = layer.layer(tower::service_fn(async |request: Request<()>| {
+    let service = layer.layer(service_fn(async |request: Request<()>| {
         let lazy = request.scoped::<Lazy<Agents>>().expect("inside the layer");
-        Err::<http::Response<()>, _>(lazy.get().expect_err("fails"))
+        Err::<Response<()>, _>(lazy.get().expect_err("fails"))
     }));
     let mut request = Request::new(());
     request.extensions_mut().insert(alice());

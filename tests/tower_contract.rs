@@ -19,7 +19,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, reques
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{
+    Layer, Service, ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer, service_fn,
+};
 use tower_user_scope::{
     ExistingContext, Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserContext,
     UserId, UserScopeExt, UserScopeLayer, from_async_fn,
@@ -128,7 +130,7 @@ async fn the_ready_instance_is_called_and_cloned_only_where_a_request_waits() {
             .context_only() => S::CREATED, 0;
         "refused at once": UserScopeLayer::builder()
             .strategy(Scripted::new(|_| bad()))
-            .context_only() => S::UNAUTHORIZED, 0;
+            .context_only() => S::UNAUTHORIZED, 1;
         "the strategy waits": later().context_only() => S::CREATED, 1;
         "refused after waiting": UserScopeLayer::builder()
             .strategy(waiting(bad))
@@ -136,6 +138,26 @@ async fn the_ready_instance_is_called_and_cloned_only_where_a_request_waits() {
         "authorize waits": now().authorize_async(allow).context_only() => S::CREATED, 1;
         "the factory waits": now().factory_async(make) => S::CREATED, 1;
         "all of them wait": later().authorize_async(allow).factory_async(make) => S::CREATED, 1;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_gives_back_what_the_ready_instance_held() {
+    for (what, layer) in [
+        ("at once", layer!(Scripted::new(|_| bad()).boxed())),
+        ("after waiting", layer!(waiting(bad).boxed())),
+    ] {
+        let permits = Arc::new(Semaphore::new(1));
+        let limit = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&permits));
+        let mut service = layer.layer(limit.layer(strict(&Arc::default())));
+        let Ok(ready) = service.ready().await;
+        let Ok(response) = ready.call(Request::new(())).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
+        assert_eq!(
+            permits.available_permits(),
+            1,
+            "refused {what}: the service is idle"
+        );
     }
 }
 
