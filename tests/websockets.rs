@@ -259,7 +259,7 @@ fn app() -> (Router, Arc<Shared>, mpsc::UnboundedReceiver<Closing>) {
         elsewhere: Mutex::default(),
     });
     let (closed, closings) = mpsc::unbounded_channel();
-    let (builds, observes, closes) = (shared.clone(), shared.clone(), shared.clone());
+    let (builds, observes, at_close) = (shared.clone(), shared.clone(), shared.clone());
     let layer = UserScopeLayer::builder()
         .strategy(
             TrustedHeader::new("x-user-id")
@@ -288,7 +288,7 @@ fn app() -> (Router, Arc<Shared>, mpsc::UnboundedReceiver<Closing>) {
             let closing = (
                 label(scope.context()),
                 scope.ending(),
-                *closes.alive.borrow(),
+                *at_close.alive.borrow(),
             );
             let _ = closed.send(closing);
         })

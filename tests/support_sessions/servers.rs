@@ -120,6 +120,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Program::Postgres(_) = self.program {
+            // An immediate shutdown, which gives its shared memory back.
+            let pid = self.child.id().to_string();
+            let told = Command::new("kill").args(["-QUIT", &pid]).status();
+            if told.is_ok_and(|status| status.success()) {
+                let _ = self.child.wait();
+            }
+        }
         self.kill();
         let _ = fs::remove_dir_all(&self.directory);
     }

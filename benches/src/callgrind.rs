@@ -1,0 +1,44 @@
+//! Instructions, counted by valgrind: the same on every run of the same binary, whatever else
+//! the machine does.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+const REQUESTS: u64 = 200;
+
+/// Whether there is a valgrind.
+#[must_use]
+pub fn is_there() -> bool {
+    Command::new("valgrind")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Instructions of one request of a case, run by the program `count`; only what is within
+/// [`Case::run`](crate::case::Case::run) counts.
+///
+/// # Panics
+/// Where valgrind can't be run, or says nothing.
+#[must_use]
+pub fn instructions(count: &Path, case: &str) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg("--toggle-collect=*Case*run*")
+        .arg(count)
+        .args([case, &REQUESTS.to_string()])
+        .output()
+        .expect("valgrind");
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{case} under valgrind: {report}");
+    let total: u64 = report
+        .lines()
+        .find_map(|line| line.split("Collected :").nth(1))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or_else(|| panic!("no count in: {report}"));
+    assert!(total > REQUESTS, "nothing of {case} was counted: {report}");
+    total / REQUESTS
+}

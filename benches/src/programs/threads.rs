@@ -1,0 +1,184 @@
+//! Verified tokens looked up by several threads at once: what a cache is worth where its lock is
+//! wanted by everybody.
+//!
+//! `threads [--rounds N]`: each way to verify, with one thread and with as many as there are
+//! cores, for one token that all threads ask for and for a thousand.
+
+use std::{
+    collections::HashMap,
+    hint::black_box,
+    num::NonZero,
+    process::ExitCode,
+    sync::{
+        Arc, Barrier, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    programs::number_after,
+    rounds::median,
+    tokens::{Claims, Kind, Material},
+};
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+const SLICE: Duration = Duration::from_millis(20);
+const KIND: Kind = Kind::Hs256;
+
+/// One way to find out what a token says.
+struct Way {
+    name: &'static str,
+    verify: Box<Verify>,
+}
+
+type Verify = dyn Fn(&str) -> Option<Arc<Claims>> + Sync;
+
+fn ways() -> Vec<Way> {
+    let material = KIND.material();
+    let locked = RwLock::new(HashMap::new());
+    let concurrent = Cache::new(10_000);
+    vec![
+        Way {
+            name: "jsonwebtoken",
+            verify: Box::new(|token| decode(material, token)),
+        },
+        Way {
+            name: "sha256_rwlock",
+            verify: Box::new(move |token| {
+                let key = digest(token);
+                let known = locked.read().ok()?.get(&key).cloned();
+                known.or_else(|| {
+                    let claims = decode(material, token)?;
+                    locked.write().ok()?.insert(key, Arc::clone(&claims));
+                    Some(claims)
+                })
+            }),
+        },
+        Way {
+            name: "sha256_quick_cache",
+            verify: Box::new(move |token| {
+                concurrent
+                    .get_or_insert_with(&digest(token), || decode(material, token).ok_or(()))
+                    .ok()
+            }),
+        },
+        // HERE goes the crate's own cache, as soon as it has the `jwt` feature: a `Way` whose
+        // `verify` asks `Jwt` with its cache on. The two above are what it is to be compared with.
+    ]
+}
+
+fn decode(material: &Material, token: &str) -> Option<Arc<Claims>> {
+    let data = jsonwebtoken::decode(token, &material.key, &material.validation).ok()?;
+    Some(Arc::new(data.claims))
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Verifications in a second, by so many threads together.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a slice of the clock is what is waited for"
+)]
+fn per_second(way: &Way, tokens: &[String], threads: usize) -> f64 {
+    let (start, stop) = (Barrier::new(threads + 1), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                let (start, stop) = (&start, &stop);
+                scope.spawn(move || {
+                    let mut done = 0_usize;
+                    start.wait();
+                    while !stop.load(Ordering::Relaxed) {
+                        // Apart from each other, but over the same tokens.
+                        let token = &tokens[(done + worker * 7) % tokens.len()];
+                        assert!(black_box((way.verify)(token)).is_some());
+                        done += 1;
+                    }
+                    done
+                })
+            })
+            .collect();
+        start.wait();
+        let begun = Instant::now();
+        thread::sleep(SLICE);
+        stop.store(true, Ordering::Relaxed);
+        let done: usize = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a worker"))
+            .sum();
+        done as f64 / begun.elapsed().as_secs_f64()
+    })
+}
+
+/// Measures and prints.
+#[must_use]
+pub fn run(arguments: &[String]) -> ExitCode {
+    let rounds = number_after("--rounds", arguments).unwrap_or(40);
+    let most = thread::available_parallelism()
+        .map_or(2, NonZero::get)
+        .max(2);
+    let material = KIND.material();
+    let ways = ways();
+    let sets: Vec<Vec<String>> = [1, 1000]
+        .into_iter()
+        .map(|users| {
+            (0..users)
+                .map(|user| material.token_of(&format!("user-{user}")))
+                .collect()
+        })
+        .collect();
+    // Every verification but the first of each token is a hit.
+    for (way, tokens) in ways
+        .iter()
+        .flat_map(|way| sets.iter().map(move |set| (way, set)))
+    {
+        assert!(tokens.iter().all(|token| (way.verify)(token).is_some()));
+    }
+    let mut measured: HashMap<(usize, usize, usize), Vec<f64>> = HashMap::new();
+    for _ in 0..rounds {
+        for (which, way) in ways.iter().enumerate() {
+            for (set, tokens) in sets.iter().enumerate() {
+                for threads in [1, most] {
+                    let figure = per_second(way, tokens, threads);
+                    measured
+                        .entry((which, set, threads))
+                        .or_default()
+                        .push(figure);
+                }
+            }
+        }
+    }
+    println!(
+        "| way | tokens | ns, 1 thread | ns a thread, {most} threads | throughput, {most} threads to 1 |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let mut lines = Vec::new();
+    for (which, way) in ways.iter().enumerate() {
+        for (set, tokens) in sets.iter().enumerate() {
+            let of = |threads| median(&measured[&(which, set, threads)]);
+            let (one, all) = (of(1), of(most));
+            println!(
+                "| {} | {} | {:.0} | {:.0} | {:.2} |",
+                way.name,
+                tokens.len(),
+                1e9 / one,
+                1e9 * most as f64 / all,
+                all / one
+            );
+            lines.push(format!(
+                "ratio threads_{}_{}_tokens_{most}/1 {:.3}",
+                way.name,
+                tokens.len(),
+                all / one
+            ));
+        }
+    }
+    println!();
+    println!("{}", lines.join("\n"));
+    ExitCode::SUCCESS
+}

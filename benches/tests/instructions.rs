@@ -1,0 +1,46 @@
+//! What a request may cost in instructions, where there is a valgrind to count them.
+//!
+//! The budgets are what is reached, with a tenth to spare; they are to be lowered with it. They
+//! hold for release builds only (`cargo test --release`).
+
+use std::path::Path;
+
+use tower_user_scope_benches::callgrind;
+
+fn instructions(case: &str) -> u64 {
+    callgrind::instructions(Path::new(env!("CARGO_BIN_EXE_count")), case)
+}
+
+/// Instructions of one case beyond those of another, at most so many.
+fn assert_beyond(cases: &[(&str, &str, u64, u64)]) {
+    if !callgrind::is_there() {
+        eprintln!("SKIPPED: there is no valgrind");
+        return;
+    }
+    for (case, than, per, budget) in cases {
+        let beyond = instructions(case).saturating_sub(instructions(than)) / per;
+        eprintln!("{case} beyond {than}: {beyond} of {budget}");
+        assert!(
+            beyond <= *budget,
+            "{case} takes {beyond} instructions more than {than}, the budget is {budget}"
+        );
+    }
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
+fn the_layer_keeps_to_its_instructions_beyond_a_service_written_by_hand() {
+    assert_beyond(&[
+        ("header_alone", "by_hand", 1, 3_530),
+        ("six_header", "by_hand", 1, 3_580),
+    ]);
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
+fn a_strategy_that_has_nothing_to_say_keeps_to_its_instructions() {
+    assert_beyond(&[
+        ("header_after_5", "header_alone", 5, 261),
+        ("six_header", "header_alone", 5, 12),
+    ]);
+}
