@@ -130,7 +130,7 @@ type Headers = &'static [(&'static str, &'static str)];
 /// Each credential alone, and all of them in one request: the first of the order decides there.
 /// (With `.unanimous()` such a request would be refused, which is the better choice where some
 /// credentials are only asserted.)
-fn cases(order: &[String]) -> Vec<Case> {
+fn cases(order: &[String]) -> Vec<Case<'static>> {
     let answer_to = |sent: &[&str]| {
         order
             .iter()
@@ -138,7 +138,7 @@ fn cases(order: &[String]) -> Vec<Case> {
             .and_then(|first| CREDENTIALS.iter().find(|credential| credential.1 == first))
             .map_or(Err(StatusCode::UNAUTHORIZED), |credential| Ok(credential.3))
     };
-    let mut cases: Vec<Case> = CREDENTIALS
+    let mut cases: Vec<Case<'static>> = CREDENTIALS
         .iter()
         .map(|(what, strategy, headers, _)| Case::get(what, "/", headers, answer_to(&[strategy])))
         .collect();

@@ -215,7 +215,7 @@ const NO: Result<&str, StatusCode> = Err(StatusCode::UNAUTHORIZED);
 const BAD: Result<&str, StatusCode> = Err(StatusCode::BAD_REQUEST);
 const DOWN: Result<&str, StatusCode> = Err(StatusCode::SERVICE_UNAVAILABLE);
 
-const CASES: &[Case<'_>] = &[
+const CASES: &[Case] = &[
     case(
         "alice, in the proxy's header",
         "/",

@@ -186,7 +186,9 @@ where
                 .continued(identity, strategy, self.make.handles())
                 .map_err(|error| Rejection::new(Reason::Correlation(error)));
         }
-        remove_outer(head);
+        if self.keep_existing {
+            remove_outer(head);
+        }
         let correlation = self.correlate(head, &identity)?;
         Ok(UserContext::resolved(
             identity,

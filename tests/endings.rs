@@ -166,7 +166,7 @@ impl Body for OneFrame {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 
@@ -334,8 +334,9 @@ async fn what_a_cancelled_request_holds_is_dropped_in_its_scope() {
 
 #[tokio::test]
 async fn the_factory_and_its_authorization_are_made_in_the_user_s_scope() {
-    let seen: Arc<Mutex<Vec<Option<UserContext>>>> = Arc::default();
-    let note = |seen: &Arc<Mutex<Vec<Option<UserContext>>>>| {
+    type Seen = Arc<Mutex<Vec<Option<UserContext>>>>;
+    let seen = Seen::default();
+    let note = |seen: &Seen| {
         let current = UserContext::current();
         seen.lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -44,10 +44,18 @@ fn eager(server: &IssuerServer) -> RemoteKeys {
     keys(server).refetch_at_most_every(Duration::from_millis(1))
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is an answer, to compare answers with"
+)]
 fn alice() -> Result<String, Why> {
     Ok("alice".to_owned())
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is an answer, to compare answers with"
+)]
 fn unknown() -> Result<String, Why> {
     Err(Why::Token(TokenProblem::UnknownKey))
 }
@@ -98,7 +106,7 @@ async fn ready_waits_for_the_keys_and_tells_why_there_are_none() {
     let server = IssuerServer::start().await;
     let none = keys(&server);
     let error = none.ready().await.expect_err("404");
-    assert!(format!("{:?}", error).contains("404"), "{error:?}");
+    assert!(format!("{error:?}").contains("404"), "{error:?}");
     server.publish([jwk(ED, "a")]);
     let some = keys(&server);
     some.ready().await.expect("they are published");

@@ -300,8 +300,9 @@ async fn the_other_crypto_provider_says_the_same() {
             Ok("alice".to_owned()),
             "{algorithm}"
         );
-        let wrong =
-            token.rsplit_once('.').expect("three parts").0.to_owned() + "." + &base64url([7; 64]);
+        let wrong = token.rsplit_once('.').expect("three parts").0.to_owned()
+            + "."
+            + &tokens::base64url([7; 64]);
         assert_eq!(
             asked.user(&wrong).await,
             refused(TokenProblem::Signature),

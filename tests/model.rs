@@ -116,7 +116,7 @@ fn open(
     log: &Log,
     observe: impl Fn(&AuditEvent<'_>) + Send + Sync + 'static,
 ) -> (Vec<Scoped<Agents>>, LocalBoxFuture<'static, Response<()>>) {
-    let (builds, closes) = (log.clone(), log.clone());
+    let (builds, at_close) = (log.clone(), log.clone());
     let layer = UserScopeLayer::builder()
         .strategy(ExistingContext::new())
         .factory(move |user: &UserContext| Agents::new(user, &builds))
@@ -127,7 +127,7 @@ fn open(
                 scope.context().user_id().map(UserId::as_str),
                 "a hook runs in the scope that closes"
             );
-            lock(&closes).push(format!("closed, {}", scope.ending().as_str()));
+            lock(&at_close).push(format!("closed, {}", scope.ending().as_str()));
         })
         .build()
         .expect("a valid configuration");
@@ -321,8 +321,8 @@ fn b34_requests_that_wait_everywhere_and_are_given_up_anywhere_close_what_they_o
     check_random(
         || {
             let (log, opened) = (Log::default(), Arc::new(Mutex::new(Vec::new())));
-            let (builds, closes, opens) = (log.clone(), Arc::default(), opened.clone());
-            let endings: Arc<Mutex<Vec<(String, Ending)>>> = Arc::clone(&closes);
+            let (builds, at_close, opens) = (log.clone(), Arc::default(), opened.clone());
+            let endings: Arc<Mutex<Vec<(String, Ending)>>> = Arc::clone(&at_close);
             let strategy = from_async_fn(Reads::header("x-user"), |head| {
                 let user = head.headers.get("x-user").cloned();
                 async move {
@@ -350,7 +350,7 @@ fn b34_requests_that_wait_everywhere_and_are_given_up_anywhere_close_what_they_o
                 })
                 .on_close(move |scope| {
                     let user = scope.context().user_id().expect("a user").to_string();
-                    lock(&closes).push((user, scope.ending()));
+                    lock(&at_close).push((user, scope.ending()));
                 })
                 .build()
                 .expect("a valid configuration");

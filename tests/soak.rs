@@ -3,25 +3,21 @@
 //!
 //! It runs for a few seconds, or for as many as `SOAK_SECONDS` says.
 
+#[path = "soak/server.rs"]
+mod server;
+
 use std::{
     convert::Infallible,
     env,
-    future::{Future, pending},
+    future::Future,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    io,
-    panic::resume_unwind,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes},
-    http::{HeaderMap, Request, Response, StatusCode},
-    routing::any,
+    http::{Request, Response, StatusCode},
 };
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
@@ -29,332 +25,18 @@ use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
+    net::TcpStream,
     task::{AbortHandle, JoinSet},
 };
-use tower::util::MapRequestLayer;
-use tower_user_scope::{
-    AuditEvent, Authorize, Ending, FactoryUnavailable, Forbidden, Identity, Invalid, InvalidReason,
-    Outcome, ProvideFactory, Reads, Scoped, Unavailable, UserContext, UserId, UserScopeLayer,
-    from_async_fn, strategy::StrategyList,
-};
+
+use self::server::{Counts, ENDINGS, Plan, read, serve, waits};
 
 const USERS: u64 = 400;
 const HTTP1_CONNECTIONS: u64 = 8;
 const HTTP2_CONNECTIONS: u64 = 3;
 const STREAMS: u64 = 8;
-
-/// What is planted in a request; the request says so itself, so that its sender knows what has
-/// to come of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
-    Nothing,
-    SlowBody,
-    StoreDown,
-    WrongKey,
-    Forbidden,
-    FactoryFails,
-    FactoryDown,
-    FactorySlow,
-    HandlerPanics,
-    BodyPanics,
-    BodyFails,
-    /// The client goes away while some stage is at work.
-    LeavesEarly,
-    LeavesInTheRequest,
-    LeavesInTheBody,
-}
-
-impl Plan {
-    /// The ordinary ones are more frequent.
-    const ALL: [Self; 20] = [
-        Self::Nothing,
-        Self::Nothing,
-        Self::Nothing,
-        Self::Nothing,
-        Self::SlowBody,
-        Self::SlowBody,
-        Self::SlowBody,
-        Self::StoreDown,
-        Self::WrongKey,
-        Self::Forbidden,
-        Self::FactoryFails,
-        Self::FactoryDown,
-        Self::FactorySlow,
-        Self::HandlerPanics,
-        Self::BodyPanics,
-        Self::BodyFails,
-        Self::LeavesEarly,
-        Self::LeavesEarly,
-        Self::LeavesInTheRequest,
-        Self::LeavesInTheBody,
-    ];
-
-    fn of(headers: &HeaderMap) -> Self {
-        let plan = headers.get("x-plan").and_then(|plan| plan.to_str().ok());
-        let plan = plan.and_then(|name| Self::ALL.into_iter().find(|it| it.name() == name));
-        plan.expect("every request says its plan")
-    }
-
-    fn name(self) -> String {
-        format!("{self:?}")
-    }
-
-    fn status(self) -> StatusCode {
-        match self {
-            Self::StoreDown | Self::FactoryDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::WrongKey => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::FactoryFails => StatusCode::INTERNAL_SERVER_ERROR,
-            _ => StatusCode::OK,
-        }
-    }
-}
-
-/// What the server and its layer count.
-#[derive(Default)]
-struct Counts {
-    /// Requests that came as far as the layer.
-    arrived: AtomicU64,
-    accepted: AtomicU64,
-    refused: AtomicU64,
-    /// Requests whose client was gone before the layer could say either.
-    given_up: AtomicU64,
-    closed: [AtomicU64; 4],
-    built: AtomicU64,
-    alive: watch::Sender<u64>,
-    /// Alarms of the layer, and of the handler that compares everything.
-    mixed: AtomicU64,
-}
-
-const ENDINGS: [Ending; 4] = [
-    Ending::Completed,
-    Ending::Cancelled,
-    Ending::Failed,
-    Ending::Panicked,
-];
-
-fn add(count: &AtomicU64) {
-    count.fetch_add(1, Ordering::SeqCst);
-}
-
-fn read(count: &AtomicU64) -> u64 {
-    count.load(Ordering::SeqCst)
-}
-
-/// Counts a stage that is dropped before its end.
-struct Underway(Option<Arc<Counts>>);
-
-impl Underway {
-    fn is_over(mut self) {
-        self.0.take();
-    }
-}
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        if let Some(counts) = &self.0 {
-            add(&counts.given_up);
-        }
-    }
-}
-
-struct Agents {
-    owner: UserContext,
-    counts: Arc<Counts>,
-}
-
-impl Drop for Agents {
-    fn drop(&mut self) {
-        self.counts.alive.send_modify(|alive| *alive -= 1);
-    }
-}
-
-async fn waits(times: usize) {
-    for _ in 0..times {
-        tokio::task::yield_now().await;
-    }
-}
-
-fn layer(
-    counts: &Arc<Counts>,
-) -> UserScopeLayer<
-    impl StrategyList<Pending: Send> + Send + Sync + 'static + use<>,
-    impl ProvideFactory<Future: Send> + Send + Sync + 'static + use<>,
-    impl Authorize<Future: Send> + Send + Sync + 'static + use<>,
-> {
-    let (asks, builds) = (counts.clone(), counts.clone());
-    let (observes, at_close) = (counts.clone(), counts.clone());
-    let store = from_async_fn(Reads::header("x-user"), move |head| {
-        let (plan, user) = (Plan::of(&head.headers), head.headers.get("x-user").cloned());
-        let underway = Underway(Some(asks.clone()));
-        async move {
-            waits(3).await;
-            underway.is_over();
-            let user = user.expect("every request says whose it is");
-            match plan {
-                Plan::StoreDown => Unavailable::new(io::Error::other("the store is down")).into(),
-                Plan::WrongKey => Invalid::new(InvalidReason::Rejected("planted")).into(),
-                _ => match user.to_str().expect("ASCII").parse::<UserId>() {
-                    Ok(id) => Identity::proved(id).attribute(plan).into(),
-                    Err(error) => Outcome::Invalid(error.into()),
-                },
-            }
-        }
-    });
-    UserScopeLayer::builder()
-        .strategy(store)
-        .authorize(|_, head| match Plan::of(&head.headers) {
-            Plan::Forbidden => Err(Forbidden::new("planted").into()),
-            _ => Ok(()),
-        })
-        .factory_async(move |user| {
-            let (counts, underway) = (builds.clone(), Underway(Some(builds.clone())));
-            async move {
-                let plan = user.attributes().get::<Plan>().copied();
-                waits(if plan == Some(Plan::FactorySlow) {
-                    50
-                } else {
-                    2
-                })
-                .await;
-                underway.is_over();
-                match plan {
-                    Some(Plan::FactoryFails) => {
-                        return Err::<_, Box<dyn std::error::Error + Send + Sync>>("out".into());
-                    }
-                    Some(Plan::FactoryDown) => {
-                        return Err(FactoryUnavailable::new("the database is down").into());
-                    }
-                    _ => {}
-                }
-                add(&counts.built);
-                counts.alive.send_modify(|alive| *alive += 1);
-                Ok(Agents {
-                    owner: user,
-                    counts,
-                })
-            }
-        })
-        .observer(move |event: &AuditEvent<'_>| match event {
-            AuditEvent::Accepted { .. } => add(&observes.accepted),
-            AuditEvent::Refused { .. } => add(&observes.refused),
-            AuditEvent::CrossUserAccess { .. } | AuditEvent::FactoryRetained { .. } => {
-                add(&observes.mixed);
-            }
-            _ => {}
-        })
-        .on_close(move |scope| {
-            let place = ENDINGS.iter().position(|it| *it == scope.ending());
-            add(&at_close.closed[place.expect("one of them")]);
-            let agents = scope.scoped::<Agents>().expect("still there");
-            if agents.owner != *scope.context()
-                || UserContext::current() != Some(agents.owner.clone())
-            {
-                add(&at_close.mixed);
-            }
-        })
-        .build()
-        .expect("a valid configuration")
-}
-
-/// Compares everything that could tell whose request it is, again and again.
-async fn check(sender: &str, agents: &Scoped<Agents>, context: &UserContext) {
-    for _ in 0..3 {
-        let same = context.user_id().is_some_and(|id| *id == sender)
-            && agents.owner == *context
-            && UserContext::current().as_ref() == Some(context);
-        if !same {
-            add(&agents.counts.mixed);
-        }
-        waits(1).await;
-    }
-}
-
-async fn handle(
-    headers: HeaderMap,
-    agents: Scoped<Agents>,
-    context: UserContext,
-    body: Body,
-) -> Response<Body> {
-    let sender = headers["x-user"].to_str().expect("ASCII").to_owned();
-    check(&sender, &agents, &context).await;
-    let plan = Plan::of(&headers);
-    // One that breaks off is dropped here, or never comes back from it.
-    if body.collect().await.is_err() {
-        return Response::default();
-    }
-    let chunks = match plan {
-        Plan::HandlerPanics => resume_unwind(Box::new("planted")),
-        Plan::LeavesEarly => pending().await,
-        Plan::LeavesInTheBody => usize::MAX,
-        Plan::SlowBody => 12,
-        _ => 3,
-    };
-    let owner = agents.owner.user_id().expect("a user").to_string();
-    let chunks = stream::iter(0..chunks).then(move |_| {
-        let (agents, context, sender) = (agents.clone(), context.clone(), sender.clone());
-        async move {
-            check(&sender, &agents, &context).await;
-            let owner = agents.owner.user_id().expect("a user");
-            // As large as what people send: a peer takes a flood of tiny frames for an attack.
-            Ok(Bytes::from(format!("{owner};").repeat(200)))
-        }
-    });
-    let end = stream::once(async move {
-        match plan {
-            Plan::BodyPanics => resume_unwind(Box::new("planted")),
-            Plan::BodyFails => Err(io::Error::other("planted")),
-            _ => Ok(Bytes::from_static(b"end")),
-        }
-    });
-    Response::builder()
-        .header("x-owner", owner)
-        .body(Body::from_stream(chunks.chain(end)))
-        .expect("a response")
-}
-
-/// Where the two servers listen, and the way to stop them.
-struct Servers {
-    addresses: [std::net::SocketAddr; 2],
-    tasks: [AbortHandle; 2],
-}
-
-async fn serve(counts: &Arc<Counts>) -> Servers {
-    let arrives = counts.clone();
-    let router = Router::new()
-        .route("/", any(handle))
-        .layer(layer(counts))
-        .layer(MapRequestLayer::new(move |request: Request<Body>| {
-            add(&arrives.arrived);
-            request
-        }));
-    let listen = || async { TcpListener::bind("127.0.0.1:0").await.expect("a free port") };
-    let (first, second) = (listen().await, listen().await);
-    let addresses = [&first, &second].map(|it| it.local_addr().expect("an address"));
-    let axum = axum::serve(first, router.clone());
-    let axum = tokio::spawn(async move { axum.await.expect("axum serves") });
-    let hyper = tokio::spawn(async move {
-        loop {
-            let (stream, _) = second.accept().await.expect("a connection");
-            let service = TowerToHyperService::new(router.clone());
-            tokio::spawn(
-                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service),
-            );
-        }
-    });
-    Servers {
-        addresses,
-        tasks: [axum.abort_handle(), hyper.abort_handle()],
-    }
-}
 
 /// A connection that is used again as long as it holds.
 enum Client {
@@ -581,6 +263,7 @@ async fn load(counts: &Arc<Counts>, until: Instant) -> Tally {
         all.broken += tally.broken;
         all.left += tally.left;
     }
+    counts.kept.lock().expect("no panic in there").take();
     let mut alive = counts.alive.subscribe();
     soon("the last factory is gone", alive.wait_for(|n| *n == 0))
         .await
@@ -605,23 +288,37 @@ fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
     // With its last connection, so that what is left of any of them is counted.
     drop(runtime);
 
-    let [arrived, accepted, refused, given_up, built, mixed] = [
+    let [
+        arrived,
+        accepted,
+        refused,
+        given_up,
+        built,
+        mixed,
+        stolen,
+        caught,
+    ] = [
         &counts.arrived,
         &counts.accepted,
         &counts.refused,
         &counts.given_up,
         &counts.built,
         &counts.mixed,
+        &counts.stolen,
+        &counts.caught,
     ]
     .map(read);
     let closed = [0, 1, 2, 3].map(|place: usize| read(&counts.closed[place]));
     println!(
         "sent {}, answered {}, refused {}, broken off by the server {}, left by the client {}; \
          arrived {arrived}, accepted {accepted}, refused {refused}, given up before {given_up}; \
-         built {built}, closed {closed:?} as {ENDINGS:?}, mixed {mixed}",
+         built {built}, closed {closed:?} as {ENDINGS:?}, mixed {mixed}, \
+         caught {caught} of {stolen}",
         seen.sent, seen.answered, seen.refused, seen.broken, seen.left
     );
     assert_eq!(mixed, 0, "nobody held what is another's");
+    assert_eq!(caught, stolen, "who used what is another's was caught");
+    assert!(stolen > 0, "and it was tried");
     assert_eq!(
         accepted + refused + given_up,
         arrived,

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use crate::{
-    ours::{session, token},
     rounds::{median, paired},
     tokens::Kind,
 };
@@ -100,9 +99,7 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         all.push(quotient(figures, "six_header", peer, None));
     }
     for (peer, target) in [("tower_sessions", 0.6), ("axum_login", 0.35)] {
-        let mut ratio = quotient(figures, "session_alone", peer, Some(target));
-        ratio.value = ratio.value.filter(|_| !session::STAND_IN);
-        all.push(ratio);
+        all.push(quotient(figures, "session_alone", peer, Some(target)));
     }
     for kind in Kind::ALL {
         all.extend(of_tokens(figures, kind));
@@ -129,9 +126,6 @@ fn of_tokens(figures: &Figures, kind: Kind) -> Vec<Ratio> {
             Some(hit),
         ),
     ];
-    for ratio in &mut all {
-        ratio.value = ratio.value.filter(|_| !token::STAND_IN);
-    }
     all.extend(peers.map(|peer| quotient(figures, &format!("{name}_{peer}"), &bare, None)));
     all
 }

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     context::UserContext,
-    scope::{Guard, Handle, OpenScope, ScopeViolation},
+    scope::{Guard, Handle, OpenScope, ScopeViolation, within},
 };
 
 /// The fresh factory of one request, and the context that it is bound to.
@@ -59,6 +59,18 @@ struct Shared<F> {
 enum Held<F> {
     Own(F),
     Shared(Arc<F>),
+    /// Only while the last handle is dropped.
+    Gone,
+}
+
+/// A factory's own end is work of its user, in whoever's scope the last handle goes.
+impl<F> Drop for Shared<F> {
+    fn drop(&mut self) {
+        let Self {
+            context, factory, ..
+        } = self;
+        within(context, || *factory = Held::Gone);
+    }
 }
 
 impl<F> Scoped<F> {
@@ -147,6 +159,7 @@ impl<F> Shared<F> {
         match &self.factory {
             Held::Own(factory) => factory,
             Held::Shared(factory) => factory,
+            Held::Gone => unreachable!("a handle is there, so the factory is"),
         }
     }
 }
@@ -173,7 +186,7 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
 
     fn bare_holders(&self) -> usize {
         match &self.factory {
-            Held::Own(_) => 0,
+            Held::Own(_) | Held::Gone => 0,
             Held::Shared(factory) => Arc::strong_count(factory) - 1,
         }
     }

@@ -157,6 +157,11 @@ impl Audit {
 
     /// The span that the inner service's work happens in.
     pub(crate) fn span(&self, context: &UserContext) -> Span {
+        // A span that is disabled still passes each entry and exit on to the `log` crate, where
+        // that bridge is compiled in.
+        if !tracing::span_enabled!(target: "tower_user_scope", tracing::Level::INFO) {
+            return Span::none();
+        }
         let span = tracing::info_span!(
             target: "tower_user_scope",
             "user_scope",
@@ -295,7 +300,7 @@ fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
 impl fmt::Debug for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Audit")
-            .field("observed", &self.is_observed())
+            .field("observers", &self.observers.len())
             .field("user_ids", &self.user_ids)
             .finish()
     }

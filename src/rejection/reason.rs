@@ -228,8 +228,9 @@ impl Rejection {
                  requests without any, or on a developer's machine a `DevelopmentUser`",
             ),
             Reason::NotBelieved { .. } => Some(
-                "the header came from a peer that is not trusted; if it should be, add its \
-                 network to `from_proxies`",
+                "what was sent for this strategy says nobody, and a fallback is only for requests \
+                 that sent nothing: a header from a peer that is not trusted (`from_proxies`), or \
+                 a session without a user (`allow_visitors`)",
             ),
             Reason::Evidence(_) => {
                 Some("the layer has `require_proved`; only a token or a session will do")

@@ -11,7 +11,7 @@ use std::{future::Future, pin::Pin};
 
 #[cfg(feature = "tokio")]
 use super::instrument::InstrumentScope;
-use super::{current::enter, open::Handle};
+use super::open::Handle;
 use crate::{
     context::UserContext,
     factory::Scoped,
@@ -142,8 +142,6 @@ impl Hooks {
         for hook in &self.0 {
             // In a drop, perhaps of a thread that panics already: a hook that panics must not
             // take the process or the other hooks with it.
-            let mut current = Some(closed.context.clone());
-            let _entered = enter(&mut current);
             if catch_unwind(AssertUnwindSafe(|| hook.run(closed))).is_err() {
                 tracing::error!(target: "tower_user_scope::audit", "an on_close hook panicked");
             }
@@ -186,8 +184,17 @@ impl Watch {
         }
     }
 
-    pub(super) fn closed(&self, closed: &Closed) {
-        self.audit.emit(&AuditEvent::ScopeClosed { closed });
-        self.hooks.run(closed);
+    /// As [`emit`](Self::emit), in a drop: an observer that panics stops nobody else.
+    pub(super) fn emit_at_end(watch: Option<&Self>, event: &AuditEvent<'_>) {
+        if catch_unwind(AssertUnwindSafe(|| Self::emit(watch, event))).is_err() {
+            tracing::error!(target: "tower_user_scope::audit", "an observer panicked");
+        }
+    }
+
+    /// Takes the last handle: what is left of the request goes while its scope is current.
+    pub(super) fn closed(&self, closed: Closed) {
+        Self::emit_at_end(Some(self), &AuditEvent::ScopeClosed { closed: &closed });
+        self.hooks.run(&closed);
+        drop(closed);
     }
 }

@@ -1,11 +1,15 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
-use std::{any::Any, sync::Arc, thread, time::Instant};
+use std::{any::Any, mem, sync::Arc, thread, time::Instant};
 
 use http::Uri;
 use tracing::Span;
 
-use super::{Closed, Ending, close::Watch, current::enter};
+use super::{
+    Closed, Ending,
+    close::Watch,
+    current::{enter, within},
+};
 use crate::{context::UserContext, observe::AuditEvent};
 
 /// A request's factory without its type.
@@ -102,6 +106,12 @@ impl OpenScope {
         let Some(context) = self.context.take() else {
             return;
         };
+        // What is told and run at the end is the scope's own too, whoever drops it where.
+        let span = mem::replace(&mut self.span, Span::none());
+        within(&context, || span.in_scope(|| self.close_as(&context)));
+    }
+
+    fn close_as(&mut self, context: &UserContext) {
         // The last handle of a connection went with the task that panicked.
         if self.upgraded && thread::panicking() {
             self.ending = Ending::Panicked;
@@ -112,19 +122,20 @@ impl OpenScope {
             let others = Arc::strong_count(handle) - 1 + handle.bare_holders();
             if others > 0 && !handle.is_kept() {
                 let event = AuditEvent::FactoryRetained {
-                    context: &context,
+                    context,
                     factory: handle.factory(),
                     holders: others,
                     opened_before: watched.map(|watched| watched.opened.elapsed()),
                     path: watched.map(|watched| watched.uri.path()),
                 };
-                Watch::emit(watched.map(|watched| &*watched.watch), &event);
+                Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
             }
         }
         if let Some(Watched { watch, opened, .. }) = &self.watched {
             let lasted = opened.elapsed();
             let handle = self.handle.take();
-            watch.closed(&Closed::new(context, self.ending, lasted, handle));
+            let context = context.clone();
+            watch.closed(Closed::new(context, self.ending, lasted, handle));
         }
     }
 }

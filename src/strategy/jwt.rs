@@ -19,6 +19,7 @@
 //!             .issuer("https://id.example")
 //!             .audience("api"),
 //!     )
+//!     .context_only()
 //!     .build()?;
 //! # let _ = layer;
 //! # Ok(())

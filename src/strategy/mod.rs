@@ -166,7 +166,7 @@ pub trait Strategy {
     /// says that this one was passed over.
     ///
     /// That the credential could not be *checked* still ends the list. A
-    /// [`Fallback`](crate::Fallback) may act although the bad credential was sent: that is what
+    /// [`Fallback`] may act although the bad credential was sent: that is what
     /// counting as none means.
     fn optional(self) -> Optional<Self>
     where
@@ -176,7 +176,7 @@ pub trait Strategy {
     }
 
     /// Asks this strategy only about requests that `applies` to. To others its credential is
-    /// none, and does not keep a [`Fallback`](crate::Fallback) from acting.
+    /// none, and does not keep a [`Fallback`] from acting.
     fn when<P>(self, applies: P) -> When<Self, P>
     where
         Self: Sized,

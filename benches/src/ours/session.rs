@@ -1,50 +1,29 @@
-//! The session strategy.
-//!
-//! Until the crate has its `session` feature, a stand-in: a cookie that is looked up in a map.
-//! To replace it, write `SessionCookie` over a memory store into [`strategy`] (and its cookie into
-//! [`request`]) and set [`STAND_IN`] to `false`; then the ratios to tower-sessions and axum-login
-//! are printed too.
+//! The session strategy, over a store in memory.
 
-use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, header::COOKIE};
-use tower_user_scope::{
-    Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserId, from_fn,
+use tower_sessions::{
+    MemoryStore, SessionStore,
+    session::{Id, Record},
 };
+use tower_user_scope::{SessionCookie, Strategy};
 
-use crate::requests;
-
-/// Whether [`strategy`] is not the crate's own.
-pub const STAND_IN: bool = true;
+use crate::{case::wait_for, requests};
 
 const NAME: &str = "sid";
-const ID: &str = "AAECAwQFBgcICQoLDA0ODw";
+const ID: Id = Id(7);
 
 /// The strategy.
 pub fn strategy() -> impl Strategy {
-    let sessions = HashMap::from([(ID.to_owned(), "alice".to_owned())]);
-    from_fn(Reads::header(COOKIE), move |head| {
-        let Some(header) = head.headers.get(COOKIE) else {
-            return Outcome::Absent;
-        };
-        let Ok(text) = header.to_str() else {
-            return Invalid::new(InvalidReason::NotText).into();
-        };
-        let Some(cookie) = cookie::Cookie::split_parse(text)
-            .flatten()
-            .find(|cookie| cookie.name() == NAME)
-        else {
-            return Outcome::Absent;
-        };
-        let Some(user) = sessions.get(cookie.value()) else {
-            return Invalid::new(InvalidReason::Rejected("session_unknown")).into();
-        };
-        user.parse::<UserId>().map_or_else(
-            |error| Outcome::Invalid(error.into()),
-            |id| Identity::proved(id).into(),
-        )
-    })
-    .named("session")
+    let store = MemoryStore::default();
+    let mut record = Record {
+        id: ID,
+        data: [("user_id".to_owned(), "alice".into())].into(),
+        expiry_date: (SystemTime::now() + Duration::from_secs(24 * 3_600)).into(),
+    };
+    wait_for(store.create(&mut record)).expect("memory");
+    SessionCookie::new(NAME, store)
 }
 
 /// A request of which it knows the user.

@@ -1,55 +1,72 @@
 //! The token strategy.
-//!
-//! Until the crate has its `jwt` feature, a stand-in: a bearer token that is compared with the
-//! one that is known, and nothing verified. To replace it, write `Jwt` with the keys of
-//! [`tokens`](crate::tokens) into [`strategy`], into [`verified`] without a cache and into
-//! [`cached`] with one, and set [`STAND_IN`] to `false`; then the ratios to the peers are printed
-//! too.
 
 use http::{Request, header::AUTHORIZATION};
+use tower_layer::Layer;
 use tower_user_scope::{
-    Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserId, from_fn,
+    Strategy, UserScopeLayer,
+    jwt::{Jwt, KeySet, Stated},
 };
 
-use crate::{case::Case, requests, tokens::Kind};
+use crate::{
+    case::Case,
+    inner::Inner,
+    ours::make,
+    requests,
+    tokens::{AUDIENCE, Claims, ISSUER, Kind},
+};
 
-/// Whether [`strategy`] is not the crate's own.
-pub const STAND_IN: bool = true;
-
-const TOKEN: &str = "AAECAwQFBgcICQoLDA0ODw";
+fn jwt(kind: Kind) -> Jwt<Stated, Stated> {
+    let material = kind.material();
+    let keys = match kind {
+        // As a JWK set can't say it: the secret of a set has to be as long as its hash.
+        Kind::Hs256 => tower_user_scope::jwt::Key::hmac(
+            tower_user_scope::jwt::Algorithm::HS256,
+            material.secret,
+        )
+        .map(|key| key.with_id(crate::tokens::KEY_ID))
+        .and_then(|key| KeySet::new([key])),
+        _ => KeySet::from_jwks(&material.jwk_set),
+    };
+    Jwt::new(keys)
+        .issuer(ISSUER)
+        .audience(AUDIENCE)
+        .claims::<Claims>()
+}
 
 /// The strategy, for the lists.
 pub fn strategy() -> impl Strategy {
-    from_fn(Reads::header(AUTHORIZATION), |head| {
-        let Some(header) = head.headers.get(AUTHORIZATION) else {
-            return Outcome::Absent;
-        };
-        match header.as_bytes().strip_prefix(b"Bearer ") {
-            None => Outcome::Absent,
-            Some(token) if token == TOKEN.as_bytes() => "alice".parse::<UserId>().map_or_else(
-                |error| Outcome::Invalid(error.into()),
-                |id| Identity::proved(id).into(),
-            ),
-            Some(_) => Invalid::new(InvalidReason::Rejected("token_unknown")).into(),
-        }
-    })
-    .named("token")
+    jwt(Kind::Hs256)
 }
 
 /// A request of which it knows the user.
 #[must_use]
 pub fn request() -> Request<()> {
-    requests::with_header(AUTHORIZATION, &format!("Bearer {TOKEN}"))
+    requests::with_header(
+        AUTHORIZATION,
+        &format!("Bearer {}", Kind::Hs256.material().token),
+    )
+}
+
+fn case(jwt: Jwt<Stated, Stated>, kind: Kind) -> Case {
+    let layer = UserScopeLayer::builder()
+        .strategy(jwt)
+        .factory(make)
+        .build()
+        .expect("a valid layer");
+    Case::new(
+        layer.layer(Inner::<()>::new()),
+        requests::same(kind.request()),
+    )
 }
 
 /// A token of this kind verified for each request: a miss of the cache.
 #[must_use]
-pub fn verified(_: Kind) -> Option<Case> {
-    None
+pub fn verified(kind: Kind) -> Option<Case> {
+    Some(case(jwt(kind).without_cache(), kind))
 }
 
 /// A token of this kind that was verified before: a hit of the cache.
 #[must_use]
-pub fn cached(_: Kind) -> Option<Case> {
-    None
+pub fn cached(kind: Kind) -> Option<Case> {
+    Some(case(jwt(kind), kind))
 }

@@ -59,7 +59,10 @@ impl Condition {
             return Err(ConfigError::NoNetwork);
         }
         // Halves of everything are everything.
-        if let Some(wide) = ipnet::IpNet::aggregate(&networks).iter().find(is_too_wide) {
+        if let Some(wide) = ipnet::IpNet::aggregate(&networks)
+            .into_iter()
+            .find(|network| is_too_wide(*network))
+        {
             return Err(ConfigError::EveryAddress {
                 network: wide.to_string(),
             });
@@ -114,6 +117,10 @@ impl Condition {
         }
     }
 
+    #[cfg_attr(
+        not(feature = "shared-secret"),
+        expect(clippy::unnecessary_wraps, reason = "only a secret can be wrong")
+    )]
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             #[cfg(feature = "shared-secret")]
@@ -175,7 +182,7 @@ fn of_canonical(network: ipnet::IpNet) -> ipnet::IpNet {
 
 /// Wider than the widest private networks, `10.0.0.0/8` and `fc00::/7`.
 #[cfg(feature = "proxies")]
-fn is_too_wide(network: &&ipnet::IpNet) -> bool {
+fn is_too_wide(network: ipnet::IpNet) -> bool {
     match network {
         ipnet::IpNet::V4(v4) => v4.prefix_len() < 8,
         ipnet::IpNet::V6(v6) => v6.prefix_len() < 7,

@@ -1,0 +1,361 @@
+//! Two servers of one application, with a fault in each request that asks for it.
+
+use std::{
+    future::pending,
+    io,
+    panic::resume_unwind,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, Request, Response, StatusCode},
+    routing::any,
+};
+use futures::{StreamExt, stream};
+use http_body_util::BodyExt;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use tower::util::MapRequestLayer;
+use tower_user_scope::{
+    AuditEvent, Authorize, Ending, FactoryUnavailable, Forbidden, Identity, Invalid, InvalidReason,
+    Outcome, ProvideFactory, Reads, Scoped, Unavailable, UserContext, UserId, UserScopeLayer,
+    from_async_fn, strategy::StrategyList,
+};
+
+/// What is planted in a request; the request says so itself, so that its sender knows what has
+/// to come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    Nothing,
+    SlowBody,
+    /// The handler uses what the handler of another request kept.
+    Steals,
+    StoreDown,
+    WrongKey,
+    Forbidden,
+    FactoryFails,
+    FactoryDown,
+    FactorySlow,
+    HandlerPanics,
+    BodyPanics,
+    BodyFails,
+    /// The client goes away while some stage is at work.
+    LeavesEarly,
+    LeavesInTheRequest,
+    LeavesInTheBody,
+}
+
+impl Plan {
+    /// The ordinary ones are more frequent.
+    pub(super) const ALL: [Self; 20] = [
+        Self::Nothing,
+        Self::Steals,
+        Self::Nothing,
+        Self::Nothing,
+        Self::SlowBody,
+        Self::SlowBody,
+        Self::SlowBody,
+        Self::StoreDown,
+        Self::WrongKey,
+        Self::Forbidden,
+        Self::FactoryFails,
+        Self::FactoryDown,
+        Self::FactorySlow,
+        Self::HandlerPanics,
+        Self::BodyPanics,
+        Self::BodyFails,
+        Self::LeavesEarly,
+        Self::LeavesEarly,
+        Self::LeavesInTheRequest,
+        Self::LeavesInTheBody,
+    ];
+
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let plan = headers.get("x-plan").and_then(|plan| plan.to_str().ok());
+        let plan = plan.and_then(|name| Self::ALL.into_iter().find(|it| it.name() == name));
+        plan.expect("every request says its plan")
+    }
+
+    pub(super) fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::StoreDown | Self::FactoryDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WrongKey => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::FactoryFails => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::OK,
+        }
+    }
+}
+
+/// What the server and its layer count.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Requests that came as far as the layer.
+    pub(super) arrived: AtomicU64,
+    pub(super) accepted: AtomicU64,
+    pub(super) refused: AtomicU64,
+    /// Requests whose client was gone before the layer could say either.
+    pub(super) given_up: AtomicU64,
+    pub(super) closed: [AtomicU64; 4],
+    pub(super) built: AtomicU64,
+    pub(super) alive: watch::Sender<u64>,
+    /// Where a handler keeps its factory although it is another's turn to come.
+    pub(super) kept: Mutex<Option<Scoped<Agents>>>,
+    /// Uses of another's factory, by the handlers' word and by the layer's.
+    pub(super) stolen: AtomicU64,
+    pub(super) caught: AtomicU64,
+    /// Alarms of the layer, and of the handler that compares everything.
+    pub(super) mixed: AtomicU64,
+}
+
+pub(super) const ENDINGS: [Ending; 4] = [
+    Ending::Completed,
+    Ending::Cancelled,
+    Ending::Failed,
+    Ending::Panicked,
+];
+
+pub(super) fn add(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::SeqCst);
+}
+
+pub(super) fn read(count: &AtomicU64) -> u64 {
+    count.load(Ordering::SeqCst)
+}
+
+/// Counts a stage that is dropped before its end.
+pub(super) struct Underway(Option<Arc<Counts>>);
+
+impl Underway {
+    pub(super) fn ends(mut self) {
+        self.0.take();
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if let Some(counts) = &self.0 {
+            add(&counts.given_up);
+        }
+    }
+}
+
+pub(super) struct Agents {
+    pub(super) owner: UserContext,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        self.counts.alive.send_modify(|alive| *alive -= 1);
+    }
+}
+
+pub(super) async fn waits(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(super) fn layer(
+    counts: &Arc<Counts>,
+) -> UserScopeLayer<
+    impl StrategyList<Pending: Send> + Send + Sync + 'static + use<>,
+    impl ProvideFactory<Future: Send> + Send + Sync + 'static + use<>,
+    impl Authorize<Future: Send> + Send + Sync + 'static + use<>,
+> {
+    let (asks, builds) = (counts.clone(), counts.clone());
+    let (observes, at_close) = (counts.clone(), counts.clone());
+    let store = from_async_fn(Reads::header("x-user"), move |head| {
+        let (plan, user) = (Plan::of(&head.headers), head.headers.get("x-user").cloned());
+        let underway = Underway(Some(asks.clone()));
+        async move {
+            waits(3).await;
+            underway.ends();
+            let user = user.expect("every request says whose it is");
+            match plan {
+                Plan::StoreDown => Unavailable::new(io::Error::other("the store is down")).into(),
+                Plan::WrongKey => Invalid::new(InvalidReason::Rejected("planted")).into(),
+                _ => match user.to_str().expect("ASCII").parse::<UserId>() {
+                    Ok(id) => Identity::proved(id).attribute(plan).into(),
+                    Err(error) => Outcome::Invalid(error.into()),
+                },
+            }
+        }
+    });
+    UserScopeLayer::builder()
+        .strategy(store)
+        .authorize(|_, head| match Plan::of(&head.headers) {
+            Plan::Forbidden => Err(Forbidden::new("planted").into()),
+            _ => Ok(()),
+        })
+        .factory_async(move |user| {
+            let (counts, underway) = (builds.clone(), Underway(Some(builds.clone())));
+            async move {
+                let plan = user.attributes().get::<Plan>().copied();
+                waits(if plan == Some(Plan::FactorySlow) {
+                    50
+                } else {
+                    2
+                })
+                .await;
+                underway.ends();
+                match plan {
+                    Some(Plan::FactoryFails) => {
+                        return Err::<_, Box<dyn std::error::Error + Send + Sync>>("out".into());
+                    }
+                    Some(Plan::FactoryDown) => {
+                        return Err(FactoryUnavailable::new("the database is down").into());
+                    }
+                    _ => {}
+                }
+                add(&counts.built);
+                counts.alive.send_modify(|alive| *alive += 1);
+                Ok(Agents {
+                    owner: user,
+                    counts,
+                })
+            }
+        })
+        .observer(move |event: &AuditEvent<'_>| match event {
+            AuditEvent::Accepted { .. } => add(&observes.accepted),
+            AuditEvent::Refused { .. } => add(&observes.refused),
+            AuditEvent::CrossUserAccess { .. } => add(&observes.caught),
+            AuditEvent::FactoryRetained { .. } => add(&observes.mixed),
+            _ => {}
+        })
+        .on_close(move |scope| {
+            let place = ENDINGS.iter().position(|it| *it == scope.ending());
+            add(&at_close.closed[place.expect("one of them")]);
+            let agents = scope.scoped::<Agents>().expect("still there");
+            if agents.owner != *scope.context()
+                || UserContext::current() != Some(agents.owner.clone())
+            {
+                add(&at_close.mixed);
+            }
+        })
+        .build()
+        .expect("a valid configuration")
+}
+
+/// Compares everything that could tell whose request it is, again and again.
+pub(super) async fn check(sender: &str, agents: &Scoped<Agents>, context: &UserContext) {
+    for _ in 0..3 {
+        let same = context.user_id().is_some_and(|id| *id == sender)
+            && agents.owner == *context
+            && UserContext::current().as_ref() == Some(context);
+        if !same {
+            add(&agents.counts.mixed);
+        }
+        waits(1).await;
+    }
+}
+
+/// Leaves the factory where the next one finds it, and uses what the one before left.
+fn steal(agents: &Scoped<Agents>) {
+    let mut kept = agents.counts.kept.lock().expect("no panic in here");
+    let Some(before) = kept.replace(Scoped::keep(agents)) else {
+        return;
+    };
+    let is_own = Scoped::context(&before).user_id() == agents.owner.user_id();
+    if !is_own {
+        add(&agents.counts.stolen);
+    }
+    if Scoped::try_get(&before).is_ok() != is_own {
+        add(&agents.counts.mixed);
+    }
+}
+
+async fn handle(
+    headers: HeaderMap,
+    agents: Scoped<Agents>,
+    context: UserContext,
+    body: Body,
+) -> Response<Body> {
+    let sender = headers["x-user"].to_str().expect("ASCII").to_owned();
+    check(&sender, &agents, &context).await;
+    let plan = Plan::of(&headers);
+    if plan == Plan::Steals {
+        steal(&agents);
+    }
+    // One that breaks off is dropped here, or never comes back from it.
+    if body.collect().await.is_err() {
+        return Response::default();
+    }
+    let chunks = match plan {
+        Plan::HandlerPanics => resume_unwind(Box::new("planted")),
+        Plan::LeavesEarly => pending().await,
+        Plan::LeavesInTheBody => usize::MAX,
+        Plan::SlowBody => 12,
+        _ => 3,
+    };
+    let owner = agents.owner.user_id().expect("a user").to_string();
+    let chunks = stream::iter(0..chunks).then(move |_| {
+        let (agents, context, sender) = (agents.clone(), context.clone(), sender.clone());
+        async move {
+            check(&sender, &agents, &context).await;
+            let owner = agents.owner.user_id().expect("a user");
+            // As large as what people send: a peer takes a flood of tiny frames for an attack.
+            Ok(Bytes::from(format!("{owner};").repeat(200)))
+        }
+    });
+    let end = stream::once(async move {
+        match plan {
+            Plan::BodyPanics => resume_unwind(Box::new("planted")),
+            Plan::BodyFails => Err(io::Error::other("planted")),
+            _ => Ok(Bytes::from_static(b"end")),
+        }
+    });
+    Response::builder()
+        .header("x-owner", owner)
+        .body(Body::from_stream(chunks.chain(end)))
+        .expect("a response")
+}
+
+/// Where the two servers listen, and the way to stop them.
+pub(super) struct Servers {
+    pub(super) addresses: [std::net::SocketAddr; 2],
+    pub(super) tasks: [AbortHandle; 2],
+}
+
+pub(super) async fn serve(counts: &Arc<Counts>) -> Servers {
+    let arrives = counts.clone();
+    let router = Router::new()
+        .route("/", any(handle))
+        .layer(layer(counts))
+        .layer(MapRequestLayer::new(move |request: Request<Body>| {
+            add(&arrives.arrived);
+            request
+        }));
+    let listen = || async { TcpListener::bind("127.0.0.1:0").await.expect("a free port") };
+    let (first, second) = (listen().await, listen().await);
+    let addresses = [&first, &second].map(|it| it.local_addr().expect("an address"));
+    let axum = axum::serve(first, router.clone());
+    let axum = tokio::spawn(async move { axum.await.expect("axum serves") });
+    let hyper = tokio::spawn(async move {
+        loop {
+            let (stream, _) = second.accept().await.expect("a connection");
+            let service = TowerToHyperService::new(router.clone());
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    Servers {
+        addresses,
+        tasks: [axum.abort_handle(), hyper.abort_handle()],
+    }
+}
