@@ -204,7 +204,8 @@ async fn a_body_ends_as_its_last_frame_says() {
             says_end: false,
         }
     }
-    let cases: [(&str, fn() -> OneFrame, Ending); 5] = [
+    type Make = fn() -> OneFrame;
+    let cases: [(&str, Make, Ending); 5] = [
         ("more may come", whole, Ending::Cancelled),
         (
             "it says that it is at its end",

@@ -52,10 +52,6 @@ fn alice() -> Result<String, Why> {
     Ok("alice".to_owned())
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it is an answer, to compare answers with"
-)]
 fn unknown() -> Result<String, Why> {
     Err(Why::Token(TokenProblem::UnknownKey))
 }
