@@ -2,11 +2,18 @@
 
 use std::{fmt, sync::Arc};
 
+use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::{
-    authorize::Anyone, builder::Builder, context::IdSource, factory::NoFactory, policy::Policy,
-    service::UserScope, strategy::Empty,
+    authorize::{Anyone, Authorize},
+    builder::Builder,
+    context::IdSource,
+    factory::{NoFactory, ProvideFactory},
+    observe::Explanation,
+    policy::Policy,
+    service::UserScope,
+    strategy::{Empty, StrategyList},
 };
 
 /// Resolves the user of each request and inserts a fresh factory into its extensions.
@@ -61,6 +68,41 @@ impl<L, M, A> UserScopeLayer<L, M, A> {
         Self {
             policy: Arc::new(policy),
         }
+    }
+}
+
+impl<L, M, A> UserScopeLayer<L, M, A>
+where
+    L: StrategyList,
+    M: ProvideFactory,
+    A: Authorize,
+{
+    /// Tells, step by step, why a request of this head would be resolved as it is.
+    ///
+    /// The strategies are really asked, so stores and issuers are too; `authorize`, the factory and
+    /// observers are not, and nothing is logged.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_user_scope::{TrustedHeader, UserScopeLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(TrustedHeader::new("x-user-id").from_proxies(["10.0.0.0/8"])?)
+    ///     .context_only()
+    ///     .build()?;
+    /// let (head, ()) = Request::builder().header("x-user-id", "alice").body(())?.into_parts();
+    ///
+    /// let why = layer.explain(&head).await;
+    /// assert!(why.answer().is_err());
+    /// let text = why.to_string();
+    /// assert!(text.starts_with("trusted_header: absent\ntrusted_header: removes x-user-id"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn explain(&self, head: &Parts) -> Explanation {
+        self.policy.explain(head).await
     }
 }
 

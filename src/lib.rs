@@ -104,6 +104,7 @@
 //! | `session-stores-0-14` | | [`StoreOf014`]: stores that were published for `tower-sessions-core` 0.14 |
 //! | `query` | | [`CorrelationIds::query`] |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
+//! | `stream` | | [`InScope`] for streams |
 //! | `testing` | | [`testing`]: requests as a user, a recorder, an isolation check |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -168,7 +169,7 @@ pub use self::{
     },
     future::ResponseFuture,
     layer::UserScopeLayer,
-    observe::{AuditEvent, Observer, UserIdTelemetry},
+    observe::{AuditEvent, ExplainedStep, Explanation, Observer, UserIdTelemetry},
     peer::{PeerAddr, is_loopback},
     rejection::{DefaultResponse, FactoryFailure, Reason, Rejection, RespondToRejection},
     scope::{Closed, Ending, InScope, InstrumentScope, Isolation, ScopeViolation},

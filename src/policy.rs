@@ -3,12 +3,17 @@
 //! `service.rs` runs the steps as far as they go at once; `future.rs` goes on where one had to
 //! wait. Both meet here.
 
+use std::{future::poll_fn, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+
 use crate::{
     authorize::{Authorize, Denied},
     context::{Correlation, CorrelationIds, IdSource, Identity, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
-    observe::{Audit, AuditEvent},
+    observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
     scope::{Guard, OpenScope, with_current, within},
@@ -17,8 +22,6 @@ use crate::{
         list::private::List,
     },
 };
-use bytes::Bytes;
-use http::{Response, request::Parts};
 
 /// How many headers of one request and strategy have an event of their own: nobody can fill a
 /// log with one request.
@@ -87,7 +90,7 @@ where
 
     /// The list has said all it has to say.
     pub(crate) fn asked(&self, head: &mut Parts, tally: Tally) -> StepOf<L, M, A> {
-        match self.identify(head, tally) {
+        match self.identify(head, tally, &self.audit) {
             Ok(context) => match within(&context, || self.authorize.authorize(&context, head)) {
                 Eventually::Now(answer) => self.authorized(head, context, answer),
                 Eventually::Later(future) => Step::Authorize(future, context),
@@ -140,14 +143,43 @@ where
         }
     }
 
-    fn identify(&self, head: &mut Parts, tally: Tally) -> Result<UserContext, Rejection> {
+    /// The steps up to the context, for the sake of the answer: nothing is authorized or built.
+    pub(crate) async fn explain(&self, head: &Parts) -> Explanation {
+        let mut head = head.clone();
+        if !self.keep_existing {
+            remove_outer(&mut head);
+        }
+        let steps = Arc::new(Steps::default());
+        let answer = {
+            let audit = Audit::hypothetical(Arc::clone(&steps) as _);
+            let mut tally = Tally::new(self.rule);
+            let asked = self.list.ask(&mut Asking::new(&head, &mut tally, &audit));
+            if let Progress::Waiting(pending) = asked {
+                let mut pending = pin!(pending);
+                let _ = poll_fn(|cx| {
+                    let mut asking = Asking::new(&head, &mut tally, &audit);
+                    self.list.resume(pending.as_mut(), cx, &mut asking)
+                })
+                .await;
+            }
+            self.identify(&mut head, tally, &audit)
+        };
+        Explanation::new(Arc::into_inner(steps).unwrap_or_default(), answer)
+    }
+
+    fn identify(
+        &self,
+        head: &mut Parts,
+        tally: Tally,
+        audit: &Audit,
+    ) -> Result<UserContext, Rejection> {
         // Before anything is removed: a fallback must know what was sent.
         let sent = if tally.is_silent() {
             self.first_sent(head)
         } else {
             None
         };
-        self.scrub(head, &tally);
+        self.scrub(head, &tally, audit);
         let context = match tally.conclude() {
             Ok(Some((strategy, identity))) => self.context(head, strategy, identity),
             Ok(None) => match sent {
@@ -231,7 +263,7 @@ where
             .find_map(|fallback| Some((fallback.name(), fallback.identity(head)?)))
     }
 
-    fn scrub(&self, head: &mut Parts, tally: &Tally) {
+    fn scrub(&self, head: &mut Parts, tally: &Tally, audit: &Audit) {
         self.list.each(&mut |index, strategy| {
             let name = strategy.name();
             let mut removed = Vec::new();
@@ -244,7 +276,7 @@ where
                 }
             });
             for (at, (header, reason)) in removed.iter().enumerate() {
-                self.audit.emit(&AuditEvent::HeaderStripped {
+                audit.emit(&AuditEvent::HeaderStripped {
                     strategy: name,
                     header,
                     reason: *reason,

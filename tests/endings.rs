@@ -382,3 +382,13 @@ async fn the_factory_and_its_authorization_are_made_in_the_user_s_scope() {
         .collect();
     assert_eq!(users, vec![Some("alice".to_owned()); 4], "twice each");
 }
+
+#[tokio::test]
+async fn a_stream_that_was_given_a_scope_is_polled_in_it() {
+    use futures::StreamExt as _;
+    let id = UserId::try_from("alice").expect("an id");
+    let alice = UserContext::builder(Identity::proved(id)).build();
+    let current = futures::stream::repeat_with(UserContext::current).take(2);
+    let seen: Vec<_> = current.in_scope(alice.clone()).collect().await;
+    assert_eq!(seen, [Some(alice.clone()), Some(alice)]);
+}

@@ -117,11 +117,22 @@ pub enum UserIdTelemetry {
 /// Sends events to where they are seen.
 #[derive(Clone, Default)]
 pub(crate) struct Audit {
+    /// Whether `tracing` hears nothing, because nothing happens.
+    hypothetical: bool,
     observers: Vec<Arc<dyn Observer + Send + Sync>>,
     user_ids: UserIdTelemetry,
 }
 
 impl Audit {
+    /// For what would happen: told to this observer alone.
+    pub(crate) fn hypothetical(observer: Arc<dyn Observer + Send + Sync>) -> Self {
+        Self {
+            hypothetical: true,
+            observers: vec![observer],
+            user_ids: UserIdTelemetry::default(),
+        }
+    }
+
     pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
         self.observers.push(observer);
     }
@@ -149,7 +160,9 @@ impl Audit {
     }
 
     pub(crate) fn emit(&self, event: &AuditEvent<'_>) {
-        self.trace(event);
+        if !self.hypothetical {
+            self.trace(event);
+        }
         for observer in &self.observers {
             observer.observe(event);
         }

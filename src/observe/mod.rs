@@ -5,10 +5,12 @@
 //! debug level under the crate's own target. No event carries a credential.
 
 mod audit;
+mod explain;
 mod observer;
 
-pub(crate) use self::audit::Audit;
+pub(crate) use self::{audit::Audit, explain::Steps};
 pub use self::{
     audit::{AuditEvent, UserIdTelemetry},
+    explain::{ExplainedStep, Explanation},
     observer::Observer,
 };

@@ -11,7 +11,8 @@ use pin_project::{pin_project, pinned_drop};
 use super::current::enter;
 use crate::context::UserContext;
 
-/// Gives futures a scope, so that work that leaves the handler keeps its user.
+/// Gives futures, and with the feature `stream` streams, a scope, so that work that leaves the
+/// handler keeps its user.
 ///
 /// ```
 /// use tower_user_scope::{InstrumentScope, UserContext};
@@ -27,7 +28,7 @@ use crate::context::UserContext;
 /// # let _ = handler;
 /// ```
 pub trait InstrumentScope: Sized {
-    /// Polls the future in the scope of this context.
+    /// Polls the future or stream in the scope of this context.
     fn in_scope(self, context: UserContext) -> InScope<Self> {
         InScope {
             inner: Some(self),
@@ -35,7 +36,7 @@ pub trait InstrumentScope: Sized {
         }
     }
 
-    /// Polls the future in the scope that is current now; where none is, in none.
+    /// Polls the future or stream in the scope that is current now; where none is, in none.
     fn in_current_scope(self) -> InScope<Self> {
         InScope {
             inner: Some(self),
@@ -67,6 +68,25 @@ impl<F: Future> Future for InScope<F> {
             Some(inner) => inner.poll(cx),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<S: futures_core::Stream> futures_core::Stream for InScope<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        let _entered = enter(this.context);
+        match this.inner.as_pin_mut() {
+            Some(inner) => inner.poll_next(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner.as_ref().map_or((0, Some(0)), S::size_hint)
     }
 }
 

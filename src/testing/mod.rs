@@ -38,6 +38,7 @@ mod recorder;
 mod report;
 mod scripted;
 mod strict;
+mod uncovered;
 
 pub use self::{
     as_user::AsUser,
@@ -46,4 +47,5 @@ pub use self::{
     report::{Finding, IsolationReport},
     scripted::Scripted,
     strict::StrictService,
+    uncovered::uncovered,
 };
