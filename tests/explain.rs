@@ -66,7 +66,7 @@ async fn an_explanation_says_what_happens() {
         (
             &[],
             "trusted_header: absent\noptional: absent\nkey: absent\n\
-             goes on as a service, fallback by fallback",
+             goes on as a service, fallback by service_fallback",
         ),
     ] {
         let head = head(headers);
