@@ -315,6 +315,6 @@ impl fmt::Debug for Audit {
         f.debug_struct("Audit")
             .field("observers", &self.observers.len())
             .field("user_ids", &self.user_ids)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -35,7 +35,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http::{HeaderValue, request::Parts};
@@ -64,6 +64,7 @@ mod provider;
 mod remote;
 mod revocation;
 mod rsa;
+mod settings;
 mod source;
 mod verified;
 mod verify;
@@ -84,11 +85,11 @@ pub use self::{
     verified::VerifiedToken,
 };
 use self::{
-    cache::{Fingerprint, Remembered},
+    cache::Remembered,
     identify::{Beside, Identify},
     issuer::Rules,
-    revocation::{Revocation, admitted},
-    verify::{Checks, Refused, Unverified, Verdict},
+    revocation::Revocation,
+    settings::{Settings, Verified},
 };
 
 /// Not said yet.
@@ -132,19 +133,6 @@ pub struct Stated {
 pub struct Jwt<I = Unstated, A = Unstated> {
     settings: Arc<Settings>,
     _said: PhantomData<(I, A)>,
-}
-
-#[derive(Clone, Debug)]
-struct Settings {
-    issuers: Vec<Rules>,
-    sources: Vec<TokenSource>,
-    identify: Identify,
-    token_type: Option<Cow<'static, str>>,
-    leeway: Duration,
-    longest: usize,
-    provider: Option<CryptoProvider>,
-    revocation: Revocation,
-    remembered: Option<Arc<Remembered>>,
 }
 
 impl Jwt {
@@ -433,151 +421,6 @@ impl<I, A> Jwt<I, A> {
         self.set().revocation = Revocation::later(is_revoked);
         self
     }
-}
-
-impl Settings {
-    fn provider(&self) -> Result<CryptoProvider, TokenConfigError> {
-        self.provider.map_or_else(CryptoProvider::only_one, Ok)
-    }
-
-    fn validate(&self) -> Result<(), TokenConfigError> {
-        let provider = self.provider()?;
-        if self.leeway > Jwt::<Stated, Stated>::LONGEST_LEEWAY {
-            return Err(TokenConfigError::LongLeeway);
-        }
-        for (index, rules) in self.issuers.iter().enumerate() {
-            rules.validate()?;
-            rules.keys.validate(provider)?;
-            let others = &self.issuers[index + 1..];
-            if others.iter().any(|other| other.name == rules.name) {
-                return Err(TokenConfigError::Issuers);
-            }
-        }
-        if self.issuers.is_empty() {
-            return Err(TokenConfigError::Issuers);
-        }
-        self.sources.iter().try_for_each(TokenSource::validate)
-    }
-
-    /// The only token of the request.
-    fn token<'h>(&self, head: &'h Parts) -> Result<Option<Cow<'h, str>>, Invalid> {
-        let mut token = None;
-        for source in &self.sources {
-            source.find(head, &mut |found| match token.replace(found) {
-                None => Ok(()),
-                Some(_) => Err(InvalidReason::Repeated.into()),
-            })?;
-        }
-        Ok(token)
-    }
-
-    /// What was found out about the token before, where that still holds.
-    fn recall(&self, fingerprint: Option<&Fingerprint>) -> Option<Arc<Verdict>> {
-        let (remembered, fingerprint) = (self.remembered.as_ref()?, fingerprint?);
-        let verdict = remembered.get(fingerprint)?;
-        let keys = self.issuers.get(verdict.issuer)?.keys.current()?;
-        if keys.holds(&verdict.key) && verdict.token.expires_at() > SystemTime::now() {
-            return Some(verdict);
-        }
-        remembered.remove(fingerprint);
-        None
-    }
-
-    /// Verifies the token with the keys that are there.
-    fn verify(&self, token: &str) -> Result<Verified, Invalid> {
-        let unverified = Unverified::split(token)?;
-        let issuer = unverified.issuer(&self.issuers)?;
-        let keys = &self.issuers[issuer].keys;
-        let verdict = match keys.current() {
-            Some(keys) => self.verdict(&unverified, issuer, &keys),
-            None => Err(Refused::UnknownKey),
-        };
-        match verdict {
-            #[cfg(feature = "jwks")]
-            Err(Refused::UnknownKey) if keys.can_grow() => Ok(Verified::KeysWanted { issuer }),
-            verdict => Ok(Verified::Known(Arc::new(verdict?))),
-        }
-    }
-
-    fn verdict(
-        &self,
-        unverified: &Unverified<'_>,
-        issuer: usize,
-        keys: &KeySet,
-    ) -> Result<Verdict, Refused> {
-        // Told by `build()` where there is none.
-        let provider = self.provider().map_err(|_| TokenProblem::UnknownKey)?;
-        let signed = unverified.signed_by(keys, provider)?;
-        Ok(signed.verdict(&Checks {
-            issuers: &self.issuers,
-            issuer,
-            token_type: self.token_type.as_deref(),
-            leeway: self.leeway.as_secs(),
-            identify: &self.identify,
-        })?)
-    }
-
-    fn remember(&self, fingerprint: Option<Fingerprint>, verdict: &Arc<Verdict>) {
-        if let (Some(remembered), Some(fingerprint)) = (&self.remembered, fingerprint) {
-            remembered.insert(fingerprint, Arc::clone(verdict));
-        }
-    }
-
-    /// The token is good; whether it was revoked is asked each time.
-    fn admit(&self, verdict: Arc<Verdict>) -> Eventually<JwtFuture> {
-        match &self.revocation {
-            Revocation::Nobody => Eventually::Now(admitted(&verdict, false)),
-            Revocation::Now(is_revoked) => {
-                Eventually::Now(admitted(&verdict, is_revoked(&verdict.token)))
-            }
-            Revocation::Later(is_revoked) => {
-                let answer = is_revoked(verdict.token.clone());
-                Eventually::Later(JwtFuture(Box::pin(async move {
-                    match answer.await {
-                        Ok(is_revoked) => admitted(&verdict, is_revoked),
-                        Err(unavailable) => unavailable.into(),
-                    }
-                })))
-            }
-        }
-    }
-
-    /// Goes on with a token whose key is not there yet.
-    #[cfg(feature = "jwks")]
-    async fn verify_later(
-        &self,
-        token: &str,
-        issuer: usize,
-        fingerprint: Option<Fingerprint>,
-    ) -> Outcome {
-        let unverified = match Unverified::split(token) {
-            Ok(unverified) => unverified,
-            Err(problem) => return Outcome::Invalid(problem.into()),
-        };
-        let keys = match self.issuers[issuer].keys.awaited().await {
-            Ok(keys) => keys,
-            Err(unavailable) => return unavailable.into(),
-        };
-        let verdict = match self.verdict(&unverified, issuer, &keys) {
-            Ok(verdict) => Arc::new(verdict),
-            Err(refused) => return Outcome::Invalid(refused.into()),
-        };
-        self.remember(fingerprint, &verdict);
-        match self.admit(verdict) {
-            Eventually::Now(outcome) => outcome,
-            Eventually::Later(future) => future.await,
-        }
-    }
-}
-
-/// How far a token got without waiting.
-enum Verified {
-    Known(Arc<Verdict>),
-    /// Its key is not among those that are there, and may be among those that could be fetched.
-    #[cfg(feature = "jwks")]
-    KeysWanted {
-        issuer: usize,
-    },
 }
 
 impl Strategy for Jwt<Stated, Stated> {
