@@ -1,7 +1,7 @@
 //! The body of a response: the inner service's, or a rejection's.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
@@ -92,7 +92,9 @@ impl<B> PinnedDrop for Kind<B> {
             if *ended.get_mut() {
                 scope.completes();
             }
-            scope.run(|| body.set(None));
+            if mem::needs_drop::<B>() {
+                scope.run(|| body.set(None));
+            }
         }
     }
 }
@@ -147,7 +149,7 @@ where
             }
             KindProjection::Rejection(bytes) if bytes.is_empty() => Poll::Ready(None),
             KindProjection::Rejection(bytes) => {
-                let bytes = std::mem::take(bytes);
+                let bytes = mem::take(bytes);
                 Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
             }
         }

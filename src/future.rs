@@ -83,11 +83,17 @@ struct Call<F> {
 impl<F: Future> Call<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(F::Output, Option<OpenScope>)> {
         let CallProjection { mut future, scope } = self.project();
-        let (Some(running), Some(open)) = (future.as_mut().as_pin_mut(), scope.as_mut()) else {
+        let Some(open) = scope.as_mut() else {
             unreachable!("`ResponseFuture` polled after it was ready")
         };
-        let result = ready!(open.run(|| running.poll(cx)));
-        open.run(|| future.set(None));
+        let result = ready!(open.run(|| {
+            let running = future.as_mut().as_pin_mut();
+            let result = running.map_or(Poll::Pending, |running| running.poll(cx));
+            if result.is_ready() {
+                future.set(None);
+            }
+            result
+        }));
         Poll::Ready((result, scope.take()))
     }
 }

@@ -90,12 +90,35 @@ where
 
     /// The list has said all it has to say.
     pub(crate) fn asked(&self, head: &mut Parts, tally: Tally) -> StepOf<L, M, A> {
-        match self.identify(head, tally, &self.audit) {
-            Ok(context) => match within(&context, || self.authorize.authorize(&context, head)) {
-                Eventually::Now(answer) => self.authorized(head, context, answer),
-                Eventually::Later(future) => Step::Authorize(future, context),
-            },
-            Err(rejection) => self.reject(head, &rejection),
+        let context = match self.identify(head, tally, &self.audit) {
+            Ok(context) => context,
+            Err(rejection) => return self.reject(head, &rejection),
+        };
+        let mut made = None;
+        // Both in one, because most factories are built as soon as they may be.
+        let answer = within(&context, || {
+            let answer = self.authorize.authorize(&context, head);
+            if let Eventually::Now(Ok(())) = answer {
+                made = Some(self.make.make(&context));
+            }
+            answer
+        });
+        match (answer, made) {
+            (_, Some(made)) => self.made(head, context, made),
+            (Eventually::Now(answer), None) => self.authorized(head, context, answer),
+            (Eventually::Later(future), None) => Step::Authorize(future, context),
+        }
+    }
+
+    fn made(
+        &self,
+        head: &mut Parts,
+        context: UserContext,
+        made: Eventually<M::Future>,
+    ) -> StepOf<L, M, A> {
+        match made {
+            Eventually::Now(built) => self.built(head, context, built),
+            Eventually::Later(future) => Step::Build(future, context),
         }
     }
 
@@ -106,10 +129,10 @@ where
         answer: Result<(), Denied>,
     ) -> StepOf<L, M, A> {
         let reason = match answer {
-            Ok(()) => match within(&context, || self.make.make(&context)) {
-                Eventually::Now(built) => return self.built(head, context, built),
-                Eventually::Later(future) => return Step::Build(future, context),
-            },
+            Ok(()) => {
+                let made = within(&context, || self.make.make(&context));
+                return self.made(head, context, made);
+            }
             Err(Denied::Forbidden(forbidden)) => Reason::Forbidden {
                 strategy: context.strategy(),
                 authenticated: !context.evidence().is_fallback(),

@@ -278,18 +278,18 @@ async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_s
 }
 
 #[test]
-fn what_needs_no_store_is_answered_at_once() {
+fn what_needs_no_store_or_one_in_memory_is_answered_at_once() {
     let strategy = SessionCookie::new(SID, MemoryStore::default());
     let id = Id(7);
-    for (line, waits) in [
-        ("theme=dark".to_owned(), false),
-        (format!("{SID}=bogus"), false),
-        (format!("{SID}={id}; {SID}={id}"), false),
-        (format!("{SID}={id}"), true),
+    for line in [
+        "theme=dark".to_owned(),
+        format!("{SID}=bogus"),
+        format!("{SID}={id}; {SID}={id}"),
+        format!("{SID}={id}"),
     ] {
         let (head, ()) = with_cookies([&line]).into_parts();
-        let later = matches!(strategy.resolve(&head), Eventually::Later(_));
-        assert_eq!(later, waits, "{line}");
+        let answer = strategy.resolve(&head);
+        assert!(matches!(answer, Eventually::Now(_)), "{line}");
     }
 }
 

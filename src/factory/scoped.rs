@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, type_name},
-    fmt,
+    fmt, mem,
     ops::Deref,
     sync::{
         Arc, OnceLock,
@@ -69,7 +69,9 @@ impl<F> Drop for Shared<F> {
         let Self {
             context, factory, ..
         } = self;
-        within(context, || *factory = Held::Gone);
+        if mem::needs_drop::<F>() {
+            within(context, || *factory = Held::Gone);
+        }
     }
 }
 

@@ -106,9 +106,23 @@ impl OpenScope {
         let Some(context) = self.context.take() else {
             return;
         };
+        if self.watched.is_none() && self.holders() == 0 {
+            return;
+        }
         // What is told and run at the end is the scope's own too, whoever drops it where.
         let span = mem::replace(&mut self.span, Span::none());
         within(&context, || span.in_scope(|| self.close_as(&context)));
+    }
+
+    /// How many hold the factory without having said that they mean to.
+    fn holders(&self) -> usize {
+        match &self.handle {
+            // One is ours; every other one belongs to somebody who outlives the request.
+            Some(handle) if !handle.is_kept() => {
+                Arc::strong_count(handle) - 1 + handle.bare_holders()
+            }
+            _ => 0,
+        }
     }
 
     fn close_as(&mut self, context: &UserContext) {
@@ -118,9 +132,8 @@ impl OpenScope {
         }
         let watched = self.watched.as_ref();
         if let Some(handle) = &self.handle {
-            // One is ours; every other one belongs to somebody who outlives the request.
-            let others = Arc::strong_count(handle) - 1 + handle.bare_holders();
-            if others > 0 && !handle.is_kept() {
+            let others = self.holders();
+            if others > 0 {
                 let event = AuditEvent::FactoryRetained {
                     context,
                     factory: handle.factory(),

@@ -284,7 +284,7 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
             Err(invalid) => Eventually::Now(invalid.into()),
             Ok(Some(id)) => {
                 let (store, user) = (Arc::clone(&self.store), Arc::clone(&self.user));
-                Eventually::Later(SessionLookup::new(look_up(store, id, user, self.lenience)))
+                SessionLookup::new(look_up(store, id, user, self.lenience)).at_once()
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +18,10 @@ use super::{
     SessionProblem,
     data::{SessionData, UserOf},
 };
-use crate::strategy::{Outcome, Unavailable};
+use crate::{
+    eventually::Eventually,
+    strategy::{Outcome, Unavailable},
+};
 
 /// The future of [`SessionCookie`](super::SessionCookie) and [`FromSession`](super::FromSession).
 ///
@@ -35,6 +38,16 @@ impl SessionLookup {
     pub(super) fn new(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
         Self {
             future: Box::pin(future),
+        }
+    }
+
+    /// A store in memory has its answer at the first poll, and nobody has to be woken for it.
+    /// One that has to wait is polled again, by whoever then waits.
+    pub(super) fn at_once(mut self) -> Eventually<Self> {
+        let mut nobody = Context::from_waker(Waker::noop());
+        match self.future.as_mut().poll(&mut nobody) {
+            Poll::Ready(outcome) => Eventually::Now(outcome),
+            Poll::Pending => Eventually::Later(self),
         }
     }
 }
