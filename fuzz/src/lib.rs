@@ -23,9 +23,8 @@ pub struct Target {
     runtime: Runtime,
 }
 
-impl Target {
-    /// A new one.
-    pub fn new() -> Self {
+impl Default for Target {
+    fn default() -> Self {
         let keys = [
             Key::hmac(Algorithm::HS256, [7; 32])
                 .expect("a key")
@@ -69,7 +68,9 @@ impl Target {
             runtime: Builder::new_current_thread().build().expect("a runtime"),
         }
     }
+}
 
+impl Target {
     /// Who was found, from a peer that is trusted or not.
     pub fn user(&self, mut request: Request<()>, trusted: bool) -> Option<String> {
         let peer = if trusted { "10.0.0.1:1" } else { "192.0.2.1:1" };

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use fuzz::Target;
 use libfuzzer_sys::fuzz_target;
 
-static TARGET: LazyLock<std::sync::Mutex<Target>> = LazyLock::new(|| Target::new().into());
+static TARGET: LazyLock<std::sync::Mutex<Target>> = LazyLock::new(|| Target::default().into());
 
 fuzz_target!(|bytes: &[u8]| {
     let target = TARGET
