@@ -349,7 +349,9 @@ pub(super) async fn serve(counts: &Arc<Counts>) -> Servers {
             let (stream, _) = second.accept().await.expect("a connection");
             let service = TowerToHyperService::new(router.clone());
             tokio::spawn(
+                // Bodies fail here on purpose, more often than one client is forgiven.
                 hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .max_local_error_reset_streams(None)
                     .serve_connection(TokioIo::new(stream), service),
             );
         }
