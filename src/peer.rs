@@ -43,10 +43,17 @@ const FORWARDED: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// `X-Forwarded-For`, `-Host`, `-Proto` and their relatives.
-fn is_forwarded(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-forwarded") || name.starts_with("x_forwarded")
+/// One of those, `X-Forwarded-For`, `-Host`, `-Proto` or one of their relatives.
+fn tells_of_a_proxy(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    FORWARDED.contains(name) || text.starts_with("x-forwarded") || text.starts_with("x_forwarded")
+}
+
+/// Whether a host (RFC 3986 section 3.2.2) is this very machine by its name or its address.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether a request comes from this very machine: its peer is a loopback address, and it
@@ -58,22 +65,15 @@ fn is_forwarded(name: &HeaderName) -> bool {
 #[must_use]
 pub fn is_loopback(head: &Parts) -> bool {
     peer_ip(&head.extensions).is_some_and(|ip| ip.is_loopback())
-        && !FORWARDED.iter().any(|name| head.headers.contains_key(name))
-        && !head.headers.keys().any(is_forwarded)
+        && !head.headers.keys().any(tells_of_a_proxy)
 }
 
 /// Whether a request was meant for this machine by somebody on it: not one that a page of another
 /// site, or a name that was rebound to this address, makes a browser send.
 pub(crate) fn is_meant_for_loopback(head: &Parts) -> bool {
     let is_local = |authority: &str| {
-        authority.parse::<Authority>().is_ok_and(|authority| {
-            let host = authority
-                .host()
-                .trim_start_matches('[')
-                .trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        })
+        let authority = authority.parse::<Authority>();
+        authority.is_ok_and(|authority| is_loopback_host(authority.host()))
     };
     let all = |name: HeaderName, holds: &dyn Fn(&str) -> bool| {
         let mut values = head.headers.get_all(name).iter();

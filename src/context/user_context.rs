@@ -430,14 +430,11 @@ impl ContextBuilder {
     /// The context.
     #[must_use]
     pub fn build(self) -> UserContext {
-        // What was set by hand is meant, whatever the identity is for.
-        let bound = self.identity.work().map(|work| {
-            let correlation = self.correlation.clone();
-            correlation
-                .bound_to(work)
-                .unwrap_or(self.correlation.clone())
-        });
-        let correlation = bound.unwrap_or(self.correlation);
+        let correlation = match self.identity.work() {
+            // What was set by hand is meant, whatever the identity is for.
+            Some(work) => (self.correlation.clone().bound_to(work)).unwrap_or(self.correlation),
+            None => self.correlation,
+        };
         UserContext::resolved(self.identity, self.strategy, correlation, Handles::NONE)
     }
 

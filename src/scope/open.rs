@@ -106,12 +106,13 @@ impl OpenScope {
         let Some(context) = self.context.take() else {
             return;
         };
-        if self.watched.is_none() && self.holders() == 0 {
+        let holders = self.holders();
+        if self.watched.is_none() && holders == 0 {
             return;
         }
         // What is told and run at the end is the scope's own too, whoever drops it where.
         let span = mem::replace(&mut self.span, Span::none());
-        within(&context, || span.in_scope(|| self.close_as(&context)));
+        within(&context, || span.in_scope(|| self.tell(&context, holders)));
     }
 
     /// How many hold the factory without having said that they mean to.
@@ -125,24 +126,21 @@ impl OpenScope {
         }
     }
 
-    fn close_as(&mut self, context: &UserContext) {
+    fn tell(&mut self, context: &UserContext, holders: usize) {
         // The last handle of a connection went with the task that panicked.
         if self.upgraded && thread::panicking() {
             self.ending = Ending::Panicked;
         }
         let watched = self.watched.as_ref();
-        if let Some(handle) = &self.handle {
-            let others = self.holders();
-            if others > 0 {
-                let event = AuditEvent::FactoryRetained {
-                    context,
-                    factory: handle.factory(),
-                    holders: others,
-                    opened_before: watched.map(|watched| watched.opened.elapsed()),
-                    path: watched.map(|watched| watched.uri.path()),
-                };
-                Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
-            }
+        if let (Some(handle), 1..) = (&self.handle, holders) {
+            let event = AuditEvent::FactoryRetained {
+                context,
+                factory: handle.factory(),
+                holders,
+                opened_before: watched.map(|watched| watched.opened.elapsed()),
+                path: watched.map(|watched| watched.uri.path()),
+            };
+            Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
         }
         if let Some(Watched { watch, opened, .. }) = &self.watched {
             let lasted = opened.elapsed();

@@ -15,8 +15,8 @@ use crate::{
 /// **For development only**: a fixed user for requests that come from this very machine.
 ///
 /// It answers only where [`is_loopback`] does and the request's `Host` is this machine too, so
-/// that no page of another site gets a browser here to act as the user; warns when the layer is built, and marks the
-/// context and every audit event as development. Put it last.
+/// that no page of another site gets a browser here to act as the user. It warns when the layer
+/// is built, and marks the context and every audit event as development. Put it last.
 ///
 /// ```
 /// use tower_user_scope::{DevelopmentUser, UserScopeLayer};

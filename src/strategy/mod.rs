@@ -48,6 +48,8 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use crate::{config_error::ConfigError, eventually::Eventually};
 
 mod boxed;
+#[cfg(any(feature = "jwt", feature = "session"))]
+mod cookies;
 mod development;
 mod existing_context;
 mod extension;

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -86,7 +86,8 @@ struct Attempts {
 #[derive(Clone)]
 struct Settings {
     address: Address,
-    fetch: Option<Arc<Fetch>>,
+    /// Given, or made when it is first wanted.
+    fetch: OnceLock<Arc<Fetch>>,
     refresh_every: Duration,
     refetch_every: Duration,
     keep_for: Duration,
@@ -114,7 +115,7 @@ impl RemoteKeys {
     fn at(address: Address) -> Self {
         Self::with(Settings {
             address,
-            fetch: None,
+            fetch: OnceLock::new(),
             refresh_every: Duration::from_secs(300),
             refetch_every: Duration::from_secs(10),
             keep_for: Duration::from_secs(3_600),
@@ -146,7 +147,7 @@ impl RemoteKeys {
     /// from a file.
     #[must_use]
     pub fn fetch_with(self, fetch: impl FetchDocument + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.fetch = Some(erased(fetch)))
+        self.set(|settings| settings.fetch = OnceLock::from(erased(fetch)))
     }
 
     /// Fetches the keys so often, however few ask: every five minutes unless this says otherwise.
@@ -200,10 +201,7 @@ impl RemoteKeys {
         if periods.iter().any(Duration::is_zero) || !fit {
             return Err(TokenConfigError::Intervals);
         }
-        if settings.fetch.is_none() {
-            HttpsFetch::new()?;
-        }
-        Ok(())
+        settings.fetch().map(|_| ())
     }
 
     pub(super) fn current(&self) -> Option<Arc<KeySet>> {
@@ -274,17 +272,11 @@ fn erased(fetch: impl FetchDocument + Send + Sync + 'static) -> Arc<Fetch> {
 
 async fn refresh(inner: Arc<Inner>) {
     let settings = &inner.settings;
-    let fetch = match &settings.fetch {
-        Some(fetch) => Arc::clone(fetch),
-        // `build()` has made one before.
-        None => match HttpsFetch::new() {
-            Ok(fetch) => erased(fetch),
-            Err(_) => return,
-        },
-    };
+    // `build()` has told of it where there is none.
+    let Ok(fetch) = settings.fetch() else { return };
     let mut failures = 0_u32;
     loop {
-        let result = match timeout(settings.limit, settings.address.keys(&*fetch)).await {
+        let result = match timeout(settings.limit, settings.address.keys(&**fetch)).await {
             Ok(result) => result,
             Err(_) => Err(FetchError::TimedOut),
         };
@@ -306,6 +298,16 @@ async fn refresh(inner: Arc<Inner>) {
         let rest = pause.saturating_sub(settings.refetch_every);
         // Whoever asks meanwhile has it fetched at once.
         let _ = timeout(rest, inner.asked.notified()).await;
+    }
+}
+
+impl Settings {
+    fn fetch(&self) -> Result<&Arc<Fetch>, TokenConfigError> {
+        if let Some(fetch) = self.fetch.get() {
+            return Ok(fetch);
+        }
+        let made = erased(HttpsFetch::new()?);
+        Ok(self.fetch.get_or_init(|| made))
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::{borrow::Cow, fmt};
 
-use cookie::Cookie;
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
 use super::TokenConfigError;
-use crate::strategy::{Invalid, InvalidReason};
+use crate::strategy::{
+    Invalid, InvalidReason,
+    cookies::{cookies, keep_out_of_debug},
+};
 
 /// Where in a request a token is looked for.
 ///
@@ -96,7 +98,14 @@ impl TokenSource {
     ) -> Result<(), Invalid> {
         match &self.0 {
             Place::Bearer => bearer(head, found),
-            Place::Cookie(name) => cookies(head, name, found),
+            Place::Cookie(name) => cookies(&head.headers)
+                .filter(|cookie| cookie.name() == &**name)
+                .try_for_each(|cookie| {
+                    found(match cookie.value_raw() {
+                        Some(value) => Cow::Borrowed(value),
+                        None => Cow::Owned(cookie.value().to_owned()),
+                    })
+                }),
             Place::Protocol(marker) => protocols(head, marker, found),
             #[cfg(feature = "query")]
             Place::Query(name) => {
@@ -127,19 +136,11 @@ impl TokenSource {
     /// Keeps the token out of what the inner service may log or send back.
     pub(super) fn scrub(&self, head: &mut Parts) {
         match &self.0 {
-            Place::Bearer => keep_out_of_debug(head, &header::AUTHORIZATION),
-            Place::Cookie(_) => keep_out_of_debug(head, &header::COOKIE),
+            Place::Bearer => keep_out_of_debug(head, header::AUTHORIZATION),
+            Place::Cookie(_) => keep_out_of_debug(head, header::COOKIE),
             Place::Protocol(marker) => strip_protocols(head, marker),
             #[cfg(feature = "query")]
             Place::Query(_) => {}
-        }
-    }
-}
-
-fn keep_out_of_debug(head: &mut Parts, name: &HeaderName) {
-    if let header::Entry::Occupied(mut field) = head.headers.entry(name) {
-        for value in field.iter_mut() {
-            value.set_sensitive(true);
         }
     }
 }
@@ -173,12 +174,9 @@ fn bearer<'a>(head: &'a Parts, found: Found<'_, 'a>) -> Result<(), Invalid> {
     let Some(credentials) = bearer_credentials(first) else {
         return Ok(());
     };
-    if !is_token68(credentials) {
-        return Err(InvalidReason::Malformed.into());
-    }
     match std::str::from_utf8(credentials) {
-        Ok(token) => found(Cow::Borrowed(token)),
-        Err(_) => Err(InvalidReason::NotText.into()),
+        Ok(token) if is_token68(credentials) => found(Cow::Borrowed(token)),
+        _ => Err(InvalidReason::Malformed.into()),
     }
 }
 
@@ -192,47 +190,21 @@ fn is_token68(text: &[u8]) -> bool {
         })
 }
 
-fn cookies<'a>(head: &'a Parts, name: &str, found: Found<'_, 'a>) -> Result<(), Invalid> {
-    for field in head.headers.get_all(header::COOKIE) {
-        match String::from_utf8_lossy(field.as_bytes()) {
-            Cow::Borrowed(text) => {
-                for cookie in named(text, name) {
-                    found(
-                        cookie
-                            .value_raw()
-                            .map_or_else(|| Cow::Owned(cookie.value().to_owned()), Cow::Borrowed),
-                    )?;
-                }
-            }
-            // Another cookie may be in another encoding; this one must not vanish for it.
-            Cow::Owned(text) => {
-                for cookie in named(&text, name) {
-                    found(Cow::Owned(cookie.value().to_owned()))?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn named<'t>(text: &'t str, name: &str) -> impl Iterator<Item = Cookie<'t>> {
-    Cookie::split_parse(text)
-        .flatten()
-        .filter(move |cookie| cookie.name() == name)
-}
-
-/// The elements of all `Sec-WebSocket-Protocol` lines (RFC 9110 section 5.6.1).
-fn elements(head: &Parts) -> Result<impl Iterator<Item = &str>, Invalid> {
+/// The elements of all `Sec-WebSocket-Protocol` lines (RFC 9110 section 5.6.1); `None` where one of
+/// them is not visible ASCII, so that no marker in it could be told.
+fn elements(head: &Parts) -> Option<impl Iterator<Item = &str>> {
     let fields = head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    if fields.iter().any(|field| field.to_str().is_err()) {
-        return Err(InvalidReason::NotText.into());
-    }
-    Ok(fields
+    let lines: Vec<&str> = fields
         .iter()
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .map(|element| element.trim_matches([' ', '\t']))
-        .filter(|element| !element.is_empty()))
+        .map(|field| field.to_str().ok())
+        .collect::<Option<_>>()?;
+    Some(
+        lines
+            .into_iter()
+            .flat_map(|line| line.split(','))
+            .map(|element| element.trim_matches([' ', '\t']))
+            .filter(|element| !element.is_empty()),
+    )
 }
 
 fn after_marker<'e>(element: &'e str, marker: &str) -> Option<&'e str> {
@@ -240,8 +212,7 @@ fn after_marker<'e>(element: &'e str, marker: &str) -> Option<&'e str> {
 }
 
 fn protocols<'a>(head: &'a Parts, marker: &str, found: Found<'_, 'a>) -> Result<(), Invalid> {
-    let Ok(mut elements) = elements(head) else {
-        // Nothing in it is a marker that could be told.
+    let Some(mut elements) = elements(head) else {
         return Ok(());
     };
     while let Some(element) = elements.next() {
@@ -258,7 +229,7 @@ fn protocols<'a>(head: &'a Parts, marker: &str, found: Found<'_, 'a>) -> Result<
 }
 
 fn strip_protocols(head: &mut Parts, marker: &str) {
-    let Ok(mut elements) = elements(head) else {
+    let Some(mut elements) = elements(head) else {
         return;
     };
     let mut kept: Vec<&str> = Vec::new();

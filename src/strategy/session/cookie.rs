@@ -17,7 +17,7 @@ use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
     eventually::Eventually,
-    strategy::{Outcome, Presence, Strategy, Stripped},
+    strategy::{Outcome, Presence, Strategy, Stripped, cookies::keep_out_of_debug},
 };
 
 /// Takes the user from a session whose id is in a cookie and whose data is in a store.
@@ -298,11 +298,7 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
 
     /// Keeps the session's id out of what the inner service may print of the headers.
     fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
-        if let header::Entry::Occupied(mut lines) = head.headers.entry(header::COOKIE) {
-            for line in lines.iter_mut() {
-                line.set_sensitive(true);
-            }
-        }
+        keep_out_of_debug(head, header::COOKIE);
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -52,8 +52,9 @@ use crate::{
 /// before: that makes it a new one. tower-sessions tells the browser to forget its cookie then.
 /// The identity's end is known only where the layer has `Expiry::AtDateTime`.
 ///
-/// A request without any `Session` (of tower-sessions 0.15) shows that the layers are in the wrong
-/// order, or that one is missing. It becomes 503 with [`SessionProblem::NoSessionLayer`] and never reaches a fallback.
+/// A request without any `Session` (of tower-sessions 0.15) shows that the layers are in the
+/// wrong order, or that one is missing. It becomes 503 with
+/// [`SessionProblem::NoSessionLayer`] and never reaches a fallback.
 #[derive(Clone, Debug)]
 pub struct FromSession {
     user: Arc<UserOf>,

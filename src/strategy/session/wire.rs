@@ -1,7 +1,7 @@
 //! The session's id as a request carries it: one cookie, of one exact name.
 
 use ::cookie::Cookie;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use tower_sessions_core::session::Id;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config_error::ConfigError,
-    strategy::{Invalid, InvalidReason},
+    strategy::{Invalid, InvalidReason, cookies::cookies},
 };
 
 /// More than the longest value that tower-sessions writes: 68 characters where it is encrypted,
@@ -98,17 +98,4 @@ impl Wire {
 
 fn parse(text: &str) -> Result<Id, SessionProblem> {
     text.parse().map_err(|_| SessionProblem::Malformed)
-}
-
-/// All cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
-///
-/// Bytes that are not UTF-8 are replaced and not skipped: another cookie's can't hide ours, and
-/// no id and no name that is looked for has the replacement in it.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(|line| String::from_utf8_lossy(line.as_bytes()))
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
 }

@@ -1,6 +1,6 @@
 //! Where an issuer's keys are: at a URL, or where its metadata says.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use http::Uri;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use super::{
     Fetch,
     fetch::FetchError,
 };
+use crate::peer::is_loopback_host;
 
 #[derive(Clone)]
 pub(super) enum Address {
@@ -70,14 +71,9 @@ fn is_safe(url: &str) -> bool {
     let Some(host) = uri.host() else {
         return false;
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => is_loopback,
+        Some("http") => is_loopback_host(host),
         _ => false,
     }
 }

@@ -1,0 +1,26 @@
+//! The cookies of a request, for every strategy whose credential is in one.
+
+use cookie::Cookie;
+use http::{HeaderMap, HeaderName, header, request::Parts};
+
+/// All cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
+///
+/// Bytes that are not UTF-8 are replaced and not skipped: another cookie's can't hide ours, and
+/// no id, token or name that is looked for has the replacement in it.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+}
+
+/// Keeps a credential out of what the inner service may print of the headers.
+pub(super) fn keep_out_of_debug(head: &mut Parts, name: HeaderName) {
+    if let header::Entry::Occupied(mut lines) = head.headers.entry(name) {
+        for line in lines.iter_mut() {
+            line.set_sensitive(true);
+        }
+    }
+}
