@@ -13,13 +13,11 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper_util::{
+    client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
+use tokio::{net::TcpListener, sync::mpsc};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
@@ -77,42 +75,18 @@ async fn ending_of(version: Http, method: Method, length: Option<&'static str>) 
             }
         };
     });
-    let stream = TokioIo::new(TcpStream::connect(address).await.expect("it listens"));
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(version == Http::Two)
+        .build_http::<Empty<Bytes>>();
     let request = Request::builder()
         .method(method.clone())
         .uri(format!("http://{address}/"))
-        .header(header::HOST, "localhost")
-        .body(Empty::<Bytes>::new())
+        .body(Empty::new())
         .expect("a request");
-    let body = match version {
-        Http::One => {
-            let (mut client, connection) = hyper::client::conn::http1::handshake(stream)
-                .await
-                .expect("HTTP/1");
-            tokio::spawn(connection);
-            let response = client.send_request(request).await.expect("an answer");
-            response
-                .into_body()
-                .collect()
-                .await
-                .unwrap_or_else(|error| panic!("{version:?} {method} {length:?}: {error}"))
-                .to_bytes()
-        }
-        Http::Two => {
-            let (mut client, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
-                    .await
-                    .expect("HTTP/2");
-            tokio::spawn(connection);
-            let response = client.send_request(request).await.expect("an answer");
-            response
-                .into_body()
-                .collect()
-                .await
-                .unwrap_or_else(|error| panic!("{version:?} {method} {length:?}: {error}"))
-                .to_bytes()
-        }
-    };
+    let response = client.request(request).await.expect("an answer");
+    let body = response.into_body().collect().await;
+    let body = body.unwrap_or_else(|error| panic!("{version:?} {method} {length:?}: {error}"));
+    let body = body.to_bytes();
     let whole = if method == Method::HEAD { "" } else { "hello" };
     assert_eq!(body, whole);
     let ending = tokio::time::timeout(Duration::from_secs(10), endings.recv()).await;

@@ -1,49 +1,21 @@
 //! B21, B26: what is bad or can't be checked is refused, and the fallback acts only where
 //! nothing was sent and is never a user.
 
+mod answered;
+
 use std::{
-    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use tower::{Service, ServiceExt, service_fn};
-use tower_layer::Layer;
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tower_user_scope::{
     AuditEvent, DevelopmentUser, Fallback, FromExtension, IdProblem, Identity, Invalid,
-    InvalidReason, Outcome, PeerAddr, Presence, Principal, Reason, Rejection, Strategy,
-    TrustedHeader, Unavailable, UnavailableReason, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, is_loopback, testing::Scripted,
+    InvalidReason, Outcome, PeerAddr, Presence, Principal, Reason, Strategy, TrustedHeader,
+    Unavailable, UnavailableReason, UserId, UserScopeLayer, is_loopback, testing::Scripted,
 };
 
-type Answered = Result<UserContext, Rejection>;
-
-/// The context that the inner service saw, or why it saw none.
-async fn send<L, S, B>(layer: &L, request: Request<()>) -> Answered
-where
-    L: Layer<Inner, Service = S>,
-    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
-{
-    fn answer(request: Request<()>) -> Ready {
-        let mut response = Response::new(());
-        let (head, ()) = request.into_parts();
-        if let Ok(context) = head.user_context() {
-            response.extensions_mut().insert(context.clone());
-        }
-        std::future::ready(Ok(response))
-    }
-    let inner: Inner = service_fn(answer);
-    let response = layer.layer(inner).oneshot(request).await;
-    let mut response = response.expect("infallible");
-    let extensions = response.extensions_mut();
-    extensions
-        .remove::<UserContext>()
-        .ok_or_else(|| extensions.remove().expect("a context or a reason"))
-}
-
-type Ready = std::future::Ready<Result<Response<()>, Infallible>>;
-type Inner = tower::util::ServiceFn<fn(Request<()>) -> Ready>;
+use crate::answered::{Answered, send};
 
 fn user(id: &str) -> Identity {
     Identity::proved(UserId::try_from(id).expect("a valid user id"))

@@ -16,26 +16,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
     CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, UserId,
-    jwt::{
-        Algorithm, CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenProblem, TokenSource,
-        VerifiedToken,
-    },
+    jwt::{CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenProblem, TokenSource, VerifiedToken},
 };
 
 use crate::tokens::{
-    ALGORITHMS, AUDIENCE, Asked, ISSUER, Why, asking, bearer, claims, claims_with, jwt, minted,
-    now, signed, verifying,
+    ALGORITHMS, AUDIENCE, HS, ISSUER, Why, asking, bearer, claims, claims_with, hs, jwt, minted,
+    now, refused, signed, verifying,
 };
-
-const HS: Algorithm = Algorithm::HS256;
-
-fn hs() -> Asked {
-    asking(jwt(verifying(HS)))
-}
-
-fn refused(problem: TokenProblem) -> Result<String, Why> {
-    Err(Why::Token(problem))
-}
 
 #[tokio::test]
 async fn a_good_token_of_each_algorithm_is_accepted() {

@@ -10,19 +10,9 @@ use tower_user_scope::{
 };
 
 use crate::tokens::{
-    AUDIENCE, Asked, ISSUER, Why, asking, base64url, bearer, claims, claims_with, is_before_claims,
-    jwt, minted, public_pem, signed, verifying,
+    AUDIENCE, Asked, HS, ISSUER, Why, asking, base64url, bearer, claims, claims_with, hs,
+    is_before_claims, jwt, minted, public_pem, refused, signed, verifying,
 };
-
-const HS: Algorithm = Algorithm::HS256;
-
-fn hs() -> Asked {
-    asking(jwt(verifying(HS)))
-}
-
-fn refused(problem: TokenProblem) -> Result<String, Why> {
-    Err(Why::Token(problem))
-}
 
 #[tokio::test]
 async fn an_id_in_a_token_is_an_id() {

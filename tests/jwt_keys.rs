@@ -14,15 +14,9 @@ use tower_user_scope::{
 };
 
 use crate::tokens::{
-    ALGORITHMS, AUDIENCE, ISSUER, SECRET, Why, asking, claims, is_hmac, jwt, minted, public_pem,
-    verifying,
+    ALGORITHMS, AUDIENCE, HS, ISSUER, SECRET, asking, claims, is_hmac, jwt, minted, public_der,
+    public_pem, refused, verifying,
 };
-
-const HS: Algorithm = Algorithm::HS256;
-
-fn refused(problem: TokenProblem) -> Result<String, Why> {
-    Err(Why::Token(problem))
-}
 
 #[tokio::test]
 async fn each_key_is_for_its_own_algorithm_only() {
@@ -150,20 +144,13 @@ fn what_is_no_key_for_an_algorithm_is_unreadable() {
 
 #[tokio::test]
 async fn a_key_in_der_is_the_key_in_pem() {
-    use base64::Engine as _;
     for algorithm in [
         Algorithm::RS256,
         Algorithm::ES256,
         Algorithm::ES384,
         Algorithm::EdDSA,
     ] {
-        let body: String = public_pem(algorithm)
-            .lines()
-            .filter(|line| !line.starts_with('-'))
-            .collect();
-        let der = base64::engine::general_purpose::STANDARD
-            .decode(body)
-            .expect("PEM has base64");
+        let der = public_der(algorithm);
         let key = Key::from_der(algorithm, der).expect("the key is one for its algorithm");
         let token = minted(algorithm, None, &claims("alice"));
         assert_eq!(

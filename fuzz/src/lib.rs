@@ -1,7 +1,11 @@
 //! One layer with every strategy that reads a request, and requests that nobody may be let in
 //! with: nobody knows the keys, so whoever is found was made up.
 
-use std::{convert::Infallible, future::ready};
+use std::{
+    convert::Infallible,
+    future::ready,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
 
 use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::runtime::{Builder, Runtime};
@@ -23,8 +27,14 @@ pub struct Target {
     runtime: Runtime,
 }
 
-impl Default for Target {
-    fn default() -> Self {
+/// The one of this process.
+pub fn target() -> MutexGuard<'static, Target> {
+    static TARGET: LazyLock<Mutex<Target>> = LazyLock::new(|| Mutex::new(Target::new()));
+    TARGET.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Target {
+    fn new() -> Self {
         let keys = [
             Key::hmac(Algorithm::HS256, [7; 32])
                 .expect("a key")

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls};
 use tower_user_scope::jwt::Algorithm;
 
-use crate::tokens::{base64url, public_pem};
+use crate::tokens::{base64url, public_der};
 
 type Documents = HashMap<String, (StatusCode, Bytes)>;
 
@@ -166,14 +166,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Publi
 
 /// The public key of an algorithm as a JWK. RSA keys go by their own route.
 pub(crate) fn jwk(algorithm: Algorithm, id: &str) -> Value {
-    use base64::Engine as _;
-    let body: String = public_pem(algorithm)
-        .lines()
-        .filter(|line| !line.starts_with('-'))
-        .collect();
-    let der = base64::engine::general_purpose::STANDARD
-        .decode(body)
-        .expect("PEM has base64");
+    let der = public_der(algorithm);
     // The key itself is the end of a `SubjectPublicKeyInfo`.
     let point = |len: usize| &der[der.len() - len..];
     match algorithm {

@@ -4,7 +4,6 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     error::Error,
     future::{Ready, ready},
@@ -42,6 +41,9 @@ pub(crate) const ALGORITHMS: [Algorithm; 12] = [
     Algorithm::EdDSA,
 ];
 
+/// The algorithm where another would do as well.
+pub(crate) const HS: Algorithm = Algorithm::HS256;
+
 /// Signing goes through the process' provider, which has to be chosen where features turn on two.
 pub(crate) fn install_provider() {
     static ONCE: Once = Once::new();
@@ -59,6 +61,17 @@ pub(crate) fn public_pem(algorithm: Algorithm) -> &'static str {
         Algorithm::EdDSA => include_str!("keys/ed25519.pub.pem"),
         _ => include_str!("keys/rsa.pub.pem"),
     }
+}
+
+/// The same key as a `SubjectPublicKeyInfo` in DER.
+pub(crate) fn public_der(algorithm: Algorithm) -> Vec<u8> {
+    use base64::Engine as _;
+    let body: String = public_pem(algorithm)
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(body);
+    der.expect("PEM has base64")
 }
 
 pub(crate) fn is_hmac(algorithm: Algorithm) -> bool {
@@ -189,6 +202,11 @@ where
     ))
 }
 
+/// The same, with the secret of these tests.
+pub(crate) fn hs() -> Asked {
+    asking(jwt(verifying(HS)))
+}
+
 impl Asked {
     pub(crate) async fn response(&self, request: Request<()>) -> Response<()> {
         self.0.clone().oneshot(request).await.expect("infallible")
@@ -235,6 +253,10 @@ impl From<Rejection> for Why {
     }
 }
 
+pub(crate) fn refused(problem: TokenProblem) -> Result<String, Why> {
+    Err(Why::Token(problem))
+}
+
 /// Whether a token was refused before anything of its claims was read.
 pub(crate) fn is_before_claims(why: Why) -> bool {
     matches!(
@@ -252,6 +274,3 @@ pub(crate) fn is_before_claims(why: Why) -> bool {
             )
     )
 }
-
-/// A set of named cases, for tables whose names have to be unique.
-pub(crate) type Cases<T> = BTreeMap<&'static str, T>;

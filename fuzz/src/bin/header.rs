@@ -1,17 +1,10 @@
 //! An identity header identifies somebody only where its sender is trusted.
 #![no_main]
 
-use std::sync::LazyLock;
-
-use fuzz::Target;
 use libfuzzer_sys::fuzz_target;
 
-static TARGET: LazyLock<std::sync::Mutex<Target>> = LazyLock::new(|| Target::default().into());
-
 fuzz_target!(|bytes: &[u8]| {
-    let target = TARGET
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = fuzz::target();
     let user = target.user_of_header("x-user-id", bytes, false);
     assert_eq!(user, None, "its sender is not trusted");
     if let Some(user) = target.user_of_header("x-user-id", bytes, true) {

@@ -1,17 +1,10 @@
 //! A WebSocket's sub-protocols identify nobody.
 #![no_main]
 
-use std::sync::LazyLock;
-
-use fuzz::Target;
 use libfuzzer_sys::fuzz_target;
 
-static TARGET: LazyLock<std::sync::Mutex<Target>> = LazyLock::new(|| Target::default().into());
-
 fuzz_target!(|bytes: &[u8]| {
-    let target = TARGET
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = fuzz::target();
     for prefix in [&b""[..], b"bearer, ", b"bearer."] {
         let value = [prefix, bytes].concat();
         let user = target.user_of_header("sec-websocket-protocol", &value, false);

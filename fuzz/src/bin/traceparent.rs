@@ -1,17 +1,10 @@
 //! Trace context, good or bad, decides nothing about who the user is.
 #![no_main]
 
-use std::sync::LazyLock;
-
-use fuzz::Target;
 use libfuzzer_sys::fuzz_target;
 
-static TARGET: LazyLock<std::sync::Mutex<Target>> = LazyLock::new(|| Target::default().into());
-
 fuzz_target!(|bytes: &[u8]| {
-    let target = TARGET
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = fuzz::target();
     let mut request = http::Request::new(());
     request
         .headers_mut()
