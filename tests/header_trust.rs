@@ -125,6 +125,46 @@ impl Stripped {
 }
 
 #[tokio::test]
+async fn one_request_can_not_fill_the_log_with_what_is_removed_from_it() {
+    // All that may stand in a header's name and is folded into one character.
+    const FOLDED: &str = "!#$%&'*+-.^_`|~";
+    let (events, more) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+    let (count, rest) = (Arc::clone(&events), Arc::clone(&more));
+    let layer = UserScopeLayer::builder()
+        .strategy(by_address())
+        .strategy(from_fn(Reads::predicate(|_| true), |_| {
+            let id = UserId::try_from("alice").expect("an id");
+            Identity::proved(id).into()
+        }))
+        .observer(move |event: &AuditEvent<'_>| {
+            if let AuditEvent::HeaderStripped { more, .. } = event {
+                *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                *rest.lock().unwrap_or_else(PoisonError::into_inner) += more;
+            }
+        })
+        .context_only()
+        .build()
+        .expect("good");
+    let mut sent = request(STRANGER, &[]);
+    for first in FOLDED.chars() {
+        for second in FOLDED.chars() {
+            let name = format!("x{first}user{second}id");
+            let name = HeaderName::try_from(name).expect("a header name");
+            sent.headers_mut()
+                .insert(name, HeaderValue::from_static("bob"));
+        }
+    }
+    let names = sent.headers().keys_len();
+    assert_eq!(names, FOLDED.len() * FOLDED.len());
+    let seen = send(&layer, sent).await.expect("alice");
+    assert_eq!(seen.headers.len(), 0, "all of them are removed");
+    let events = *events.lock().unwrap_or_else(PoisonError::into_inner);
+    let more = *more.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(events <= 8, "{events} events of one request");
+    assert_eq!(events + more, names, "and all of them are counted");
+}
+
+#[tokio::test]
 async fn b24_only_a_listed_peer_is_believed() {
     let (layer, stripped) = layer_of(by_address());
     for (peer, why_not) in [

@@ -247,6 +247,38 @@ async fn an_outer_factory_is_gone_whatever_a_middleware_made_of_the_context() {
     }
 }
 
+/// As through a `Buffer`, whose worker polls the inner layer in no scope at all.
+#[tokio::test]
+async fn an_outer_factory_is_gone_outside_the_outer_scope_too_where_its_context_became_a_child() {
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .factory(|user| Factory(user.scoped_key("factory")))
+        .insert_as_arc()
+        .build()
+        .expect("good");
+    let inner = UserScopeLayer::builder()
+        .strategy(api_key())
+        .context_only()
+        .build()
+        .expect("good");
+    let (queue, mut queued) = tokio::sync::mpsc::unbounded_channel();
+    let enqueue = service_fn(move |mut request: Request<()>| {
+        let child = request
+            .user_context()
+            .expect("outer")
+            .child()
+            .expect("shallow");
+        request.extensions_mut().insert(child);
+        queue.send(request).expect("somebody listens");
+        std::future::ready(Ok::<_, Infallible>(Response::new(String::new())))
+    });
+    let sent = request(&[("x-user-id", "alice"), ("x-key", "bob")]);
+    let _ = answer(outer.layer(enqueue), sent).await;
+    let queued = queued.recv().await.expect("it was sent");
+    let (_, body) = answer(inner.layer(service_fn(leftovers)), queued).await;
+    assert_eq!(body, "None false");
+}
+
 #[tokio::test]
 async fn a_context_that_goes_round_and_round_takes_no_more_room() {
     let layer = UserScopeLayer::builder()

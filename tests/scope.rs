@@ -443,6 +443,28 @@ async fn a_factory_that_outlives_its_scope_is_reported_unless_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_bare_factory_that_outlives_its_scope_is_reported_too() {
+    let log = Log::default();
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .factory(agents)
+        .insert_as_arc()
+        .observer(log.observer())
+        .build()
+        .expect("a valid configuration");
+    let singleton: Kept<Arc<Agents>> = Arc::default();
+    let held = singleton.clone();
+    let mut service = layer.layer(service_fn(move |request: Request<()>| {
+        let bare = request.extensions().get::<Arc<Agents>>().cloned();
+        *held.lock().expect("no panic in here") = bare;
+        async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))) }
+    }));
+    drop(service.call(request("alice")).await.expect("infallible"));
+    assert_eq!(log.lines(), ["retained 1"]);
+    drop(singleton);
+}
+
+#[tokio::test]
 async fn b31_the_scope_of_an_upgraded_connection_closes_with_its_last_handle() {
     for (method, status, upgrades) in [
         (Method::GET, StatusCode::SWITCHING_PROTOCOLS, true),

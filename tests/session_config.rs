@@ -173,6 +173,16 @@ async fn nothing_secret_prints() {
     }
 }
 
+#[tokio::test]
+async fn the_cookie_is_kept_out_of_what_debug_prints_of_the_headers() {
+    let id = Id::default();
+    let (mut head, ()) = with_cookies([format!("{SID}={id}")]).into_parts();
+    SessionCookie::new(SID, MemoryStore::default()).scrub(&mut head, true, &mut |_| {});
+    let printed = format!("{:?}", head.headers);
+    assert!(!printed.contains(&id.to_string()), "{printed}");
+    assert!(head.headers.contains_key("cookie"), "and it is still there");
+}
+
 async fn printed_data(store: &MemoryStore, id: Id) -> String {
     let (told, heard) = std::sync::mpsc::channel();
     let strategy = SessionCookie::new(SID, store.clone()).identity(move |data| {

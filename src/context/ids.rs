@@ -179,9 +179,9 @@ impl Default for IdRules {
 }
 
 /// Characters that nobody sees, by which two ids that differ look alike, or which break a log
-/// line (classes that RFC 8264 section 9 disallows in identifiers): controls, white space other than
-/// the space, what Unicode's `Default_Ignorable_Code_Point` has, noncharacters, and a few that
-/// are drawn as nothing.
+/// line (classes that RFC 8264 section 9 disallows in identifiers): controls, white space other
+/// than the space, what Unicode's `Default_Ignorable_Code_Point` has, noncharacters, and a few
+/// that are drawn as nothing.
 fn is_unfit(c: char) -> bool {
     let is_noncharacter = u32::from(c) & 0xFFFE == 0xFFFE;
     c.is_control()
