@@ -465,6 +465,42 @@ async fn a_bare_factory_that_outlives_its_scope_is_reported_too() {
 }
 
 #[tokio::test]
+async fn a_report_says_who_by_what_since_when_and_on_which_path() {
+    let log = Log::default();
+    let told = log.clone();
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .factory(agents)
+        .observer(move |event: &AuditEvent<'_>| {
+            if let AuditEvent::FactoryRetained {
+                context,
+                opened_before,
+                path,
+                ..
+            } = event
+            {
+                let user = context.user_id().map(UserId::as_str);
+                let (strategy, since) = (context.strategy(), opened_before.is_some());
+                told.add(format!("{user:?} {strategy} {since} {path:?}"));
+            }
+        })
+        .build()
+        .expect("a valid configuration");
+    let singleton: Kept<Scoped<Agents>> = Arc::default();
+    let held = singleton.clone();
+    let mut service = layer.layer(service_fn(move |request: Request<()>| {
+        *held.lock().expect("no panic in here") = Some(mine(&request));
+        async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))) }
+    }));
+    let mut request = request("alice");
+    *request.uri_mut() = "/agents/7?token=secret".parse().expect("a path");
+    drop(service.call(request).await.expect("infallible"));
+    let expected = r#"Some("alice") existing_context true Some("/agents/7")"#;
+    assert_eq!(log.lines(), [expected]);
+    drop(singleton);
+}
+
+#[tokio::test]
 async fn b31_the_scope_of_an_upgraded_connection_closes_with_its_last_handle() {
     for (method, status, upgrades) in [
         (Method::GET, StatusCode::SWITCHING_PROTOCOLS, true),
