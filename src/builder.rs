@@ -442,7 +442,7 @@ impl<L, M, A> Builder<L, M, A> {
         }
         let mut checked = Ok(());
         let mut keep_existing = false;
-        self.list.each(&mut |_, strategy| {
+        self.list.each(&mut |strategy| {
             if checked.is_ok() {
                 checked = strategy.validate();
             }

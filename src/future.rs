@@ -19,7 +19,7 @@ use crate::{
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
     policy::{Policy, Step, StepOf},
-    scope::{Ending, OpenScope, within},
+    scope::{Ending, OpenScope, within, within_and_back},
     strategy::{Asking, StrategyList, Tally, list::private::List},
 };
 
@@ -44,10 +44,6 @@ where
 }
 
 #[pin_project(project = StateProjection, project_replace = StateOwned)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a request that waits keeps its head here rather than in an allocation"
-)]
 enum State<S, L, M, A, B>
 where
     S: Service<Request<B>>,
@@ -55,21 +51,18 @@ where
     M: MakeFactory,
     A: Authorize,
 {
-    Waiting {
-        #[pin]
-        stage: Stage<L::Pending, A::Future, M::Future>,
-        waiting: Waiting<S, L, M, A, B>,
-    },
+    /// Boxed, so that a request that waits for nothing doesn't carry the room for it about.
+    Waiting(BoxWaiting<S, L, M, A, B>),
     Calling {
         #[pin]
         call: Call<S::Future>,
         expects: Expects,
     },
-    Rejected {
-        response: Response<Bytes>,
-    },
+    Rejected(Box<Response<Bytes>>),
     Done,
 }
+
+type BoxWaiting<S, L, M, A, B> = Pin<Box<Waiting<S, L, M, A, B>>>;
 
 /// The inner service at work. What it holds is dropped in its scope, also where it is cancelled.
 #[pin_project(PinnedDrop, project = CallProjection)]
@@ -108,12 +101,23 @@ impl<F> PinnedDrop for Call<F> {
     }
 }
 
-/// What is waited for before the inner service can be called.
+/// A request before the inner service can be called.
+#[pin_project]
+struct Waiting<S, L, M, A, B>
+where
+    L: StrategyList,
+    M: MakeFactory,
+    A: Authorize,
+{
+    #[pin]
+    stage: Stage<L::Pending, A::Future, M::Future>,
+    policy: Arc<Policy<L, M, A>>,
+    /// Taken by the call.
+    request: Option<Waiter<S, B>>,
+}
+
+/// What is waited for.
 #[pin_project(project = StageProjection)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "what the list has heard so far waits here rather than in an allocation"
-)]
 pub(crate) enum Stage<P, A, M> {
     Resolving {
         #[pin]
@@ -133,13 +137,15 @@ pub(crate) enum Stage<P, A, M> {
 }
 
 /// What a request takes with it while it waits.
-pub(crate) struct Waiting<S, L, M, A, B> {
-    pub(crate) policy: Arc<Policy<L, M, A>>,
+pub(crate) struct Waiter<S, B> {
     /// The instance that was polled ready.
     pub(crate) inner: S,
     pub(crate) head: Parts,
     pub(crate) body: B,
 }
+
+/// What comes of waiting.
+type Resolved<S, B> = Result<(Waiter<S, B>, OpenScope), Box<Response<Bytes>>>;
 
 /// What a request's method says of the response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,27 +188,33 @@ where
         }
     }
 
-    pub(crate) fn rejected(response: Response<Bytes>) -> Self {
+    pub(crate) fn rejected(response: Box<Response<Bytes>>) -> Self {
         Self {
-            state: State::Rejected { response },
+            state: State::Rejected(response),
         }
     }
 
     pub(crate) fn waiting(
         stage: Stage<L::Pending, A::Future, M::Future>,
-        waiting: Waiting<S, L, M, A, B>,
+        policy: Arc<Policy<L, M, A>>,
+        request: Waiter<S, B>,
     ) -> Self {
         Self {
-            state: State::Waiting { stage, waiting },
+            state: State::Waiting(Box::pin(Waiting {
+                stage,
+                policy,
+                request: Some(request),
+            })),
         }
     }
 }
 
 impl<P, A, M> Stage<P, A, M> {
     /// Waits for the one thing that the stage is about, and takes the next step.
-    fn poll_step<S, L, F, Z, B>(
+    fn poll_step<L, F, Z>(
         self: Pin<&mut Self>,
-        waiting: &mut Waiting<S, L, F, Z, B>,
+        policy: &Policy<L, F, Z>,
+        head: &mut Parts,
         cx: &mut Context<'_>,
     ) -> Poll<StepOf<L, F, Z>>
     where
@@ -212,22 +224,81 @@ impl<P, A, M> Stage<P, A, M> {
         A: Future<Output = Result<(), Denied>>,
         M: Future<Output = Result<F::Factory, F::Error>>,
     {
-        let Waiting { policy, head, .. } = waiting;
         Poll::Ready(match self.project() {
             StageProjection::Resolving { pending, tally } => {
                 let mut asking = Asking::new(head, tally, &policy.audit);
                 let _ = ready!(policy.list.resume(pending, cx, &mut asking));
-                policy.asked(head, tally.take())
+                policy.asked(head, tally)
             }
             StageProjection::Authorizing { future, context } => {
                 let answer = ready!(within(context, || future.poll(cx)));
                 policy.authorized(head, context.clone(), answer)
             }
             StageProjection::Building { future, context } => {
-                let built = ready!(within(context, || future.poll(cx)));
-                policy.built(head, context.clone(), built)
+                let (built, lent) = within_and_back(context, || future.poll(cx));
+                policy.built(head, context.clone(), lent, ready!(built))
             }
         })
+    }
+}
+
+impl<S, L, M, A, B> Waiting<S, L, M, A, B>
+where
+    S: Service<Request<B>>,
+    L: StrategyList,
+    M: ProvideFactory,
+    A: Authorize,
+{
+    /// Goes on until the request may be called, or is refused, or has to wait for something else.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Resolved<S, B>> {
+        let mut this = self.project();
+        loop {
+            let Some(Waiter { head, .. }) = this.request else {
+                unreachable!("`ResponseFuture` polled after it was ready")
+            };
+            match ready!(this.stage.as_mut().poll_step(this.policy, head, cx)) {
+                Step::Resolve(pending, tally) => {
+                    this.stage.set(Stage::Resolving { pending, tally });
+                }
+                Step::Authorize(future, context) => {
+                    this.stage.set(Stage::Authorizing { future, context });
+                }
+                Step::Build(future, context) => this.stage.set(Stage::Building { future, context }),
+                Step::Call(scope) => {
+                    if let Some(request) = this.request.take() {
+                        return Poll::Ready(Ok((request, scope)));
+                    }
+                }
+                Step::Reject(response) => return Poll::Ready(Err(response)),
+            }
+        }
+    }
+}
+
+impl<S, B> Waiter<S, B> {
+    /// Calls the instance that was polled ready.
+    fn call<L, M, A>(self, mut scope: OpenScope) -> State<S, L, M, A, B>
+    where
+        S: Service<Request<B>>,
+        L: StrategyList,
+        M: MakeFactory,
+        A: Authorize,
+    {
+        let Self {
+            mut inner,
+            head,
+            body,
+        } = self;
+        let expects = Expects::of(&head.method);
+        let request = Request::from_parts(head, body);
+        let future = scope.run(|| inner.call(request));
+        State::Calling {
+            call: Call {
+                future: Some(future),
+                scope: Some(scope),
+            },
+            expects,
+        }
     }
 }
 
@@ -244,20 +315,14 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Waiting { mut stage, waiting } => {
-                    match ready!(stage.as_mut().poll_step(waiting, cx)) {
-                        Step::Resolve(pending, tally) => {
-                            stage.set(Stage::Resolving { pending, tally });
-                        }
-                        Step::Authorize(future, context) => {
-                            stage.set(Stage::Authorizing { future, context });
-                        }
-                        Step::Build(future, context) => {
-                            stage.set(Stage::Building { future, context });
-                        }
-                        Step::Call(scope) => call(state.as_mut(), scope),
-                        Step::Reject(response) => state.set(State::Rejected { response }),
-                    }
+                StateProjection::Waiting(waiting) => {
+                    let next = ready!(waiting.as_mut().poll(cx));
+                    // What was waited for is gone before the inner service begins.
+                    state.set(State::Done);
+                    state.set(match next {
+                        Ok((request, scope)) => request.call(scope),
+                        Err(response) => State::Rejected(response),
+                    });
                 }
                 StateProjection::Calling { call, expects } => {
                     let (result, scope) = ready!(call.poll(cx));
@@ -265,37 +330,14 @@ where
                     state.set(State::Done);
                     return Poll::Ready(close_with_body(result, scope, expects));
                 }
-                StateProjection::Rejected { .. } | StateProjection::Done => {
-                    let StateOwned::Rejected { response } = state.project_replace(State::Done)
-                    else {
+                StateProjection::Rejected(_) | StateProjection::Done => {
+                    let StateOwned::Rejected(response) = state.project_replace(State::Done) else {
                         unreachable!("`ResponseFuture` polled after it was ready")
                     };
                     return Poll::Ready(Ok(response.map(ResponseBody::rejection)));
                 }
             }
         }
-    }
-}
-
-/// Calls the instance that was polled ready with the request that waited.
-fn call<S, L, M, A, B>(mut state: Pin<&mut State<S, L, M, A, B>>, mut scope: OpenScope)
-where
-    S: Service<Request<B>>,
-    L: StrategyList,
-    M: ProvideFactory,
-    A: Authorize,
-{
-    if let StateOwned::Waiting { mut waiting, .. } = state.as_mut().project_replace(State::Done) {
-        let expects = Expects::of(&waiting.head.method);
-        let request = Request::from_parts(waiting.head, waiting.body);
-        let future = scope.run(|| waiting.inner.call(request));
-        state.set(State::Calling {
-            call: Call {
-                future: Some(future),
-                scope: Some(scope),
-            },
-            expects,
-        });
     }
 }
 
@@ -351,7 +393,7 @@ where
             .field(
                 "state",
                 &match &self.state {
-                    State::Waiting { stage, .. } => match stage {
+                    State::Waiting(waiting) => match &waiting.stage {
                         Stage::Resolving { .. } => "resolving",
                         Stage::Authorizing { .. } => "authorizing",
                         Stage::Building { .. } => "building",

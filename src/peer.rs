@@ -24,13 +24,21 @@ use crate::integration;
 pub struct PeerAddr(pub SocketAddr);
 
 /// Where no server said it there is no address, and what asks for one is untrusted.
+#[inline]
 pub(crate) fn peer_ip(extensions: &Extensions) -> Option<IpAddr> {
-    let address = match extensions.get::<PeerAddr>() {
-        Some(PeerAddr(address)) => Some(*address),
-        None => integration::peer_addr(extensions),
-    };
-    // An IPv4 peer of a dual-stack listener comes as `::ffff:10.0.0.1`.
-    address.map(|address| address.ip().to_canonical())
+    match extensions.get::<PeerAddr>() {
+        Some(PeerAddr(address)) => Some(canonical_ip(address)),
+        None => integration::peer_addr(extensions).map(|address| canonical_ip(&address)),
+    }
+}
+
+/// An IPv4 peer of a dual-stack listener comes as `::ffff:10.0.0.1`.
+#[inline]
+fn canonical_ip(address: &SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V4(v4) => IpAddr::V4(*v4.ip()),
+        SocketAddr::V6(v6) => v6.ip().to_canonical(),
+    }
 }
 
 const FORWARDED: [HeaderName; 7] = [

@@ -10,25 +10,22 @@ use http::{Response, request::Parts};
 
 use crate::{
     authorize::{Authorize, Denied},
-    context::{Correlation, CorrelationIds, IdSource, Identity, UserContext},
+    context::{Correlation, CorrelationError, CorrelationIds, IdSource, Identity, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
     observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
-    scope::{Guard, OpenScope, with_current, within},
+    scope::{Guard, OpenScope, with_current, within_and_back},
     strategy::{
-        Asking, ExistingContext, Fallback, Presence, Progress, Rule, StrategyList, Tally,
+        Asking, ExistingContext, Fallback, Presence, Progress, Removed, Rule, StrategyList, Tally,
         list::private::List,
     },
 };
 
-/// How many headers of one request and strategy have an event of their own: nobody can fill a
-/// log with one request.
-const MOST_STRIPPED: usize = 8;
-
 /// Takes out of the request what outer layers left. A middleware in between may have replaced
 /// their context; where this is polled in an outer layer's scope, that one's is asked too.
+#[inline]
 fn remove_outer(head: &mut Parts) {
     UserContext::remove_from(&mut head.extensions);
     with_current(|current| {
@@ -60,7 +57,7 @@ pub(crate) enum Step<P, A, M> {
     Authorize(A, UserContext),
     Build(M, UserContext),
     Call(OpenScope),
-    Reject(Response<Bytes>),
+    Reject(Box<Response<Bytes>>),
 }
 
 /// The step of a policy, by its parts.
@@ -83,42 +80,33 @@ where
             .list
             .ask(&mut Asking::new(head, &mut tally, &self.audit))
         {
-            Progress::Done(_) => self.asked(head, tally),
+            Progress::Done(_) => self.asked(head, &mut tally),
             Progress::Waiting(pending) => Step::Resolve(pending, tally),
         }
     }
 
     /// The list has said all it has to say.
-    pub(crate) fn asked(&self, head: &mut Parts, tally: Tally) -> StepOf<L, M, A> {
+    #[inline]
+    pub(crate) fn asked(&self, head: &mut Parts, tally: &mut Tally) -> StepOf<L, M, A> {
         let context = match self.identify(head, tally, &self.audit) {
             Ok(context) => context,
             Err(rejection) => return self.reject(head, &rejection),
         };
-        let mut made = None;
         // Both in one, because most factories are built as soon as they may be.
-        let answer = within(&context, || {
+        let ((answer, made), lent) = within_and_back(&context, || {
             let answer = self.authorize.authorize(&context, head);
-            if let Eventually::Now(Ok(())) = answer {
-                made = Some(self.make.make(&context));
-            }
-            answer
+            let made = if let Eventually::Now(Ok(())) = answer {
+                Some(self.make.make(&context))
+            } else {
+                None
+            };
+            (answer, made)
         });
         match (answer, made) {
-            (_, Some(made)) => self.made(head, context, made),
+            (_, Some(Eventually::Now(built))) => self.built(head, context, lent, built),
+            (_, Some(Eventually::Later(future))) => Step::Build(future, context),
             (Eventually::Now(answer), None) => self.authorized(head, context, answer),
             (Eventually::Later(future), None) => Step::Authorize(future, context),
-        }
-    }
-
-    fn made(
-        &self,
-        head: &mut Parts,
-        context: UserContext,
-        made: Eventually<M::Future>,
-    ) -> StepOf<L, M, A> {
-        match made {
-            Eventually::Now(built) => self.built(head, context, built),
-            Eventually::Later(future) => Step::Build(future, context),
         }
     }
 
@@ -130,8 +118,11 @@ where
     ) -> StepOf<L, M, A> {
         let reason = match answer {
             Ok(()) => {
-                let made = within(&context, || self.make.make(&context));
-                return self.made(head, context, made);
+                let (made, lent) = within_and_back(&context, || self.make.make(&context));
+                return match made {
+                    Eventually::Now(built) => self.built(head, context, lent, built),
+                    Eventually::Later(future) => Step::Build(future, context),
+                };
             }
             Err(Denied::Forbidden(forbidden)) => Reason::Forbidden {
                 strategy: context.strategy(),
@@ -143,20 +134,23 @@ where
         self.reject(head, &self.challenged(Rejection::new(reason)))
     }
 
+    /// `lent` is one more reference to the context, which was somebody's before.
+    #[inline]
     pub(crate) fn built(
         &self,
         head: &mut Parts,
         context: UserContext,
+        lent: UserContext,
         built: Result<M::Factory, M::Error>,
     ) -> StepOf<L, M, A> {
         match built {
             Ok(factory) => {
-                self.audit.emit(&AuditEvent::Accepted { context: &context });
+                self.audit.accepted(&context);
                 let span = self.audit.span(&context);
                 let handle = self
                     .make
-                    .insert(factory, &context, &self.guard, &mut head.extensions);
-                let watch = self.guard.watch.clone();
+                    .insert(factory, lent, &self.guard, &mut head.extensions);
+                let watch = self.guard.watch.as_ref();
                 Step::Call(OpenScope::new(context, span, handle, watch, &head.uri))
             }
             Err(error) => {
@@ -185,86 +179,97 @@ where
                 })
                 .await;
             }
-            self.identify(&mut head, tally, &audit)
+            self.identify(&mut head, &mut tally, &audit)
         };
         Explanation::new(Arc::into_inner(steps).unwrap_or_default(), answer)
     }
 
+    #[inline]
     fn identify(
         &self,
         head: &mut Parts,
-        tally: Tally,
+        tally: &mut Tally,
         audit: &Audit,
     ) -> Result<UserContext, Rejection> {
-        // Before anything is removed: a fallback must know what was sent.
-        let sent = if tally.is_silent() {
-            self.first_sent(head)
-        } else {
-            None
-        };
-        self.scrub(head, &tally, audit);
-        let context = match tally.conclude() {
-            Ok(Some((strategy, identity))) => self.context(head, strategy, identity),
-            Ok(None) => match sent {
-                Some(strategy) => Err(Rejection::new(Reason::NotBelieved { strategy })),
-                None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
-                    Some((name, identity)) => self.context(head, name, identity),
-                    None => Err(Rejection::new(Reason::Nobody)),
-                },
-            },
-            Err(refusal) => {
-                let (rejection, challenge) = Rejection::from_refusal(refusal);
-                return Err(challenges(rejection, challenge, |add| {
-                    self.each_challenge(add);
-                }));
+        let found = match tally.take_found() {
+            Some((strategy, identity)) => {
+                self.scrub(head, tally, audit);
+                self.context(head, strategy, identity)
             }
+            None => self.without_identity(head, tally, audit),
         };
-        let context = context.and_then(|context| {
-            if self.require_proved {
-                if let Err(required) = context.require_proved() {
-                    return Err(Rejection::new(Reason::Evidence(required)));
-                }
+        found.and_then(|context| match context.require_proved() {
+            Err(required) if self.require_proved => {
+                Err(self.challenged(Rejection::new(Reason::Evidence(required))))
             }
-            Ok(context)
-        });
-        context.map_err(|rejection| self.challenged(rejection))
+            _ => Ok(context),
+        })
     }
 
+    /// The list was refused, or has nothing to say.
+    #[inline(never)]
+    fn without_identity(
+        &self,
+        head: &mut Parts,
+        tally: &mut Tally,
+        audit: &Audit,
+    ) -> Result<UserContext, Rejection> {
+        if let Some(refusal) = tally.take_refusal() {
+            self.scrub(head, tally, audit);
+            let (rejection, challenge) = Rejection::from_refusal(refusal);
+            return Err(challenges(rejection, challenge, |add| {
+                self.each_challenge(add);
+            }));
+        }
+        // Before anything is removed: a fallback must know what was sent.
+        let sent = self.first_sent(head);
+        self.scrub(head, tally, audit);
+        let reason = match sent {
+            Some(strategy) => Reason::NotBelieved { strategy },
+            None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
+                Some((name, identity)) => return self.context(head, name, identity),
+                None => Reason::Nobody,
+            },
+        };
+        Err(self.challenged(Rejection::new(reason)))
+    }
+
+    #[inline]
     fn context(
         &self,
         head: &mut Parts,
         strategy: &'static str,
-        mut identity: Identity,
+        identity: Identity,
     ) -> Result<UserContext, Rejection> {
-        if let Some(outer) = identity.take_continued() {
-            return outer
-                .continued(identity, strategy, self.make.handles())
-                .map_err(|error| Rejection::new(Reason::Correlation(error)));
-        }
-        if self.keep_existing {
-            remove_outer(head);
-        }
-        let correlation = self.correlate(head, &identity)?;
-        Ok(UserContext::resolved(
-            identity,
-            strategy,
-            correlation,
-            self.make.handles(),
-        ))
+        let handles = self.make.handles();
+        let context = if let Some(outer) = identity.continues().cloned() {
+            outer.continued(identity, strategy, handles)
+        } else {
+            if self.keep_existing {
+                remove_outer(head);
+            }
+            let correlation = self.correlate(head, &identity);
+            correlation.map(|it| UserContext::resolved(identity, strategy, it, handles))
+        };
+        context.map_err(|error| self.challenged(Rejection::new(Reason::Correlation(error))))
     }
 
-    fn correlate(&self, head: &Parts, identity: &Identity) -> Result<Correlation, Rejection> {
-        let sent = self.correlation.read(head, &self.ids);
+    #[inline]
+    fn correlate(
+        &self,
+        head: &Parts,
+        identity: &Identity,
+    ) -> Result<Correlation, CorrelationError> {
+        let sent = self.correlation.read(head, &self.ids)?;
         match identity.work() {
-            Some(work) => sent.and_then(|sent| sent.bound_to(work)),
-            None => sent,
+            Some(work) => sent.bound_to(work),
+            None => Ok(sent),
         }
-        .map_err(|error| Rejection::new(Reason::Correlation(error)))
     }
 
     fn first_sent(&self, head: &Parts) -> Option<&'static str> {
         let mut first = None;
-        self.list.each(&mut |_, strategy| {
+        self.list.each(&mut |strategy| {
             if first.is_none() && strategy.presence(head) == Presence::Sent {
                 first = Some(strategy.name());
             }
@@ -286,28 +291,13 @@ where
             .find_map(|fallback| Some((fallback.name(), fallback.identity(head)?)))
     }
 
+    #[inline]
     fn scrub(&self, head: &mut Parts, tally: &Tally, audit: &Audit) {
-        self.list.each(&mut |index, strategy| {
-            let name = strategy.name();
-            let mut removed = Vec::new();
-            let mut more = 0;
-            strategy.scrub(head, tally.believed(index), &mut |stripped| {
-                if removed.len() < MOST_STRIPPED {
-                    removed.push((stripped.header().clone(), stripped.reason()));
-                } else {
-                    more += 1;
-                }
-            });
-            for (at, (header, reason)) in removed.iter().enumerate() {
-                audit.emit(&AuditEvent::HeaderStripped {
-                    strategy: name,
-                    header,
-                    reason: *reason,
-                    peer: peer_ip(&head.extensions),
-                    more: if at + 1 == removed.len() { more } else { 0 },
-                });
-            }
-        });
+        let mut removed = Removed::default();
+        self.list.scrub(head, tally, &mut removed);
+        if !removed.is_empty() {
+            removed.tell(audit, peer_ip(&head.extensions));
+        }
     }
 
     fn challenged(&self, rejection: Rejection) -> Rejection {
@@ -316,7 +306,7 @@ where
 
     fn each_challenge(&self, add: &mut dyn FnMut(Option<http::HeaderValue>)) {
         self.list
-            .each(&mut |_, strategy| add(strategy.challenge(None)));
+            .each(&mut |strategy| add(strategy.challenge(None)));
     }
 
     fn reject(&self, head: &Parts, rejection: &Rejection) -> StepOf<L, M, A> {
@@ -326,6 +316,6 @@ where
         });
         let mut response = self.respond.respond(rejection, head);
         response.extensions_mut().insert(rejection.clone());
-        Step::Reject(response)
+        Step::Reject(Box::new(response))
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     authorize::Authorize,
     body::ResponseBody,
     factory::ProvideFactory,
-    future::{Expects, ResponseFuture, Stage, Waiting},
+    future::{Expects, ResponseFuture, Stage, Waiter},
     policy::{Policy, Step},
     strategy::StrategyList,
 };
@@ -83,8 +83,9 @@ where
         let stage = match self.policy.enter(&mut head) {
             Step::Call(mut scope) => {
                 let expects = Expects::of(&head.method);
-                let request = Request::from_parts(head, body);
-                let future = scope.run(|| self.inner.call(request));
+                let working = scope.enter();
+                let future = self.inner.call(Request::from_parts(head, body));
+                drop(working);
                 return ResponseFuture::calling(future, scope, expects);
             }
             Step::Reject(response) => {
@@ -96,15 +97,12 @@ where
             Step::Authorize(future, context) => Stage::Authorizing { future, context },
             Step::Build(future, context) => Stage::Building { future, context },
         };
-        ResponseFuture::waiting(
-            stage,
-            Waiting {
-                policy: Arc::clone(&self.policy),
-                inner: self.take_ready_inner(),
-                head,
-                body,
-            },
-        )
+        let request = Waiter {
+            inner: self.take_ready_inner(),
+            head,
+            body,
+        };
+        ResponseFuture::waiting(stage, Arc::clone(&self.policy), request)
     }
 }
 

@@ -2,13 +2,12 @@
 //!
 //! Correlation ids come from the client and decide nothing about who the user is.
 
-use std::sync::OnceLock;
-
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use thiserror::Error;
 
 use super::{
-    ConnectionId, IdProblem, IdSource, RequestId, RunId, ThreadId, TraceParent, identity::Work,
+    ConnectionId, IdProblem, IdSource, RequestId, RunId, ThreadId, TraceParent,
+    correlated::{Correlation, Ids},
     ids::IdError,
 };
 
@@ -29,9 +28,9 @@ pub enum CorrelationKind {
 }
 
 impl CorrelationKind {
-    const ALL: [Self; 4] = [Self::Request, Self::Thread, Self::Run, Self::Connection];
+    pub(super) const ALL: [Self; 4] = [Self::Request, Self::Thread, Self::Run, Self::Connection];
 
-    fn bit(self) -> u8 {
+    pub(super) fn bit(self) -> u8 {
         1 << self as u8
     }
 
@@ -54,6 +53,13 @@ pub struct CorrelationError {
 }
 
 impl CorrelationError {
+    pub(super) fn not_of_credential(field: &'static str) -> Self {
+        Self {
+            field,
+            problem: CorrelationProblem::NotOfCredential,
+        }
+    }
+
     /// Which id it is, such as `thread_id`, or `traceparent`.
     #[must_use]
     pub fn field(&self) -> &'static str {
@@ -182,11 +188,31 @@ impl CorrelationIds {
         self
     }
 
+    #[inline]
     pub(crate) fn read(
         &self,
         head: &Parts,
         source: &IdSource,
     ) -> Result<Correlation, CorrelationError> {
+        if self.may_be_sent(head) {
+            let ids = self.read_sent(head)?;
+            return Ok(Correlation::stated(ids, source.clone()));
+        }
+        Ok(Correlation::made_by(source.clone()))
+    }
+
+    /// Most requests have few headers and none of these, which a look at their lengths tells.
+    fn may_be_sent(&self, head: &Parts) -> bool {
+        let of_such_a_length =
+            |name: &HeaderName| self.lengths & length_bit(name.as_str().len()) != 0;
+        #[cfg(feature = "query")]
+        if head.uri.query().is_some() && self.query.iter().any(Option::is_some) {
+            return true;
+        }
+        head.headers.keys().any(of_such_a_length)
+    }
+
+    fn read_sent(&self, head: &Parts) -> Result<Ids, CorrelationError> {
         let sent = self.sent(&head.headers)?;
         let trace_parent = sent.trace_parent.map(trace_parent).transpose()?;
         let mut found: [Option<RequestId>; 4] = [None, None, None, None];
@@ -197,27 +223,10 @@ impl CorrelationIds {
         }
         #[cfg(feature = "query")]
         self.add_from_query(head, &mut found)?;
-
-        let sent = CorrelationKind::ALL
-            .into_iter()
-            .filter(|kind| found[*kind as usize].is_some())
-            .fold(0, |sent, kind| sent | kind.bit());
-        let [request, thread, run, connection] = found;
-        let request = request.or_else(|| trace_parent.as_ref().map(RequestId::of_trace));
-        Ok(Correlation {
-            request: cell(request),
-            thread: cell(thread.map(ThreadId::same)),
-            run: cell(run.map(RunId::same)),
-            connection: cell(connection.map(ConnectionId::same)),
-            trace_parent,
-            sent,
-            stated: sent,
-            source: source.clone(),
-        })
+        Ok(Ids::sent(found, trace_parent))
     }
 
-    /// One pass over the headers instead of a look-up for each name: most requests have few
-    /// headers and none of these.
+    /// One pass over the headers instead of a look-up for each name.
     fn sent<'a>(&self, headers: &'a HeaderMap) -> Result<Sent<'a>, CorrelationError> {
         let mut sent = Sent::default();
         for (name, value) in headers {
@@ -333,135 +342,4 @@ fn from_header(kind: CorrelationKind, value: &HeaderValue) -> Result<RequestId, 
     // Optional white space is no part of a field's value (RFC 9110 section 5.5).
     let text = text.trim_matches([' ', '\t']);
     Ok(RequestId::for_field(kind.field(), text)?)
-}
-
-fn cell<T>(value: Option<T>) -> OnceLock<T> {
-    value.map_or_else(OnceLock::new, OnceLock::from)
-}
-
-/// Takes what the credentials say, which what was stated before may repeat and not contradict.
-fn bind<T: Clone + PartialEq>(
-    place: &mut OnceLock<T>,
-    was_stated: bool,
-    ids: &[T],
-    field: &'static str,
-) -> Result<(), CorrelationError> {
-    let Some(first) = ids.first() else {
-        return Ok(());
-    };
-    let contradicted = was_stated && place.get() != Some(first);
-    if contradicted || ids.iter().any(|id| id != first) {
-        return Err(CorrelationError {
-            field,
-            problem: CorrelationProblem::NotOfCredential,
-        });
-    }
-    *place = OnceLock::from(first.clone());
-    Ok(())
-}
-
-/// The ids of one request, each made on first use where the client sent none.
-#[derive(Clone, Debug)]
-pub(crate) struct Correlation {
-    request: OnceLock<RequestId>,
-    thread: OnceLock<ThreadId>,
-    run: OnceLock<RunId>,
-    connection: OnceLock<ConnectionId>,
-    trace_parent: Option<TraceParent>,
-    /// A bit for each kind that the client sent.
-    sent: u8,
-    /// A bit for each kind that was not made here: sent, or set by hand.
-    stated: u8,
-    source: IdSource,
-}
-
-impl Correlation {
-    pub(crate) fn made_by(source: IdSource) -> Self {
-        Self {
-            request: OnceLock::new(),
-            thread: OnceLock::new(),
-            run: OnceLock::new(),
-            connection: OnceLock::new(),
-            trace_parent: None,
-            sent: 0,
-            stated: 0,
-            source,
-        }
-    }
-
-    /// Takes what the credential was given out for, which the request may repeat and not change.
-    pub(crate) fn bound_to(mut self, work: &Work) -> Result<Self, CorrelationError> {
-        let was_stated = |kind: CorrelationKind| self.stated & kind.bit() != 0;
-        let thread = was_stated(CorrelationKind::Thread);
-        let run = was_stated(CorrelationKind::Run);
-        bind(&mut self.thread, thread, &work.threads, ThreadId::FIELD)?;
-        bind(&mut self.run, run, &work.runs, RunId::FIELD)?;
-        Ok(self)
-    }
-
-    pub(crate) fn request_id(&self) -> &RequestId {
-        self.request.get_or_init(|| self.source.make())
-    }
-
-    pub(crate) fn thread_id(&self) -> &ThreadId {
-        self.thread
-            .get_or_init(|| ThreadId::same(self.source.make()))
-    }
-
-    pub(crate) fn run_id(&self) -> &RunId {
-        self.run.get_or_init(|| RunId::same(self.source.make()))
-    }
-
-    pub(crate) fn connection_id(&self) -> &ConnectionId {
-        self.connection
-            .get_or_init(|| ConnectionId::same(self.source.make()))
-    }
-
-    pub(crate) fn trace_parent(&self) -> Option<&TraceParent> {
-        self.trace_parent.as_ref()
-    }
-
-    pub(crate) fn was_sent(&self, kind: CorrelationKind) -> bool {
-        self.sent & kind.bit() != 0
-    }
-
-    pub(crate) fn with_request_id(mut self, id: RequestId) -> Self {
-        self.request = OnceLock::from(id);
-        self
-    }
-
-    pub(crate) fn with_thread_id(mut self, id: ThreadId) -> Self {
-        self.thread = OnceLock::from(id);
-        self.stated |= CorrelationKind::Thread.bit();
-        self
-    }
-
-    pub(crate) fn with_run_id(mut self, id: RunId) -> Self {
-        self.run = OnceLock::from(id);
-        self.stated |= CorrelationKind::Run.bit();
-        self
-    }
-
-    pub(crate) fn with_connection_id(mut self, id: ConnectionId) -> Self {
-        self.connection = OnceLock::from(id);
-        self
-    }
-
-    /// A copy that agrees with this one about every id, made by then or not.
-    pub(crate) fn settled(&self) -> Self {
-        self.request_id();
-        self.thread_id();
-        self.run_id();
-        self.connection_id();
-        self.clone()
-    }
-
-    /// The same work, another request: thread, run and connection stay.
-    pub(crate) fn for_child(&self) -> Self {
-        Self {
-            request: OnceLock::new(),
-            sent: self.sent & !CorrelationKind::Request.bit(),
-            ..self.settled()
-        }
-    }
 }

@@ -6,7 +6,10 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 
-use super::{RunId, ServiceName, TenantId, ThreadId, UserContext, UserId};
+use super::{
+    RunId, ServiceName, TenantId, ThreadId, UserContext, UserId,
+    known::{Known, Request},
+};
 
 /// Who acts. A service is not a user, and nobody is neither.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -190,17 +193,10 @@ pub(crate) struct Work {
 /// assert_eq!(identity.attributes().get(), Some(&Roles(vec!["editor"])));
 /// # Ok::<(), tower_user_scope::IdError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Identity {
-    subject: Subject,
-    evidence: Evidence,
-    attributes: Attributes,
-    expires_at: Option<SystemTime>,
-    /// Most credentials are for no work in particular.
-    work: Option<Arc<Work>>,
-    /// The context of an outer layer that this identity continues.
-    continues: Option<UserContext>,
+    pub(super) known: Arc<Known>,
 }
 
 impl Identity {
@@ -216,139 +212,167 @@ impl Identity {
         Self::known(who.into(), Evidence(Kind::Proved))
     }
 
+    #[inline]
     pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
         Self {
-            subject: Subject::new(principal),
-            evidence,
-            attributes: Attributes::default(),
-            expires_at: None,
-            work: None,
-            continues: None,
+            known: Arc::new(Known {
+                subject: Subject {
+                    tenant_id: None,
+                    principal,
+                },
+                evidence,
+                attributes: Attributes(None),
+                expires_at: None,
+                work: None,
+                continues: None,
+                request: Request::none(),
+            }),
         }
     }
 
     pub(crate) fn continuing(context: &UserContext) -> Self {
-        Self {
-            continues: Some(context.clone()),
-            ..context.identity().clone()
-        }
+        let mut identity = context.identity().clone();
+        identity.change().continues = Some(context.clone());
+        identity
+    }
+
+    /// Clones share what they know until one of them is changed.
+    #[inline]
+    pub(super) fn change(&mut self) -> &mut Known {
+        Arc::make_mut(&mut self.known)
     }
 
     /// Puts the principal into a tenant.
     pub fn tenant(mut self, tenant_id: TenantId) -> Self {
-        self.subject.tenant_id = Some(tenant_id);
+        self.change().subject.tenant_id = Some(tenant_id);
         self
     }
 
     /// Adds a value that the factory and handlers can read by its type.
     pub fn attribute<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.attributes.insert(value);
+        self.change().attributes.insert(value);
         self
     }
 
     /// Says until when the identity holds. One that has ended is refused as expired.
     pub fn expires_at(mut self, time: SystemTime) -> Self {
-        self.expires_at = Some(time);
+        self.change().expires_at = Some(time);
         self
     }
 
     /// Says which thread the credential is for: a request that names another one is refused.
     pub fn thread_id(mut self, id: ThreadId) -> Self {
-        Arc::make_mut(self.work.get_or_insert_default()).threads = vec![id];
+        Arc::make_mut(self.change().work.get_or_insert_default()).threads = vec![id];
         self
     }
 
     /// Says which run the credential is for: a request that names another one is refused.
     pub fn run_id(mut self, id: RunId) -> Self {
-        Arc::make_mut(self.work.get_or_insert_default()).runs = vec![id];
+        Arc::make_mut(self.change().work.get_or_insert_default()).runs = vec![id];
         self
     }
 
     /// Whatever else is said, nobody outlives the credential that proves who it is.
     #[cfg(any(feature = "jwt", feature = "session"))]
     pub(crate) fn no_longer_than(self, end: SystemTime) -> Self {
-        match self.expires_at {
+        match self.expiry() {
             Some(earlier) if earlier <= end => self,
             _ => self.expires_at(end),
         }
     }
 
     pub(crate) fn work(&self) -> Option<&Work> {
-        self.work.as_deref()
+        self.known.work.as_deref()
     }
 
     /// The principal within its tenant.
     #[must_use]
     pub fn subject(&self) -> &Subject {
-        &self.subject
+        &self.known.subject
     }
 
     /// The principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        &self.subject.principal
+        &self.known.subject.principal
     }
 
     /// The tenant, where there is one.
     #[must_use]
     pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.subject.tenant_id.as_ref()
+        self.known.subject.tenant_id.as_ref()
     }
 
     /// How the identity is known.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        self.evidence
+        self.known.evidence
     }
 
     /// What else is known about the principal.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
-        &self.attributes
+        &self.known.attributes
     }
 
     /// When the identity ends, where that is known.
     #[must_use]
     pub fn expiry(&self) -> Option<SystemTime> {
-        self.expires_at
+        self.known.expires_at
     }
 
-    pub(crate) fn attributes_mut(&mut self) -> &mut Attributes {
-        &mut self.attributes
-    }
-
-    pub(crate) fn take_continued(&mut self) -> Option<UserContext> {
-        self.continues.take()
+    pub(crate) fn continues(&self) -> Option<&UserContext> {
+        self.known.continues.as_ref()
     }
 
     /// Another strategy found the same principal: a proof counts for more than a word, and an
     /// outer layer's context goes on whoever found it. Tells whether `other` was the better one.
-    pub(crate) fn corroborate(&mut self, mut other: Self) -> bool {
-        let continues = self.take_continued().or_else(|| other.take_continued());
-        let work = match (self.work.take(), other.work.take()) {
-            (Some(mut all), Some(more)) => {
+    pub(crate) fn corroborate(&mut self, other: Self) -> bool {
+        let (known, more) = (&self.known, &other.known);
+        let continues = known
+            .continues
+            .as_ref()
+            .or(more.continues.as_ref())
+            .cloned();
+        let work = match (&known.work, &more.work) {
+            (Some(all), Some(more)) => {
+                let mut all = Arc::clone(all);
                 let both = Arc::make_mut(&mut all);
                 both.threads.extend_from_slice(&more.threads);
                 both.runs.extend_from_slice(&more.runs);
                 Some(all)
             }
-            (one, other) => one.or(other),
+            (one, other) => one.as_ref().or(other.as_ref()).cloned(),
         };
-        let ends = [self.expires_at, other.expires_at];
-        let better = other.evidence.is_proved() && !self.evidence.is_proved();
+        // Both have to hold.
+        let ends = [known.expires_at, more.expires_at];
+        let expires_at = ends.into_iter().flatten().min();
+        let better = more.evidence.is_proved() && !known.evidence.is_proved();
         if better {
             *self = other;
         }
-        self.continues = continues;
-        self.work = work;
-        // Both have to hold.
-        self.expires_at = ends.into_iter().flatten().min();
+        let known = self.change();
+        known.continues = continues;
+        known.work = work;
+        known.expires_at = expires_at;
         better
     }
 
     /// Asks the clock only where the identity has an end.
     pub(crate) fn has_expired(&self) -> bool {
-        self.expires_at.is_some_and(|end| end <= SystemTime::now())
+        self.expiry().is_some_and(|end| end <= SystemTime::now())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("principal", self.principal())
+            .field("tenant_id", &self.tenant_id())
+            .field("evidence", &self.evidence())
+            .field("attributes", self.attributes())
+            .field("expires_at", &self.expiry())
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,8 +95,29 @@ pub enum IdProblem {
 #[derive(Clone, Debug)]
 pub struct IdRules {
     placeholders: Cow<'static, [Cow<'static, str>]>,
+    /// A bit for each byte that a placeholder begins with: most ids need no look at them.
+    beginnings: u128,
     max_len: usize,
 }
+
+/// All that is not ASCII shares one bit.
+const fn beginning(text: &str) -> u128 {
+    match text.as_bytes().first() {
+        Some(byte) if byte.is_ascii() => 1 << *byte,
+        _ => 1 << 127,
+    }
+}
+
+const PLACEHOLDER_BEGINNINGS: u128 = {
+    let (mut all, mut at) = (0, 0);
+    while at < PLACEHOLDERS.len() {
+        if let Cow::Borrowed(value) = &PLACEHOLDERS[at] {
+            all |= beginning(value);
+        }
+        at += 1;
+    }
+    all
+};
 
 impl IdRules {
     /// The rules that [`UserId`]'s own conversions use.
@@ -104,6 +125,7 @@ impl IdRules {
     pub const fn new() -> Self {
         Self {
             placeholders: Cow::Borrowed(PLACEHOLDERS),
+            beginnings: PLACEHOLDER_BEGINNINGS,
             max_len: UserId::MAX_LEN,
         }
     }
@@ -119,6 +141,8 @@ impl IdRules {
             .into_iter()
             .map(|value| Cow::Owned(value.into()))
             .collect();
+        let beginnings = self.placeholders.iter().map(|value| beginning(value));
+        self.beginnings = beginnings.fold(0, |all, bit| all | bit);
         self
     }
 
@@ -165,10 +189,18 @@ impl IdRules {
                 return refuse(IdProblem::ForbiddenCharacter { at });
             }
         }
-        if self.placeholders.iter().any(|known| known == text) {
+        if self.is_placeholder(text) {
             return refuse(IdProblem::Placeholder);
         }
         Ok(Arc::from(text))
+    }
+}
+
+impl IdRules {
+    #[inline]
+    fn is_placeholder(&self, text: &str) -> bool {
+        self.beginnings & beginning(text) != 0
+            && self.placeholders.iter().any(|known| known == text)
     }
 }
 
@@ -230,7 +262,7 @@ fn check_correlation(field: &'static str, text: &str) -> Result<Arc<str>, IdErro
     if let Some(at) = text.as_bytes().iter().position(unfit) {
         return refuse(IdProblem::ForbiddenCharacter { at });
     }
-    if PLACEHOLDERS.iter().any(|known| known == text) {
+    if RULES.is_placeholder(text) {
         return refuse(IdProblem::Placeholder);
     }
     Ok(Arc::from(text))

@@ -2,17 +2,20 @@
 //!
 //! Nothing here knows how an identity is found or what is built from it.
 
+mod by_hand;
+mod correlated;
 mod correlation;
 mod id_source;
 mod identity;
 mod ids;
+mod known;
 #[cfg(feature = "serde")]
 mod portable;
 mod trace_parent;
 mod user_context;
 
-pub(crate) use self::{correlation::Correlation, user_context::Handles};
 pub use self::{
+    by_hand::ContextBuilder,
     correlation::{CorrelationError, CorrelationIds, CorrelationKind, CorrelationProblem},
     id_source::IdSource,
     identity::{Attributes, Evidence, Identity, Principal, Subject},
@@ -21,8 +24,9 @@ pub use self::{
         ThreadId, UserId,
     },
     trace_parent::TraceParent,
-    user_context::{ContextBuilder, DepthExceeded, EvidenceRequired, UserContext, UserRequired},
+    user_context::{DepthExceeded, EvidenceRequired, UserContext, UserRequired},
 };
+pub(crate) use self::{correlated::Correlation, user_context::Handles};
 
 #[cfg(feature = "serde")]
 pub use self::portable::PortableContext;

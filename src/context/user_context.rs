@@ -6,8 +6,10 @@ use http::Extensions;
 use thiserror::Error;
 
 use super::{
-    Attributes, ConnectionId, Correlation, CorrelationError, CorrelationKind, Evidence, IdSource,
-    Identity, Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
+    Attributes, ConnectionId, ContextBuilder, Correlation, CorrelationError, CorrelationKind,
+    Evidence, IdSource, Identity, Principal, RequestId, RunId, Subject, TenantId, ThreadId,
+    TraceParent, UserId,
+    known::{Descent, Request},
 };
 
 /// Who a request acts for, and the ids that tie its work together.
@@ -30,18 +32,8 @@ use super::{
 /// ```
 #[derive(Clone)]
 pub struct UserContext {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
+    /// With the request filled in.
     identity: Identity,
-    strategy: &'static str,
-    correlation: Correlation,
-    parent: Option<RequestId>,
-    depth: u8,
-    handles: Handles,
-    /// What the outer layers that this context continues put there.
-    outer: Vec<Handles>,
 }
 
 /// What a layer put into the extensions beside the context, so that whoever removes the context
@@ -81,31 +73,30 @@ impl UserContext {
 
     /// Starts a context by hand whose missing ids come from `source`.
     pub fn builder_with_ids(identity: Identity, source: IdSource) -> ContextBuilder {
-        ContextBuilder {
-            identity,
-            strategy: "by_hand",
-            correlation: Correlation::made_by(source),
-        }
+        ContextBuilder::new(identity, source)
     }
 
+    pub(super) fn new(mut identity: Identity, request: Request) -> Self {
+        let known = identity.change();
+        known.continues = None;
+        known.request = request;
+        Self { identity }
+    }
+
+    #[inline]
     pub(crate) fn resolved(
-        mut identity: Identity,
+        identity: Identity,
         strategy: &'static str,
         correlation: Correlation,
         handles: Handles,
     ) -> Self {
-        identity.take_continued();
-        Self {
-            inner: Arc::new(Inner {
-                identity,
-                strategy,
-                correlation,
-                parent: None,
-                depth: 0,
-                handles,
-                outer: Vec::new(),
-            }),
-        }
+        let request = Request {
+            strategy,
+            correlation,
+            handles,
+            descent: None,
+        };
+        Self::new(identity, request)
     }
 
     /// The same request seen by an inner layer: its ids stay, and who it is was found again.
@@ -115,44 +106,45 @@ impl UserContext {
         strategy: &'static str,
         handles: Handles,
     ) -> Result<Self, CorrelationError> {
-        let mut correlation = self.inner.correlation.settled();
+        let outer = self.request();
+        let mut correlation = outer.correlation.settled();
         if let Some(work) = identity.work() {
             correlation = correlation.bound_to(work)?;
         }
         // One of each, however often a request goes round.
-        let mut outer = self.inner.outer.clone();
-        let known = |known: &Handles| ptr::fn_addr_eq(known.remove, self.inner.handles.remove);
-        if !outer.iter().any(known) {
-            outer.push(self.inner.handles);
+        let mut descent = outer.descent.clone().unwrap_or_default();
+        let known = |known: &Handles| ptr::fn_addr_eq(known.remove, outer.handles.remove);
+        if !descent.outer.iter().any(known) {
+            descent.outer.push(outer.handles);
         }
-        Ok(Self {
-            inner: Arc::new(Inner {
-                identity,
-                strategy,
-                correlation,
-                parent: self.inner.parent.clone(),
-                depth: self.inner.depth,
-                handles,
-                outer,
-            }),
-        })
+        let request = Request {
+            strategy,
+            correlation,
+            handles,
+            descent: Some(descent),
+        };
+        Ok(Self::new(identity, request))
+    }
+
+    fn request(&self) -> &Request {
+        &self.identity.known.request
     }
 
     /// Who, how it is known, and what else is known.
     pub fn identity(&self) -> &Identity {
-        &self.inner.identity
+        &self.identity
     }
 
     /// The principal within its tenant: the key of anything kept by user.
     #[must_use]
     pub fn subject(&self) -> &Subject {
-        self.inner.identity.subject()
+        self.identity.subject()
     }
 
     /// Who acts.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        self.inner.identity.principal()
+        self.identity.principal()
     }
 
     /// The user's id; `None` for a service and for nobody.
@@ -191,74 +183,74 @@ impl UserContext {
     /// The tenant, where there is one.
     #[must_use]
     pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.inner.identity.tenant_id()
+        self.identity.tenant_id()
     }
 
     /// How the identity is known.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        self.inner.identity.evidence()
+        self.identity.evidence()
     }
 
     /// What else is known about the principal.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
-        self.inner.identity.attributes()
+        self.identity.attributes()
     }
 
     /// The name of the strategy that found the identity.
     #[must_use]
     pub fn strategy(&self) -> &'static str {
-        self.inner.strategy
+        self.request().strategy
     }
 
     /// The id of this request.
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
-        self.inner.correlation.request_id()
+        self.request().correlation.request_id()
     }
 
     /// The id of the thread of work.
     #[must_use]
     pub fn thread_id(&self) -> &ThreadId {
-        self.inner.correlation.thread_id()
+        self.request().correlation.thread_id()
     }
 
     /// The id of the run within the thread.
     #[must_use]
     pub fn run_id(&self) -> &RunId {
-        self.inner.correlation.run_id()
+        self.request().correlation.run_id()
     }
 
     /// The id of the connection, for work that outlives a request.
     #[must_use]
     pub fn connection_id(&self) -> &ConnectionId {
-        self.inner.correlation.connection_id()
+        self.request().correlation.connection_id()
     }
 
     /// Whether the client sent this id itself, in a header or a query parameter; one that it did
     /// not send was made, or for the request id taken from a `traceparent`.
     #[must_use]
     pub fn was_sent(&self, kind: CorrelationKind) -> bool {
-        self.inner.correlation.was_sent(kind)
+        self.request().correlation.was_sent(kind)
     }
 
     /// The caller's place in a distributed trace, where it sent a `traceparent`.
     #[must_use]
     pub fn trace_parent(&self) -> Option<&TraceParent> {
-        self.inner.correlation.trace_parent()
+        self.request().correlation.trace_parent()
     }
 
     /// The request id of the context that this one is a child of.
     #[must_use]
     pub fn parent_id(&self) -> Option<&RequestId> {
-        self.inner.parent.as_ref()
+        self.request().descent.as_ref()?.parent.as_ref()
     }
 
     /// How many parents are above this context, from 0 to [`MAX_DEPTH`](Self::MAX_DEPTH).
     #[must_use]
     pub fn depth(&self) -> u8 {
-        self.inner.depth
+        (self.request().descent.as_ref()).map_or(0, |descent| descent.depth)
     }
 
     /// A context for a sub-operation: same user, tenant, thread and run, a request id of its
@@ -276,23 +268,29 @@ impl UserContext {
     /// # Errors
     /// As [`child`](Self::child).
     pub fn child_with(&self, change: impl FnOnce(&mut Attributes)) -> Result<Self, DepthExceeded> {
-        if self.inner.depth >= Self::MAX_DEPTH {
+        if self.depth() >= Self::MAX_DEPTH {
             return Err(DepthExceeded { _private: () });
         }
-        let mut identity = self.inner.identity.clone();
-        change(identity.attributes_mut());
-        Ok(Self {
-            inner: Arc::new(Inner {
-                identity,
-                strategy: self.inner.strategy,
-                correlation: self.inner.correlation.for_child(),
+        let Request {
+            strategy,
+            correlation,
+            handles,
+            descent,
+        } = self.request();
+        let request = Request {
+            strategy,
+            correlation: correlation.for_child(),
+            // A middleware may put the child in the place of the layer's own.
+            handles: *handles,
+            descent: Some(Box::new(Descent {
                 parent: Some(self.request_id().clone()),
-                depth: self.inner.depth + 1,
-                // A middleware may put the child in the place of the layer's own.
-                handles: self.inner.handles,
-                outer: self.inner.outer.clone(),
-            }),
-        })
+                depth: self.depth() + 1,
+                ..descent.as_deref().cloned().unwrap_or_default()
+            })),
+        };
+        let mut identity = self.identity.clone();
+        change(&mut identity.change().attributes);
+        Ok(Self::new(identity, request))
     }
 
     /// A key for something kept by user: `name:kind:tenant:id`, the same for every request of
@@ -320,15 +318,20 @@ impl UserContext {
         key
     }
 
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.identity.known, &other.identity.known)
+    }
+
     /// Whether both are of one principal in one tenant; cheapest where they are of one request.
     #[inline]
     pub(crate) fn is_of_same_subject(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner) || self.subject() == other.subject()
+        self.is_same(other) || self.subject() == other.subject()
     }
 
     /// The type of the factory that the layer built beside this context.
     pub(crate) fn factory_type(&self) -> &'static str {
-        (self.inner.handles.factory)()
+        (self.request().handles.factory)()
     }
 
     /// Takes an outer layer's context and everything that came with it out of the extensions.
@@ -340,7 +343,9 @@ impl UserContext {
 
     /// Takes out of the extensions what came with this context.
     pub(crate) fn remove_handles(&self, extensions: &mut Extensions) {
-        for handles in self.inner.outer.iter().chain([&self.inner.handles]) {
+        let descent = self.request().descent.as_deref();
+        let outer = descent.map_or(&[][..], |descent| &descent.outer);
+        for handles in outer.iter().chain([&self.request().handles]) {
             (handles.remove)(extensions);
         }
     }
@@ -360,7 +365,7 @@ fn push_escaped(key: &mut String, part: &str) {
 /// differ between its clones and are not compared.
 impl PartialEq for UserContext {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
+        self.is_same(other)
             || (self.subject() == other.subject()
                 && self.evidence() == other.evidence()
                 && self.request_id() == other.request_id()
@@ -384,73 +389,6 @@ impl fmt::Debug for UserContext {
             .field("request_id", self.request_id())
             .field("depth", &self.depth())
             .finish_non_exhaustive()
-    }
-}
-
-/// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
-#[derive(Debug)]
-#[must_use]
-pub struct ContextBuilder {
-    identity: Identity,
-    strategy: &'static str,
-    correlation: Correlation,
-}
-
-impl ContextBuilder {
-    /// Names what found the identity; by default `by_hand`.
-    pub fn strategy(mut self, name: &'static str) -> Self {
-        self.strategy = name;
-        self
-    }
-
-    /// Sets the request id.
-    pub fn request_id(mut self, id: RequestId) -> Self {
-        self.correlation = self.correlation.with_request_id(id);
-        self
-    }
-
-    /// Sets the thread id.
-    pub fn thread_id(mut self, id: ThreadId) -> Self {
-        self.correlation = self.correlation.with_thread_id(id);
-        self
-    }
-
-    /// Sets the run id.
-    pub fn run_id(mut self, id: RunId) -> Self {
-        self.correlation = self.correlation.with_run_id(id);
-        self
-    }
-
-    /// Sets the connection id.
-    pub fn connection_id(mut self, id: ConnectionId) -> Self {
-        self.correlation = self.correlation.with_connection_id(id);
-        self
-    }
-
-    /// The context.
-    #[must_use]
-    pub fn build(self) -> UserContext {
-        let correlation = match self.identity.work() {
-            // What was set by hand is meant, whatever the identity is for.
-            Some(work) => (self.correlation.clone().bound_to(work)).unwrap_or(self.correlation),
-            None => self.correlation,
-        };
-        UserContext::resolved(self.identity, self.strategy, correlation, Handles::NONE)
-    }
-
-    #[cfg(feature = "serde")]
-    pub(super) fn lineage(self, parent: Option<RequestId>, depth: u8) -> UserContext {
-        UserContext {
-            inner: Arc::new(Inner {
-                identity: self.identity,
-                strategy: self.strategy,
-                correlation: self.correlation,
-                parent,
-                depth,
-                handles: Handles::NONE,
-                outer: Vec::new(),
-            }),
-        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) mod private {
         fn insert(
             &self,
             factory: Self::Factory,
-            context: &UserContext,
+            context: UserContext,
             guard: &Guard,
             into: &mut Extensions,
         ) -> Option<Arc<dyn Handle>>;
@@ -54,11 +54,11 @@ impl private::Insert for ContextOnly {
     fn insert(
         &self,
         (): (),
-        context: &UserContext,
+        context: UserContext,
         _: &Guard,
         into: &mut Extensions,
     ) -> Option<Arc<dyn Handle>> {
-        into.insert(context.clone());
+        into.insert(context);
         None
     }
 
@@ -200,14 +200,13 @@ impl<M: MakeFactory> private::Insert for Provided<M, M::Factory> {
     fn insert(
         &self,
         factory: M::Factory,
-        context: &UserContext,
+        context: UserContext,
         guard: &Guard,
         into: &mut Extensions,
     ) -> Option<Arc<dyn Handle>> {
         into.insert(context.clone());
-        let (shapes, context, guard) = (&self.shapes, context.clone(), guard.clone());
-        let handle = (shapes.insert)(shapes, factory, context, guard, into);
-        Some(handle)
+        let (shapes, guard) = (&self.shapes, guard.clone());
+        Some((shapes.insert)(shapes, factory, context, guard, into))
     }
 
     #[expect(private_interfaces, reason = "the trait itself can't be named outside")]

@@ -69,7 +69,7 @@ impl<F> Drop for Shared<F> {
         let Self {
             context, factory, ..
         } = self;
-        if mem::needs_drop::<F>() {
+        if mem::needs_drop::<F>() && !context.is_current() {
             within(context, || *factory = Held::Gone);
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     context::{Principal, UserContext},
     rejection::Rejection,
     scope::{Closed, ScopeViolation},
-    strategy::{Invalid, StripReason, Verdict},
+    strategy::{Invalid, Outcome, StripReason, Verdict},
 };
 
 /// Something that an operator may have to answer for.
@@ -147,15 +147,25 @@ impl Audit {
 
     /// On the hot path, and all that happens there where nobody listens.
     #[inline]
-    pub(crate) fn consulted(&self, strategy: &'static str, verdict: Verdict) {
+    pub(crate) fn consulted(&self, strategy: &'static str, outcome: &Outcome) {
         tracing::debug!(
             target: "tower_user_scope",
             strategy,
-            verdict = verdict.as_str(),
+            verdict = outcome.verdict().as_str(),
             "strategy consulted"
         );
-        for observer in &self.observers {
-            observer.observe(&AuditEvent::Consulted { strategy, verdict });
+        if !self.observers.is_empty() {
+            let verdict = outcome.verdict();
+            self.tell_observers(&AuditEvent::Consulted { strategy, verdict });
+        }
+    }
+
+    /// As [`emit`](Self::emit); all that happens for every request where nobody listens.
+    #[inline]
+    pub(crate) fn accepted(&self, context: &UserContext) {
+        self.trace_accepted(context);
+        if !self.observers.is_empty() {
+            self.tell_observers(&AuditEvent::Accepted { context });
         }
     }
 
@@ -163,18 +173,26 @@ impl Audit {
         if !self.hypothetical {
             self.trace(event);
         }
+        self.tell_observers(event);
+    }
+
+    fn tell_observers(&self, event: &AuditEvent<'_>) {
         for observer in &self.observers {
             observer.observe(event);
         }
     }
 
-    /// The span that the inner service's work happens in.
-    pub(crate) fn span(&self, context: &UserContext) -> Span {
-        // A span that is disabled still passes each entry and exit on to the `log` crate, where
-        // that bridge is compiled in.
-        if !tracing::span_enabled!(target: "tower_user_scope", tracing::Level::INFO) {
-            return Span::none();
-        }
+    /// The span that the inner service's work happens in, where somebody records it. One that
+    /// nobody does would still pass each entry and exit on to the `log` crate, where that bridge
+    /// is compiled in.
+    #[inline]
+    pub(crate) fn span(&self, context: &UserContext) -> Option<Span> {
+        tracing::span_enabled!(target: "tower_user_scope", tracing::Level::INFO)
+            .then(|| self.recorded_span(context))
+    }
+
+    #[cold]
+    fn recorded_span(&self, context: &UserContext) -> Span {
         let span = tracing::info_span!(
             target: "tower_user_scope",
             "user_scope",
@@ -205,19 +223,24 @@ impl Audit {
         }
     }
 
+    #[inline]
+    fn trace_accepted(&self, context: &UserContext) {
+        tracing::info!(
+            target: "tower_user_scope::audit",
+            strategy = context.strategy(),
+            principal = context.principal().kind(),
+            user.id = self.visible_user_id(context),
+            evidence = context.evidence().as_str(),
+            development = context.evidence().is_development(),
+            request_id = %context.request_id(),
+            "request accepted"
+        );
+    }
+
     fn trace(&self, event: &AuditEvent<'_>) {
         match event {
             AuditEvent::Consulted { .. } => {}
-            AuditEvent::Accepted { context } => tracing::info!(
-                target: "tower_user_scope::audit",
-                strategy = context.strategy(),
-                principal = context.principal().kind(),
-                user.id = self.visible_user_id(context),
-                evidence = context.evidence().as_str(),
-                development = context.evidence().is_development(),
-                request_id = %context.request_id(),
-                "request accepted"
-            ),
+            AuditEvent::Accepted { context } => self.trace_accepted(context),
             AuditEvent::Refused { rejection, peer } => {
                 trace_refusal(rejection, *peer);
             }

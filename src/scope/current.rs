@@ -10,6 +10,7 @@ thread_local! {
 
 /// Makes the context that rests in `slot` the current one until the guard is dropped; what was
 /// current before rests there meanwhile. Nothing is cloned, so it costs no reference count.
+#[inline]
 pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
     exchange(slot);
     Entered {
@@ -20,9 +21,20 @@ pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
 
 /// Does some work in the scope of this context, before there is a scope that could be open.
 pub(crate) fn within<R>(context: &UserContext, work: impl FnOnce() -> R) -> R {
+    within_and_back(context, work).0
+}
+
+/// As [`within`], and gives back the reference that was lent to the scope, for who needs one.
+#[inline]
+pub(crate) fn within_and_back<R>(
+    context: &UserContext,
+    work: impl FnOnce() -> R,
+) -> (R, UserContext) {
     let mut slot = Some(context.clone());
-    let _entered = enter(&mut slot);
-    work()
+    let entered = enter(&mut slot);
+    let result = work();
+    drop(entered);
+    (result, slot.unwrap_or_else(|| context.clone()))
 }
 
 pub(crate) struct Entered<'a> {
@@ -38,12 +50,14 @@ impl Entered<'_> {
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         exchange(self.slot);
     }
 }
 
 /// While a thread ends, its locals are gone and so is every scope on it.
+#[inline]
 fn exchange(slot: &mut Option<UserContext>) {
     let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
 }
@@ -74,5 +88,10 @@ impl UserContext {
     #[must_use]
     pub fn current() -> Option<Self> {
         with_current(Clone::clone).flatten()
+    }
+
+    /// Whether it is this very context's scope that is polled.
+    pub(crate) fn is_current(&self) -> bool {
+        with_current(|current| current.as_ref().is_some_and(|it| it.is_same(self))).unwrap_or(false)
     }
 }

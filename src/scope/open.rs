@@ -1,9 +1,9 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
-use std::{any::Any, mem, sync::Arc, thread, time::Instant};
+use std::{any::Any, sync::Arc, thread, time::Instant};
 
 use http::Uri;
-use tracing::Span;
+use tracing::{Span, span::Entered};
 
 use super::{
     Closed, Ending,
@@ -28,12 +28,18 @@ pub(crate) trait Handle: Any + Send + Sync {
 pub(crate) struct OpenScope {
     /// Rests here while nothing of the scope is polled.
     context: Option<UserContext>,
-    span: Span,
     handle: Option<Arc<dyn Handle>>,
-    watched: Option<Watched>,
+    /// Apart, because the scope moves with the response and most have nothing of it.
+    heard: Option<Box<Heard>>,
     ending: Ending,
     /// The connection changed its protocol, and the scope lasts as long as a handle.
     upgraded: bool,
+}
+
+/// What there is of a scope where somebody listens: a subscriber, a hook, an observer.
+struct Heard {
+    span: Span,
+    watched: Option<Watched>,
 }
 
 /// What is noted of a scope where somebody wants to know.
@@ -46,39 +52,40 @@ struct Watched {
 impl OpenScope {
     pub(crate) fn new(
         context: UserContext,
-        span: Span,
+        span: Option<Span>,
         handle: Option<Arc<dyn Handle>>,
-        watch: Option<Arc<Watch>>,
+        watch: Option<&Arc<Watch>>,
         uri: &Uri,
     ) -> Self {
         Self {
             context: Some(context),
-            span,
             handle,
-            watched: watch.map(|watch| Watched {
-                watch,
-                opened: Instant::now(),
-                uri: uri.clone(),
-            }),
+            heard: if span.is_some() || watch.is_some() {
+                Some(Heard::new(span, watch, uri))
+            } else {
+                None
+            },
             ending: Ending::Cancelled,
             upgraded: false,
         }
     }
 
-    /// Does some of the scope's work with the scope current and its span entered.
+    /// Makes the scope current and enters its span, until what this returns is dropped.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Working<'_> {
+        let entered = enter(&mut self.context);
+        Working {
+            _span: self.heard.as_ref().map(|heard| heard.span.enter()),
+            entered,
+            ending: &mut self.ending,
+        }
+    }
+
+    /// Does some of the scope's work.
     #[inline]
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let Self {
-            context,
-            span,
-            ending,
-            ..
-        } = self;
-        let entered = enter(context);
-        let mark = MarkPanic { entered, ending };
-        let result = span.in_scope(work);
-        drop(mark);
-        result
+        let _working = self.enter();
+        work()
     }
 
     pub(crate) fn ends(&mut self, ending: Ending) {
@@ -102,37 +109,54 @@ impl OpenScope {
         }
     }
 
+    #[inline]
     fn close(&mut self) {
-        let Some(context) = self.context.take() else {
-            return;
-        };
         let holders = self.holders();
-        if self.watched.is_none() && holders == 0 {
-            return;
+        let heard = self.heard.as_ref();
+        if holders != 0 || heard.is_some_and(|heard| heard.watched.is_some()) {
+            self.close_before_all(holders);
+        } else if let Some(handle) = self.handle.take() {
+            // What the factory does at its end is its user's work too.
+            let _working = self.enter();
+            drop(handle);
         }
-        // What is told and run at the end is the scope's own too, whoever drops it where.
-        let span = mem::replace(&mut self.span, Span::none());
-        within(&context, || span.in_scope(|| self.tell(&context, holders)));
     }
 
     /// How many hold the factory without having said that they mean to.
+    #[inline]
     fn holders(&self) -> usize {
-        match &self.handle {
-            // One is ours; every other one belongs to somebody who outlives the request.
-            Some(handle) if !handle.is_kept() => {
-                Arc::strong_count(handle) - 1 + handle.bare_holders()
-            }
-            _ => 0,
+        let Some(handle) = &self.handle else {
+            return 0;
+        };
+        // One is ours; every other one belongs to somebody who outlives the request.
+        match Arc::strong_count(handle) - 1 + handle.bare_holders() {
+            0 => 0,
+            _ if handle.is_kept() => 0,
+            holders => holders,
         }
     }
 
-    fn tell(&mut self, context: &UserContext, holders: usize) {
+    #[cold]
+    fn close_before_all(&mut self, holders: usize) {
+        let Some(context) = self.context.take() else {
+            return;
+        };
+        // What is told and run at the end is the scope's own too, whoever drops it where.
+        let (span, watched) = match self.heard.take() {
+            Some(heard) => (heard.span, heard.watched),
+            None => (Span::none(), None),
+        };
+        let tell = || self.tell(&context, holders, watched);
+        within(&context, || span.in_scope(tell));
+    }
+
+    fn tell(&mut self, context: &UserContext, holders: usize, watched: Option<Watched>) {
         // The last handle of a connection went with the task that panicked.
         if self.upgraded && thread::panicking() {
             self.ending = Ending::Panicked;
         }
-        let watched = self.watched.as_ref();
         if let (Some(handle), 1..) = (&self.handle, holders) {
+            let watched = watched.as_ref();
             let event = AuditEvent::FactoryRetained {
                 context,
                 factory: handle.factory(),
@@ -142,7 +166,7 @@ impl OpenScope {
             };
             Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
         }
-        if let Some(Watched { watch, opened, .. }) = &self.watched {
+        if let Some(Watched { watch, opened, .. }) = watched {
             let lasted = opened.elapsed();
             let handle = self.handle.take();
             let context = context.clone();
@@ -151,19 +175,37 @@ impl OpenScope {
     }
 }
 
+impl Heard {
+    #[cold]
+    fn new(span: Option<Span>, watch: Option<&Arc<Watch>>, uri: &Uri) -> Box<Self> {
+        Box::new(Self {
+            span: span.unwrap_or_else(Span::none),
+            watched: watch.map(|watch| Watched {
+                watch: Arc::clone(watch),
+                opened: Instant::now(),
+                uri: uri.clone(),
+            }),
+        })
+    }
+}
+
 impl Drop for OpenScope {
+    #[inline]
     fn drop(&mut self) {
         self.close();
     }
 }
 
-/// Notes that the work panicked, for whoever drops the scope after the panic was caught.
-struct MarkPanic<'a> {
+/// While some of a scope's work is done. Notes that it panicked, for whoever drops the scope
+/// after the panic was caught.
+pub(crate) struct Working<'a> {
+    _span: Option<Entered<'a>>,
     entered: super::current::Entered<'a>,
     ending: &'a mut Ending,
 }
 
-impl Drop for MarkPanic<'_> {
+impl Drop for Working<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.entered.panics() {
             *self.ending = Ending::Panicked;

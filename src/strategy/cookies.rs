@@ -1,5 +1,7 @@
 //! The cookies of a request, for every strategy whose credential is in one.
 
+use std::borrow::Cow;
+
 use cookie::Cookie;
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
@@ -11,13 +13,20 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     headers
         .get_all(header::COOKIE)
         .iter()
-        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .map(|line| match line.to_str() {
+            Ok(ascii) => Cow::Borrowed(ascii),
+            Err(_) => String::from_utf8_lossy(line.as_bytes()),
+        })
         .flat_map(Cookie::split_parse)
         .filter_map(Result::ok)
 }
 
 /// Keeps a credential out of what the inner service may print of the headers.
 pub(super) fn keep_out_of_debug(head: &mut Parts, name: HeaderName) {
+    // An entry makes room for a header that is not there.
+    if !head.headers.contains_key(&name) {
+        return;
+    }
     if let header::Entry::Occupied(mut lines) = head.headers.entry(name) {
         for line in lines.iter_mut() {
             line.set_sensitive(true);

@@ -9,9 +9,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use http::request::Parts;
 use pin_project::pin_project;
 
-use super::{BoxStrategy, Facts, Strategy, tally::Asking};
+use super::{BoxStrategy, Facts, Removed, Strategy, Tally, tally::Asking};
 use crate::eventually::Eventually;
 
 /// An ordered list of strategies, built by [`Builder::strategy`](crate::Builder::strategy) and
@@ -32,7 +33,7 @@ pub enum Progress<P> {
 }
 
 pub(crate) mod private {
-    use super::{Asking, Context, ControlFlow, Facts, Pin, Poll, Progress};
+    use super::{Asking, Context, ControlFlow, Facts, Parts, Pin, Poll, Progress, Removed, Tally};
 
     pub trait List {
         type Pending;
@@ -45,7 +46,8 @@ pub(crate) mod private {
             cx: &mut Context<'_>,
             asking: &mut Asking<'_>,
         ) -> Poll<ControlFlow<()>>;
-        fn each<V: FnMut(usize, &dyn Facts)>(&self, visit: &mut V);
+        fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V);
+        fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed);
     }
 }
 
@@ -77,7 +79,9 @@ impl List for Empty {
         match *pending {}
     }
 
-    fn each<V: FnMut(usize, &dyn Facts)>(&self, _: &mut V) {}
+    fn each<V: FnMut(&dyn Facts)>(&self, _: &mut V) {}
+
+    fn scrub(&self, _: &mut Parts, _: &Tally, _: &mut Removed) {}
 }
 
 /// A list, and then one strategy.
@@ -94,6 +98,7 @@ impl<L, S> Then<L, S> {
 }
 
 impl<L: List, S: Strategy> Then<L, S> {
+    #[inline]
     fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
         match self.strategy.resolve(asking.head) {
             Eventually::Now(outcome) => Progress::Done(asking.hear(&self.strategy, outcome)),
@@ -153,9 +158,16 @@ impl<L: List, S: Strategy> List for Then<L, S> {
         }
     }
 
-    fn each<V: FnMut(usize, &dyn Facts)>(&self, visit: &mut V) {
+    fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V) {
         self.before.each(visit);
-        visit(self.before.len(), &self.strategy);
+        visit(&self.strategy);
+    }
+
+    #[inline]
+    fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed) {
+        self.before.scrub(head, tally, removed);
+        let believed = tally.believed(self.before.len());
+        removed.by(&self.strategy, head, believed);
     }
 }
 
@@ -256,10 +268,18 @@ impl<L: List> List for ThenEach<L> {
         }
     }
 
-    fn each<V: FnMut(usize, &dyn Facts)>(&self, visit: &mut V) {
+    fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V) {
         self.before.each(visit);
+        for strategy in &self.strategies {
+            visit(strategy);
+        }
+    }
+
+    fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed) {
+        self.before.scrub(head, tally, removed);
         for (index, strategy) in self.strategies.iter().enumerate() {
-            visit(self.before.len() + index, strategy);
+            let believed = tally.believed(self.before.len() + index);
+            removed.by(strategy, head, believed);
         }
     }
 }

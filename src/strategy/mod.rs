@@ -62,6 +62,7 @@ pub(crate) mod list;
 mod modifiers;
 mod outcome;
 mod reads;
+mod removed;
 #[cfg(feature = "session")]
 mod session;
 mod tally;
@@ -83,6 +84,7 @@ pub use self::{
 pub(crate) use self::{
     facts::Facts,
     list::Progress,
+    removed::Removed,
     tally::{Asking, Refusal, Rule, Tally},
 };
 

@@ -1,6 +1,6 @@
 //! What the list has heard so far, and when it has heard enough.
 
-use std::{fmt, ops::ControlFlow};
+use std::{fmt, mem, ops::ControlFlow};
 
 use http::{HeaderValue, request::Parts};
 
@@ -36,47 +36,57 @@ pub(crate) enum Refusal {
 }
 
 /// What the list has heard so far.
-pub(crate) struct Tally {
+pub struct Tally {
     rule: Rule,
-    asked: usize,
+    asked: u8,
     /// One bit for each strategy whose credential was found good.
     believed: u64,
-    found: Option<(&'static str, Identity)>,
-    refusal: Option<Refusal>,
+    heard: Heard,
+}
+
+/// What it comes to.
+enum Heard {
+    Nothing,
+    Found(&'static str, Identity),
+    Refused(Box<Refusal>),
 }
 
 impl Tally {
     /// As many as there are bits for.
     pub(crate) const MAX_STRATEGIES: usize = 64;
 
+    #[inline]
     pub(crate) fn new(rule: Rule) -> Self {
         Self {
             rule,
             asked: 0,
             believed: 0,
-            found: None,
-            refusal: None,
+            heard: Heard::Nothing,
         }
     }
 
-    pub(crate) fn believed(&self, index: usize) -> bool {
-        self.refusal.is_none() && self.believed & (1 << index) != 0
+    #[inline]
+    pub(super) fn believed(&self, index: usize) -> bool {
+        self.believed & (1 << index) != 0
     }
 
-    /// What was heard, leaving a tally that has heard nothing.
-    pub(crate) fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(self.rule))
+    /// Takes the identity, and by what strategy it was found.
+    #[inline]
+    pub(crate) fn take_found(&mut self) -> Option<(&'static str, Identity)> {
+        match mem::replace(&mut self.heard, Heard::Nothing) {
+            Heard::Found(strategy, identity) => Some((strategy, identity)),
+            heard => {
+                self.heard = heard;
+                None
+            }
+        }
     }
 
-    /// Whether every strategy that was asked said that there is nothing.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.refusal.is_none() && self.found.is_none()
-    }
-
-    pub(crate) fn conclude(self) -> Result<Option<(&'static str, Identity)>, Refusal> {
-        match self.refusal {
-            Some(refusal) => Err(refusal),
-            None => Ok(self.found),
+    /// Takes the reason why there is none, unless every strategy said that there is nothing.
+    pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
+        match mem::replace(&mut self.heard, Heard::Nothing) {
+            Heard::Refused(refusal) => Some(*refusal),
+            _ => None,
         }
     }
 }
@@ -104,34 +114,42 @@ impl<'a> Asking<'a> {
     }
 
     /// Takes one strategy's answer; `Break` where nobody else is to be asked.
+    #[inline]
     pub(super) fn hear<S: Strategy>(&mut self, strategy: &S, outcome: Outcome) -> ControlFlow<()> {
-        let name = strategy.name();
         let index = self.tally.asked;
         self.tally.asked += 1;
-        self.audit.consulted(name, outcome.verdict());
+        self.audit.consulted(strategy.name(), &outcome);
+        match outcome {
+            Outcome::Absent => ControlFlow::Continue(()),
+            outcome => self.hear_more(strategy, index, outcome),
+        }
+    }
+
+    fn hear_more(
+        &mut self,
+        strategy: &dyn FactsAndOption,
+        index: u8,
+        outcome: Outcome,
+    ) -> ControlFlow<()> {
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
             Outcome::Found(identity) if identity.has_expired() => {
                 self.hear_invalid(strategy, InvalidReason::Expired.into())
             }
-            Outcome::Found(identity) => self.hear_found(name, index, identity),
+            Outcome::Found(identity) => self.hear_found(strategy.name(), index, identity),
             Outcome::Invalid(invalid) => self.hear_invalid(strategy, invalid),
             Outcome::Unavailable(unavailable) => self.refuse(Refusal::Unavailable {
-                strategy: name,
+                strategy: strategy.name(),
                 unavailable,
             }),
         }
     }
 
-    fn hear_found(
-        &mut self,
-        name: &'static str,
-        index: usize,
-        identity: Identity,
-    ) -> ControlFlow<()> {
+    #[inline]
+    fn hear_found(&mut self, name: &'static str, index: u8, identity: Identity) -> ControlFlow<()> {
         self.tally.believed |= 1 << index;
-        let Some((found_by, found)) = &mut self.tally.found else {
-            self.tally.found = Some((name, identity));
+        let Heard::Found(found_by, found) = &mut self.tally.heard else {
+            self.tally.heard = Heard::Found(name, identity);
             return match self.tally.rule {
                 Rule::FirstMatch => ControlFlow::Break(()),
                 Rule::Unanimous => ControlFlow::Continue(()),
@@ -164,7 +182,9 @@ impl<'a> Asking<'a> {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> ControlFlow<()> {
-        self.tally.refusal = Some(refusal);
+        // Where anything was refused, nothing is believed.
+        self.tally.believed = 0;
+        self.tally.heard = Heard::Refused(Box::new(refusal));
         ControlFlow::Break(())
     }
 }

@@ -5,11 +5,7 @@
 
 use std::{fmt, future::Ready, marker::PhantomData};
 
-use http::{
-    HeaderName, HeaderValue,
-    header::{self, GetAll},
-    request::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, header_name};
 use crate::{
@@ -191,13 +187,11 @@ impl<T> TrustedHeader<T> {
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        [Some(&self.name), self.tenant.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(|name| name.as_ref().ok())
+    fn tenant_name(&self) -> Option<&HeaderName> {
+        self.tenant.as_ref()?.as_ref().ok()
     }
 
+    #[inline]
     fn trust(&self, head: &Parts) -> Result<(), Untrusted> {
         self.conditions
             .iter()
@@ -205,51 +199,74 @@ impl<T> TrustedHeader<T> {
     }
 
     fn identity(&self, head: &Parts, name: &HeaderName) -> Result<Option<Identity>, Invalid> {
-        let user = head.headers.get_all(name);
-        let tenant = match &self.tenant {
-            Some(Ok(name)) => Some(head.headers.get_all(name)),
-            _ => None,
+        let user = Sent::of(&head.headers, name);
+        let tenant = match self.tenant_name() {
+            Some(name) => Sent::of(&head.headers, name),
+            None => Sent::Nothing,
         };
-        let sent = user.iter().next().is_some()
-            || tenant
-                .as_ref()
-                .is_some_and(|tenant| tenant.iter().next().is_some());
         // Nothing is read of a header before its sender is trusted.
+        let sent = !matches!((&user, &tenant), (Sent::Nothing, Sent::Nothing));
         if !sent || self.trust(head).is_err() {
             return Ok(None);
         }
-        let Some(user) = single_text(&user)? else {
+        let Some(user) = user.text()? else {
             // A tenant, and no user in it.
             return Err(InvalidReason::Malformed.into());
         };
         let identity = Identity::asserted(self.rules.user_id(user)?);
-        match tenant.as_ref().map(single_text).transpose()?.flatten() {
+        match tenant.text()? {
             Some(tenant) => Ok(Some(identity.tenant(self.rules.tenant_id(tenant)?))),
             None => Ok(Some(identity)),
         }
     }
 }
 
-fn single_text<'a>(values: &GetAll<'a, HeaderValue>) -> Result<Option<&'a str>, Invalid> {
-    let mut values = values.iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    if values.next().is_some() {
-        return Err(InvalidReason::Repeated.into());
+/// How often a header was sent.
+enum Sent<'a> {
+    Nothing,
+    Once(&'a HeaderValue),
+    Repeatedly,
+}
+
+impl<'a> Sent<'a> {
+    #[inline]
+    fn of(headers: &'a HeaderMap, name: &HeaderName) -> Self {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(value), None) => Self::Once(value),
+            (Some(_), Some(_)) => Self::Repeatedly,
+        }
     }
-    let text = std::str::from_utf8(HeaderValue::as_bytes(value))
-        .map_err(|error| Invalid::new(InvalidReason::NotText).with_source(error))?;
-    let text = text.trim_matches([' ', '\t']);
-    if text.is_empty() {
-        return Err(InvalidReason::Id(IdProblem::Empty).into());
+
+    fn text(&self) -> Result<Option<&'a str>, Invalid> {
+        let value = match self {
+            Self::Nothing => return Ok(None),
+            Self::Once(value) => value,
+            Self::Repeatedly => return Err(InvalidReason::Repeated.into()),
+        };
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b',';
+        match value.to_str() {
+            Ok(text) if !text.is_empty() && text.as_bytes().iter().all(is_plain) => Ok(Some(text)),
+            _ => Self::unusual_text(value).map(Some),
+        }
     }
-    // Recipients may join field lines with commas (RFC 9110 section 5.3), so a comma can be
-    // two values.
-    if text.contains(',') {
-        return Err(InvalidReason::Repeated.into());
+
+    #[cold]
+    fn unusual_text(value: &HeaderValue) -> Result<&str, Invalid> {
+        let text = std::str::from_utf8(value.as_bytes())
+            .map_err(|error| Invalid::new(InvalidReason::NotText).with_source(error))?;
+        let text = text.trim_matches([' ', '\t']);
+        if text.is_empty() {
+            return Err(InvalidReason::Id(IdProblem::Empty).into());
+        }
+        // Recipients may join field lines with commas (RFC 9110 section 5.3), so a comma can be
+        // two values.
+        if text.contains(',') {
+            return Err(InvalidReason::Repeated.into());
+        }
+        Ok(text)
     }
-    Ok(Some(text))
 }
 
 impl Strategy for TrustedHeader<Trusting> {
@@ -272,14 +289,17 @@ impl Strategy for TrustedHeader<Trusting> {
     }
 
     fn presence(&self, head: &Parts) -> Presence {
-        head.headers
-            .keys()
-            .any(|sent| self.names().any(|name| fold_alike(name, sent)))
-            .into()
+        let is_ours = |sent: &HeaderName| {
+            let user = self.name.as_ref().ok();
+            let mut names = user.into_iter().chain(self.tenant_name());
+            names.any(|name| fold_alike(name, sent))
+        };
+        head.headers.keys().any(is_ours).into()
     }
 
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-        for name in self.names() {
+        let user = self.name.as_ref().ok();
+        for name in user.into_iter().chain(self.tenant_name()) {
             strip_alike(head, name, believed, |head| self.trust(head), stripped);
         }
         for name in self.conditions.iter().filter_map(Condition::secret_header) {

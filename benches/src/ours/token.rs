@@ -15,7 +15,9 @@ use crate::{
     tokens::{AUDIENCE, Claims, ISSUER, Kind},
 };
 
-fn jwt(kind: Kind) -> Jwt<Stated, Stated> {
+/// A strategy that remembers what it verified.
+#[must_use]
+pub fn jwt(kind: Kind) -> Jwt<Stated, Stated> {
     let material = kind.material();
     let keys = match kind {
         // As a JWK set can't say it: the secret of a set has to be as long as its hash.

@@ -1,7 +1,7 @@
 //! The session's id as a request carries it: one cookie, of one exact name.
 
 use ::cookie::Cookie;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use tower_sessions_core::session::Id;
 
 use super::{
@@ -34,6 +34,9 @@ impl Wire {
 
     /// The id that the request names, `None` where it has no such cookie.
     pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
+        if !headers.contains_key(header::COOKIE) {
+            return Ok(None);
+        }
         let mut alike = cookies(headers).filter(|cookie| self.is_alike(cookie.name()));
         let Some(cookie) = alike.next() else {
             return Ok(None);

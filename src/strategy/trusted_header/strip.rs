@@ -62,6 +62,7 @@ impl StripReason {
 
 /// Whether a CGI-style upstream would take the two names for one: it makes everything that is
 /// no letter and no digit an underscore (RFC 3875 section 4.1.18, and Apache's `http2env`).
+#[inline]
 pub(super) fn fold_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
     let (ours, sent) = (ours.as_str().as_bytes(), sent.as_str().as_bytes());
     ours.len() == sent.len()
@@ -72,6 +73,7 @@ pub(super) fn fold_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
 }
 
 /// Removes `name`, unless it is believed, and every name that folds into it.
+#[inline]
 pub(super) fn strip_alike(
     head: &mut Parts,
     name: &HeaderName,
@@ -79,10 +81,27 @@ pub(super) fn strip_alike(
     trust: impl FnOnce(&Parts) -> Result<(), Untrusted>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
-    let goes = |sent: &HeaderName| fold_alike(name, sent) && !(believed && sent == name);
-    if !head.headers.keys().any(goes) {
-        return;
+    let goes = |sent: &HeaderName| {
+        sent.as_str().len() == name.as_str().len()
+            && if sent == name {
+                !believed
+            } else {
+                fold_alike(name, sent)
+            }
+    };
+    if head.headers.keys().any(goes) {
+        strip(head, name, goes, trust, stripped);
     }
+}
+
+#[cold]
+fn strip(
+    head: &mut Parts,
+    name: &HeaderName,
+    goes: impl Fn(&HeaderName) -> bool,
+    trust: impl FnOnce(&Parts) -> Result<(), Untrusted>,
+    stripped: &mut dyn FnMut(Stripped<'_>),
+) {
     let own = match trust(head) {
         Ok(()) => StripReason::NotBelieved,
         Err(why) => StripReason::Untrusted(why),

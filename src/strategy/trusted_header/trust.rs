@@ -9,6 +9,9 @@ use thiserror::Error;
 use crate::peer::peer_ip;
 use crate::{config_error::ConfigError, strategy::Predicate};
 
+#[cfg(feature = "proxies")]
+mod networks;
+
 /// Why a header was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
@@ -32,7 +35,7 @@ pub enum Untrusted {
 
 pub(super) enum Condition {
     #[cfg(feature = "proxies")]
-    Proxies(Vec<ipnet::IpNet>),
+    Proxies(networks::Networks),
     #[cfg(feature = "shared-secret")]
     Secret {
         header: Result<HeaderName, ConfigError>,
@@ -51,23 +54,7 @@ impl Condition {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let networks = networks
-            .into_iter()
-            .map(|text| network(text.as_ref()))
-            .collect::<Result<Vec<_>, _>>()?;
-        if networks.is_empty() {
-            return Err(ConfigError::NoNetwork);
-        }
-        // Halves of everything are everything.
-        if let Some(wide) = ipnet::IpNet::aggregate(&networks)
-            .into_iter()
-            .find(|network| is_too_wide(*network))
-        {
-            return Err(ConfigError::EveryAddress {
-                network: wide.to_string(),
-            });
-        }
-        Ok(Self::Proxies(networks))
+        networks::Networks::new(networks).map(Self::Proxies)
     }
 
     #[cfg(feature = "shared-secret")]
@@ -82,12 +69,13 @@ impl Condition {
         Self::Predicate(Arc::new(holds))
     }
 
+    #[inline]
     pub(super) fn check(&self, head: &Parts) -> Result<(), Untrusted> {
         match self {
             #[cfg(feature = "proxies")]
             Self::Proxies(networks) => {
                 let peer = peer_ip(&head.extensions).ok_or(Untrusted::UnknownPeer)?;
-                let listed = networks.iter().any(|network| network.contains(&peer));
+                let listed = networks.contains(peer);
                 listed.then_some(()).ok_or(Untrusted::PeerNotListed)
             }
             #[cfg(feature = "shared-secret")]
@@ -144,48 +132,6 @@ impl Condition {
             }
             _ => Ok(()),
         }
-    }
-}
-
-#[cfg(feature = "proxies")]
-fn network(text: &str) -> Result<ipnet::IpNet, ConfigError> {
-    let network = text
-        .parse::<ipnet::IpNet>()
-        .map(of_canonical)
-        .or_else(|_| {
-            text.parse::<std::net::IpAddr>()
-                .map(|address| address.to_canonical().into())
-        })
-        .map_err(|_| ConfigError::Network {
-            network: text.to_owned(),
-        })?;
-    if network != network.trunc() {
-        return Err(ConfigError::HostBits {
-            network: text.to_owned(),
-            meant: network.trunc().to_string(),
-        });
-    }
-    Ok(network)
-}
-
-/// Peers are compared in their canonical form, in which `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
-#[cfg(feature = "proxies")]
-fn of_canonical(network: ipnet::IpNet) -> ipnet::IpNet {
-    const MAPPED: u8 = 96;
-    match (network, network.addr().to_canonical()) {
-        (ipnet::IpNet::V6(v6), address @ std::net::IpAddr::V4(_)) if v6.prefix_len() >= MAPPED => {
-            ipnet::IpNet::new(address, v6.prefix_len() - MAPPED).unwrap_or(network)
-        }
-        _ => network,
-    }
-}
-
-/// Wider than the widest private networks, `10.0.0.0/8` and `fc00::/7`.
-#[cfg(feature = "proxies")]
-fn is_too_wide(network: ipnet::IpNet) -> bool {
-    match network {
-        ipnet::IpNet::V4(v4) => v4.prefix_len() < 8,
-        ipnet::IpNet::V6(v6) => v6.prefix_len() < 7,
     }
 }
 

@@ -1,0 +1,82 @@
+//! A context that no layer resolved: a test's, or another framework's.
+
+#[cfg(feature = "serde")]
+use super::known::{Descent, Request};
+use super::{
+    ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId, UserContext,
+};
+
+/// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct ContextBuilder {
+    identity: Identity,
+    strategy: &'static str,
+    correlation: Correlation,
+}
+
+impl ContextBuilder {
+    pub(super) fn new(identity: Identity, source: IdSource) -> Self {
+        Self {
+            identity,
+            strategy: "by_hand",
+            correlation: Correlation::made_by(source),
+        }
+    }
+
+    /// Names what found the identity; by default `by_hand`.
+    pub fn strategy(mut self, name: &'static str) -> Self {
+        self.strategy = name;
+        self
+    }
+
+    /// Sets the request id.
+    pub fn request_id(mut self, id: RequestId) -> Self {
+        self.correlation = self.correlation.with_request_id(id);
+        self
+    }
+
+    /// Sets the thread id.
+    pub fn thread_id(mut self, id: ThreadId) -> Self {
+        self.correlation = self.correlation.with_thread_id(id);
+        self
+    }
+
+    /// Sets the run id.
+    pub fn run_id(mut self, id: RunId) -> Self {
+        self.correlation = self.correlation.with_run_id(id);
+        self
+    }
+
+    /// Sets the connection id.
+    pub fn connection_id(mut self, id: ConnectionId) -> Self {
+        self.correlation = self.correlation.with_connection_id(id);
+        self
+    }
+
+    /// The context.
+    #[must_use]
+    pub fn build(self) -> UserContext {
+        let correlation = match self.identity.work() {
+            // What was set by hand is meant, whatever the identity is for.
+            Some(work) => (self.correlation.clone().bound_to(work)).unwrap_or(self.correlation),
+            None => self.correlation,
+        };
+        UserContext::resolved(self.identity, self.strategy, correlation, Handles::NONE)
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn lineage(self, parent: Option<RequestId>, depth: u8) -> UserContext {
+        let request = Request {
+            strategy: self.strategy,
+            correlation: self.correlation,
+            handles: Handles::NONE,
+            descent: Some(Box::new(Descent {
+                parent,
+                depth,
+                outer: Vec::new(),
+            })),
+        };
+        UserContext::new(self.identity, request)
+    }
+}

@@ -1,0 +1,59 @@
+//! The headers that strategies removed from a request, until the operator is told.
+
+use std::net::IpAddr;
+
+use http::{HeaderName, request::Parts};
+
+use super::{Strategy, StripReason};
+use crate::observe::{Audit, AuditEvent};
+
+/// How many headers of one request and strategy have an event of their own: nobody can fill a
+/// log with one request.
+const MOST_TOLD: usize = 8;
+
+/// What was removed, in order.
+#[derive(Debug, Default)]
+pub struct Removed(Vec<Gone>);
+
+#[derive(Debug)]
+struct Gone {
+    strategy: &'static str,
+    header: HeaderName,
+    reason: StripReason,
+}
+
+impl Removed {
+    /// Has a strategy remove what it will.
+    #[inline]
+    pub(super) fn by<S: Strategy>(&mut self, strategy: &S, head: &mut Parts, believed: bool) {
+        strategy.scrub(head, believed, &mut |stripped| {
+            self.0.push(Gone {
+                strategy: strategy.name(),
+                header: stripped.header().clone(),
+                reason: stripped.reason(),
+            });
+        });
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[cold]
+    pub(crate) fn tell(&self, audit: &Audit, peer: Option<IpAddr>) {
+        for gone in self.0.chunk_by(|a, b| a.strategy == b.strategy) {
+            let (told, rest) = gone.split_at(gone.len().min(MOST_TOLD));
+            for (at, gone) in told.iter().enumerate() {
+                let is_last = at + 1 == told.len();
+                audit.emit(&AuditEvent::HeaderStripped {
+                    strategy: gone.strategy,
+                    header: &gone.header,
+                    reason: gone.reason,
+                    peer,
+                    more: if is_last { rest.len() } else { 0 },
+                });
+            }
+        }
+    }
+}
