@@ -452,6 +452,7 @@ impl<L, M, A> Builder<L, M, A> {
         for fallback in &self.settings.fallbacks {
             fallback.validate()?;
         }
+        self.settings.audit.validate()?;
         // Where nobody watches, no request pays for a count of those who do.
         let watched = self.settings.audit.is_observed() || !self.settings.hooks.is_empty();
         let watch = watched.then(|| {

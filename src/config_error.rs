@@ -54,8 +54,8 @@ pub enum ConfigError {
         /// The network without the bits beyond its prefix.
         meant: String,
     },
-    /// A shared secret that can be guessed.
-    #[error("the shared secret has {len} bytes and needs at least {min}")]
+    /// A secret that can be guessed: a header's, or the key that user ids are hashed with.
+    #[error("the secret has {len} bytes and needs at least {min}")]
     WeakSecret {
         /// How long it is, in bytes.
         len: usize,

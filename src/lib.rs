@@ -105,6 +105,7 @@
 //! | `query` | | [`CorrelationIds::query`] |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
 //! | `stream` | | [`InScope`] for streams |
+//! | `hashed-user-ids` | | [`UserIdTelemetry::Hashed`]: user ids in logs as a keyed hash |
 //! | `testing` | | [`testing`]: requests as a user, a recorder, an isolation check |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -140,6 +141,9 @@ pub use self::context::PortableContext;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
+#[cfg(feature = "hashed-user-ids")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
+pub use self::observe::UserIdKey;
 #[cfg(feature = "session-stores-0-14")]
 #[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
 pub use self::strategy::StoreOf014;

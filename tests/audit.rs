@@ -16,6 +16,8 @@ use tower_user_scope::{
     InvalidReason, Outcome, PeerAddr, Reads, Reason, Strategy, StripReason, TrustedHeader,
     Unavailable, Untrusted, UserContext, UserId, UserIdTelemetry, UserScopeLayer, Verdict, from_fn,
 };
+#[cfg(feature = "hashed-user-ids")]
+use tower_user_scope::{ConfigError, UserIdKey};
 
 const SECRET: &str = "canary-of-the-proxys-secret";
 const KEY: &str = "canary-of-somebodys-key";
@@ -311,13 +313,54 @@ async fn user_ids_are_in_the_log_only_where_the_application_says_so() {
         capture();
         let layer = UserScopeLayer::builder()
             .strategy(key())
-            .user_ids_in_telemetry(how)
+            .user_ids_in_telemetry(how.clone())
             .context_only()
             .build()
             .expect("a valid configuration");
         send(&layer, request(STRANGER, &[("x-api-key", "alices")])).await;
         let text = written();
         assert_eq!(text.contains("user.id=\"alice\""), shown, "{how:?}: {text}");
+    }
+}
+
+/// The hash is what `printf alice | openssl dgst -sha256 -mac HMAC -macopt hexkey:KEY` says, where
+/// the key is that of RFC 4231's fourth test case, `0102030405..19`.
+#[cfg(feature = "hashed-user-ids")]
+#[tokio::test]
+async fn user_ids_are_in_the_log_as_a_keyed_hash_where_the_application_says_so() {
+    let secret: Vec<u8> = (1..=25).collect();
+    let id = UserIdKey::new(&secret);
+    capture();
+    let layer = UserScopeLayer::builder()
+        .strategy(key())
+        .user_ids_in_telemetry(UserIdTelemetry::Hashed(id.clone()))
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    send(&layer, request(STRANGER, &[("x-api-key", "alices")])).await;
+    let text = written();
+    let accepted = text.lines().filter(|line| line.contains("user.id="));
+    assert!(accepted.clone().count() > 0, "nobody is named: {text}");
+    for line in accepted {
+        assert!(
+            line.contains("user.id=\"d6df281669f12d9f53962ac9f27c5f99\""),
+            "{line}"
+        );
+    }
+    assert_eq!(format!("{id:?}"), "UserIdKey(..)");
+}
+
+#[cfg(feature = "hashed-user-ids")]
+#[test]
+fn a_key_for_user_ids_that_can_be_guessed_is_an_error_of_build() {
+    for (len, good) in [(0, false), (15, false), (16, true)] {
+        let built = UserScopeLayer::builder()
+            .strategy(key())
+            .user_ids_in_telemetry(UserIdTelemetry::Hashed(UserIdKey::new(vec![7; len])))
+            .context_only()
+            .build();
+        let weak = ConfigError::WeakSecret { len, min: 16 };
+        assert_eq!(built.err(), (!good).then_some(weak), "{len} bytes");
     }
 }
 

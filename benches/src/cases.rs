@@ -5,7 +5,7 @@ use crate::{
     by_hand::ByHand,
     case::Case,
     inner::Inner,
-    ours,
+    lookup, ours,
     peers::{layers, sessions, tokens},
     requests::{of_users, same, with_user},
     tokens::Kind,
@@ -78,6 +78,7 @@ pub fn all() -> Vec<Entry> {
     all.extend([
         Entry::new("access_checked", access::checked),
         Entry::new("access_plain", access::plain),
+        Entry::new("header_lookup", lookup::absent),
     ]);
     for users in [1, 1_000, 1_000_000] {
         all.push(Entry::new(format!("by_hand_users_{users}"), move || {

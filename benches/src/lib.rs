@@ -12,6 +12,7 @@ pub mod case;
 pub mod cases;
 pub mod counting;
 pub mod inner;
+pub mod lookup;
 pub mod ours;
 pub mod peers;
 pub mod programs;

@@ -78,6 +78,11 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         value: beyond(figures, "access_checked", "access_plain"),
         target: Some(Target::AtMost(3.0)),
     });
+    all.push(Ratio {
+        name: "header_lookup_ns".to_owned(),
+        value: figures.get("header_lookup").map(|times| median(times)),
+        target: None,
+    });
     all.push(quotient(
         figures,
         "header_users_1000000",

@@ -323,6 +323,12 @@ impl UserContext {
         Arc::ptr_eq(&self.identity.known, &other.identity.known)
     }
 
+    /// Where it is in memory: of no other context while there is a clone of it.
+    #[inline]
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.identity.known).addr()
+    }
+
     /// Whether both are of one principal in one tenant; cheapest where they are of one request.
     #[inline]
     pub(crate) fn is_of_same_subject(&self, other: &Self) -> bool {

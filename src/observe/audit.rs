@@ -5,9 +5,10 @@ use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc, time::Dur
 use http::HeaderName;
 use tracing::Span;
 
-use super::Observer;
+use super::{Observer, UserIdTelemetry};
 use crate::{
-    context::{Principal, UserContext},
+    config_error::ConfigError,
+    context::UserContext,
     rejection::Rejection,
     scope::{Closed, ScopeViolation},
     strategy::{Invalid, Outcome, StripReason, Verdict},
@@ -101,19 +102,6 @@ pub enum AuditEvent<'a> {
     },
 }
 
-/// How a user's id appears in spans and `tracing` events.
-///
-/// An [`Observer`] sees the context itself, whatever this says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UserIdTelemetry {
-    /// Not at all.
-    #[default]
-    Omitted,
-    /// As it is.
-    Plain,
-}
-
 /// Sends events to where they are seen.
 #[derive(Clone, Default)]
 pub(crate) struct Audit {
@@ -143,6 +131,10 @@ impl Audit {
 
     pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
         self.user_ids = how;
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.user_ids.validate()
     }
 
     /// On the hot path, and all that happens there where nobody listens.
@@ -206,8 +198,8 @@ impl Audit {
         );
         // An id that nobody reads is never made.
         if !span.is_disabled() {
-            if let Some(id) = self.visible_user_id(context) {
-                span.record("user.id", id);
+            if let Some(id) = self.user_ids.of(context) {
+                span.record("user.id", &*id);
             }
             span.record("request_id", context.request_id().as_str());
             span.record("thread_id", context.thread_id().as_str());
@@ -216,20 +208,13 @@ impl Audit {
         span
     }
 
-    fn visible_user_id<'a>(&self, context: &'a UserContext) -> Option<&'a str> {
-        match (self.user_ids, context.principal()) {
-            (UserIdTelemetry::Plain, Principal::User(id)) => Some(id.as_str()),
-            _ => None,
-        }
-    }
-
     #[inline]
     fn trace_accepted(&self, context: &UserContext) {
         tracing::info!(
             target: "tower_user_scope::audit",
             strategy = context.strategy(),
             principal = context.principal().kind(),
-            user.id = self.visible_user_id(context),
+            user.id = self.user_ids.of(context).as_deref(),
             evidence = context.evidence().as_str(),
             development = context.evidence().is_development(),
             request_id = %context.request_id(),
@@ -289,7 +274,7 @@ impl Audit {
                 opened_before = opened_before.map(tracing::field::debug),
                 path,
                 strategy = context.strategy(),
-                user.id = self.visible_user_id(context),
+                user.id = self.user_ids.of(context).as_deref(),
                 request_id = %context.request_id(),
                 "factory still held although its scope has closed"
             ),

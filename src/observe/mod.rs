@@ -7,10 +7,15 @@
 mod audit;
 mod explain;
 mod observer;
+mod user_ids;
 
 pub(crate) use self::{audit::Audit, explain::Steps};
 pub use self::{
-    audit::{AuditEvent, UserIdTelemetry},
+    audit::AuditEvent,
     explain::{ExplainedStep, Explanation},
     observer::Observer,
+    user_ids::UserIdTelemetry,
 };
+
+#[cfg(feature = "hashed-user-ids")]
+pub use self::user_ids::UserIdKey;

@@ -79,25 +79,28 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// On every access: a look at a thread-local and, within one request, one comparison of
-    /// pointers.
+    /// On every access; within one request, a comparison with what is in a thread-local.
     #[inline]
     pub(crate) fn check(
         &self,
         owner: &UserContext,
         factory: fn() -> &'static str,
     ) -> Result<(), ScopeViolation> {
-        if self.isolation == Isolation::Off {
+        if owner.is_current() || self.allows(owner) {
             return Ok(());
+        }
+        self.violated(owner, factory())
+    }
+
+    fn allows(&self, owner: &UserContext) -> bool {
+        if self.isolation == Isolation::Off {
+            return true;
         }
         let allowed = with_current(|current| match current {
             Some(current) => current.is_of_same_subject(owner),
             None => !self.strict,
         });
-        match allowed {
-            Some(false) => self.violated(owner, factory()),
-            Some(true) | None => Ok(()),
-        }
+        allowed.unwrap_or(true)
     }
 
     #[cold]

@@ -1,0 +1,134 @@
+//! How a user's id appears in what is logged.
+
+use std::borrow::Cow;
+
+use crate::{
+    config_error::ConfigError,
+    context::{Principal, UserContext},
+};
+
+/// How a user's id appears in spans and `tracing` events.
+///
+/// An [`Observer`](crate::Observer) sees the context itself, whatever this says.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum UserIdTelemetry {
+    /// Not at all.
+    #[default]
+    Omitted,
+    /// As it is.
+    Plain,
+    /// As a keyed hash: who reads the log can follow a user and not say who it is, and who has
+    /// the key can look for a user's lines.
+    #[cfg(feature = "hashed-user-ids")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
+    Hashed(UserIdKey),
+}
+
+impl UserIdTelemetry {
+    pub(super) fn of<'a>(&self, context: &'a UserContext) -> Option<Cow<'a, str>> {
+        let Principal::User(id) = context.principal() else {
+            return None;
+        };
+        match self {
+            Self::Omitted => None,
+            Self::Plain => Some(Cow::Borrowed(id.as_str())),
+            #[cfg(feature = "hashed-user-ids")]
+            Self::Hashed(key) => Some(Cow::Owned(key.hash(id))),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "hashed-user-ids"),
+        expect(clippy::unnecessary_wraps, reason = "only a key can be wrong")
+    )]
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Omitted | Self::Plain => Ok(()),
+            #[cfg(feature = "hashed-user-ids")]
+            Self::Hashed(key) => key.validate(),
+        }
+    }
+}
+
+#[cfg(feature = "hashed-user-ids")]
+pub use self::key::UserIdKey;
+
+#[cfg(feature = "hashed-user-ids")]
+mod key {
+    use std::{fmt, sync::Arc};
+
+    use hmac::{Hmac, Mac};
+    use sha2::Sha256;
+
+    use crate::{config_error::ConfigError, context::UserId};
+
+    const MIN_LEN: usize = 16;
+
+    /// The key under which [`UserIdTelemetry::Hashed`](super::UserIdTelemetry::Hashed) hashes.
+    ///
+    /// Without it nobody can try out ids; it has to be the same in all processes whose logs are
+    /// to be read together. One of fewer than 16 bytes is an error of `build()`.
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, UserIdKey, UserIdTelemetry, UserScopeLayer};
+    ///
+    /// # let secret = [7_u8; 32];
+    /// let key = UserIdKey::new(secret);
+    /// let of_alice = key.hash(&"alice".parse()?);
+    /// assert_eq!(of_alice.len(), 32);
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .context_only()
+    ///     .user_ids_in_telemetry(UserIdTelemetry::Hashed(key))
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[derive(Clone)]
+    pub struct UserIdKey {
+        keyed: Option<Arc<Hmac<Sha256>>>,
+        len: usize,
+    }
+
+    impl UserIdKey {
+        /// A key of these bytes.
+        pub fn new(secret: impl AsRef<[u8]>) -> Self {
+            let secret = secret.as_ref();
+            Self {
+                keyed: Hmac::new_from_slice(secret).ok().map(Arc::new),
+                len: secret.len(),
+            }
+        }
+
+        /// What stands for the user in the log: the first 16 bytes of the id's HMAC-SHA-256 (RFC
+        /// 2104) in 32 hexadecimal digits. Users of one id in two tenants have the same.
+        #[must_use]
+        pub fn hash(&self, id: &UserId) -> String {
+            let Some(keyed) = &self.keyed else {
+                return String::new();
+            };
+            let hash = Hmac::clone(keyed).chain_update(id.as_str()).finalize();
+            let mut first = [0; 16];
+            first.copy_from_slice(&hash.into_bytes()[..16]);
+            format!("{:032x}", u128::from_be_bytes(first))
+        }
+
+        pub(super) fn validate(&self) -> Result<(), ConfigError> {
+            if self.len < MIN_LEN {
+                return Err(ConfigError::WeakSecret {
+                    len: self.len,
+                    min: MIN_LEN,
+                });
+            }
+            Ok(())
+        }
+    }
+
+    impl fmt::Debug for UserIdKey {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("UserIdKey(..)")
+        }
+    }
+}
