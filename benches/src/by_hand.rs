@@ -76,6 +76,16 @@ where
 /// # Errors
 /// The status of the refusal.
 pub fn resolve(head: &mut Parts) -> Result<(), StatusCode> {
+    let context = resolve_with(head)?;
+    insert(head, context);
+    Ok(())
+}
+
+/// Who asks, by the header.
+///
+/// # Errors
+/// The status of the refusal.
+pub fn resolve_with(head: &Parts) -> Result<HandContext, StatusCode> {
     let from_proxy =
         head.extensions
             .get::<PeerAddr>()
@@ -87,8 +97,7 @@ pub fn resolve(head: &mut Parts) -> Result<(), StatusCode> {
     if !from_proxy {
         return Err(StatusCode::UNAUTHORIZED);
     }
-    insert(head, user_id);
-    Ok(())
+    Ok(HandContext { user_id })
 }
 
 fn user_id(head: &Parts) -> Result<Arc<str>, StatusCode> {
@@ -108,8 +117,7 @@ fn user_id(head: &Parts) -> Result<Arc<str>, StatusCode> {
     }
 }
 
-fn insert(head: &mut Parts, user_id: Arc<str>) {
-    let context = HandContext { user_id };
+fn insert(head: &mut Parts, context: HandContext) {
     let factory = HandFactory {
         context: context.clone(),
     };

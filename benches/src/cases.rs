@@ -3,6 +3,7 @@
 use crate::{
     access,
     by_hand::ByHand,
+    by_hand_scoped::ByHandScoped,
     case::Case,
     inner::Inner,
     lookup, ours,
@@ -55,6 +56,9 @@ pub fn all() -> Vec<Entry> {
             Case::new(ByHand(Inner::<()>::new()), same(with_user()))
         }),
     ];
+    all.push(Entry::new("by_hand_scoped", || {
+        Case::new(ByHandScoped(Inner::<()>::new()), same(with_user()))
+    }));
     for which in STRATEGIES {
         all.push(Entry::new(format!("{which}_alone"), move || {
             ours::alone(which)

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod by_hand;
+pub mod by_hand_scoped;
 pub mod callgrind;
 pub mod case;
 pub mod cases;

@@ -53,6 +53,8 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         quotient(figures, "six_existing", "by_hand", None),
         quotient(figures, "six_fallback", "by_hand", None),
         quotient(figures, "header_alone", "by_hand", None),
+        quotient(figures, "six_header", "by_hand_scoped", None),
+        quotient(figures, "by_hand_scoped", "by_hand", None),
         Ratio {
             name: "six_header/by_hand beyond none".to_owned(),
             value: beyond(figures, "six_header", "none")

@@ -158,6 +158,7 @@ impl IdRules {
     ///
     /// # Errors
     /// Returns what is wrong with the text.
+    #[inline]
     pub fn user_id(&self, text: &str) -> Result<UserId, IdError> {
         self.check(UserId::FIELD, text).map(UserId)
     }
@@ -170,6 +171,7 @@ impl IdRules {
         self.check(TenantId::FIELD, text).map(TenantId)
     }
 
+    #[inline]
     fn check(&self, field: &'static str, text: &str) -> Result<Arc<str>, IdError> {
         let refuse = |problem| Err(IdError { field, problem });
         if text.is_empty() {

@@ -75,7 +75,7 @@ impl OpenScope {
     pub(crate) fn enter(&mut self) -> Working<'_> {
         let entered = enter(&mut self.context);
         Working {
-            _span: self.heard.as_ref().map(|heard| heard.span.enter()),
+            _span: self.heard.as_ref().map(|heard| heard.enter_span()),
             entered,
             ending: &mut self.ending,
         }
@@ -176,6 +176,13 @@ impl OpenScope {
 }
 
 impl Heard {
+    #[inline(never)]
+    fn enter_span(&self) -> InSpan<'_> {
+        InSpan {
+            entered: Some(self.span.enter()),
+        }
+    }
+
     #[cold]
     fn new(span: Option<Span>, watch: Option<&Arc<Watch>>, uri: &Uri) -> Box<Self> {
         Box::new(Self {
@@ -199,9 +206,21 @@ impl Drop for OpenScope {
 /// While some of a scope's work is done. Notes that it panicked, for whoever drops the scope
 /// after the panic was caught.
 pub(crate) struct Working<'a> {
-    _span: Option<Entered<'a>>,
+    _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
     ending: &'a mut Ending,
+}
+
+/// A span while it is entered. Out of line, because most scopes have none.
+struct InSpan<'a> {
+    entered: Option<Entered<'a>>,
+}
+
+impl Drop for InSpan<'_> {
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.entered = None;
+    }
 }
 
 impl Drop for Working<'_> {

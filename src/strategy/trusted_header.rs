@@ -65,7 +65,13 @@ pub struct TrustedHeader<T = Untrusting> {
     tenant: Option<Result<HeaderName, ConfigError>>,
     conditions: Vec<Condition>,
     rules: IdRules,
+    /// A bit for each length that a name of this strategy has, of which most headers have none.
+    lengths: u64,
     _trust: PhantomData<T>,
+}
+
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << name.as_str().len().min(63)
 }
 
 /// Removing these would break the request, or take another credential away.
@@ -105,6 +111,7 @@ impl TrustedHeader {
             tenant: None,
             conditions: Vec::new(),
             rules: IdRules::new(),
+            lengths: 0,
             _trust: PhantomData,
         }
     }
@@ -116,7 +123,7 @@ impl<T> TrustedHeader<T> {
     #[must_use]
     pub fn tenant_header(mut self, name: impl AsRef<str>) -> Self {
         self.tenant = Some(header_name(name));
-        self
+        self.measured()
     }
 
     /// Checks ids by other rules than [`IdRules::new`].
@@ -178,12 +185,37 @@ impl<T> TrustedHeader<T> {
 
     fn trusting(mut self, condition: Option<Condition>) -> TrustedHeader<Trusting> {
         self.conditions.extend(condition);
+        self.measured()
+    }
+
+    fn measured<U>(self) -> TrustedHeader<U> {
+        let names = self.name.iter().chain(self.tenant_name());
+        let secrets = self.conditions.iter().filter_map(Condition::secret_header);
+        let lengths = names.chain(secrets).map(length_bit);
         TrustedHeader {
+            lengths: lengths.fold(0, |all, bit| all | bit),
             name: self.name,
             tenant: self.tenant,
             conditions: self.conditions,
             rules: self.rules,
             _trust: PhantomData,
+        }
+    }
+
+    /// Whether it is a header that the identity is read from.
+    fn is_own(&self, sent: &HeaderName) -> bool {
+        self.name.as_ref() == Ok(sent) || self.tenant_name() == Some(sent)
+    }
+
+    #[cold]
+    fn strip(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
+        let user = self.name.as_ref().ok();
+        for name in user.into_iter().chain(self.tenant_name()) {
+            strip_alike(head, name, believed, |head| self.trust(head), stripped);
+        }
+        for name in self.conditions.iter().filter_map(Condition::secret_header) {
+            // The secret is nothing wrong to send, and nothing for the inner service to see.
+            strip_alike(head, name, false, |_| Ok(()), &mut |_| {});
         }
     }
 
@@ -198,6 +230,7 @@ impl<T> TrustedHeader<T> {
             .try_for_each(|condition| condition.check(head))
     }
 
+    #[inline]
     fn identity(&self, head: &Parts, name: &HeaderName) -> Result<Option<Identity>, Invalid> {
         let user = Sent::of(&head.headers, name);
         let tenant = match self.tenant_name() {
@@ -239,6 +272,7 @@ impl<'a> Sent<'a> {
         }
     }
 
+    #[inline]
     fn text(&self) -> Result<Option<&'a str>, Invalid> {
         let value = match self {
             Self::Nothing => return Ok(None),
@@ -297,14 +331,13 @@ impl Strategy for TrustedHeader<Trusting> {
         head.headers.keys().any(is_ours).into()
     }
 
+    #[inline]
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-        let user = self.name.as_ref().ok();
-        for name in user.into_iter().chain(self.tenant_name()) {
-            strip_alike(head, name, believed, |head| self.trust(head), stripped);
-        }
-        for name in self.conditions.iter().filter_map(Condition::secret_header) {
-            // The secret is nothing wrong to send, and nothing for the inner service to see.
-            strip_alike(head, name, false, |_| Ok(()), &mut |_| {});
+        let may_go = |sent: &HeaderName| {
+            self.lengths & length_bit(sent) != 0 && !(believed && self.is_own(sent))
+        };
+        if head.headers.keys().any(may_go) {
+            self.strip(head, believed, stripped);
         }
     }
 
