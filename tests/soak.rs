@@ -50,7 +50,10 @@ impl Client {
         stream.set_nodelay(true).expect("a TCP connection");
         let io = TokioIo::new(stream);
         if http2 {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), io)
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                // Streams are broken off here on purpose, more often than is forgiven.
+                .max_local_error_reset_streams(None)
+                .handshake(io)
                 .await
                 .expect("an HTTP/2 connection");
             tokio::spawn(connection);
