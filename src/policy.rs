@@ -16,7 +16,7 @@ use crate::{
     observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
-    scope::{Guard, OpenScope, with_current, within_and_back},
+    scope::{Guard, OpenScope, within_and_back},
     strategy::{
         Asking, ExistingContext, Fallback, Presence, Progress, Removed, Rule, StrategyList, Tally,
         list::private::List,
@@ -28,11 +28,10 @@ use crate::{
 #[inline]
 fn remove_outer(head: &mut Parts) {
     UserContext::remove_from(&mut head.extensions);
-    with_current(|current| {
-        if let Some(outer) = current {
-            outer.remove_handles(&mut head.extensions);
-        }
-    });
+    // A clone: what goes may be the application's, and its end may enter a scope.
+    if let Some(outer) = UserContext::current() {
+        outer.remove_handles(&mut head.extensions);
+    }
 }
 
 /// Everything that was configured; shared by all clones of a layer and its services.

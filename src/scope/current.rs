@@ -76,7 +76,7 @@ fn exchange(slot: &mut Option<UserContext>) {
 }
 
 /// Looks at the current context without cloning it.
-pub(crate) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> Option<R> {
+pub(super) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> Option<R> {
     CURRENT.try_with(|current| look(&current.borrow())).ok()
 }
 

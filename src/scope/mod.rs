@@ -22,7 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     close::{Hooks, Watch},
-    current::{with_current, within, within_and_back},
+    current::{within, within_and_back},
     guard::Guard,
     open::{Handle, OpenScope},
 };
