@@ -3,22 +3,25 @@
 use std::borrow::Cow;
 
 use cookie::Cookie;
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 /// All cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
 ///
 /// Bytes that are not UTF-8 are replaced and not skipped: another cookie's can't hide ours, and
 /// no id, token or name that is looked for has the replacement in it.
 pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(|line| match line.to_str() {
-            Ok(ascii) => Cow::Borrowed(ascii),
-            Err(_) => String::from_utf8_lossy(line.as_bytes()),
-        })
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
+    let lines = headers.get_all(header::COOKIE).iter();
+    lines.flat_map(of_line)
+}
+
+/// The cookies of one `Cookie` line, as [`cookies`] has them.
+#[inline]
+pub(super) fn of_line(line: &HeaderValue) -> impl Iterator<Item = Cookie<'_>> {
+    let text = match line.to_str() {
+        Ok(ascii) => Cow::Borrowed(ascii),
+        Err(_) => String::from_utf8_lossy(line.as_bytes()),
+    };
+    Cookie::split_parse(text).filter_map(Result::ok)
 }
 
 /// Keeps a credential out of what the inner service may print of the headers.

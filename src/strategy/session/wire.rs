@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     config_error::ConfigError,
-    strategy::{Invalid, InvalidReason, cookies::cookies},
+    strategy::{
+        Invalid, InvalidReason,
+        cookies::{cookies, of_line},
+    },
 };
 
 /// More than the longest value that tower-sessions writes: 68 characters where it is encrypted,
@@ -34,20 +37,18 @@ impl Wire {
 
     /// The id that the request names, `None` where it has no such cookie.
     pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
-        if !headers.contains_key(header::COOKIE) {
-            return Ok(None);
+        let mut found = None;
+        for line in headers.get_all(header::COOKIE) {
+            for cookie in of_line(line).filter(|cookie| self.is_alike(cookie.name())) {
+                if found.replace(cookie).is_some() {
+                    return Err(InvalidReason::Repeated.into());
+                }
+            }
         }
-        let mut alike = cookies(headers).filter(|cookie| self.is_alike(cookie.name()));
-        let Some(cookie) = alike.next() else {
-            return Ok(None);
-        };
-        if alike.next().is_some() {
-            return Err(InvalidReason::Repeated.into());
+        match found {
+            Some(cookie) if cookie.name() == self.name => Ok(Some(self.open(cookie.value())?)),
+            _ => Ok(None),
         }
-        if cookie.name() != self.name {
-            return Ok(None);
-        }
-        Ok(Some(self.open(cookie.value())?))
     }
 
     /// Whether there is a cookie of this name, or of one that other software takes for it.
