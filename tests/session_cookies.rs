@@ -33,6 +33,18 @@ async fn one_cookie_of_the_exact_name_is_looked_up_once_and_anything_else_never(
         ("no cookie at all", vec![], Came::Nobody, 0),
         ("another cookie", vec!["theme=dark".into()], Came::Nobody, 0),
         (
+            "a name with white space before it that browsers don't know",
+            vec![format!("\u{2000}{SID}={alice}")],
+            Came::NotBelieved,
+            0,
+        ),
+        (
+            "such a name beside the session",
+            vec![format!("{SID}={alice}; \u{a0}{SID}={unknown}")],
+            Came::Repeated,
+            0,
+        ),
+        (
             "the session",
             vec![format!("{SID}={alice}")],
             Came::User("alice"),
@@ -324,6 +336,7 @@ fn lines() -> impl Generate<Value = Vec<Vec<u8>>> {
         id,
         "[a-zA-Z0-9+/%=]{0,90}",
         "\\PC{0,12}",
+        "[\u{85}\u{a0}\u{2000}\u{3000}]",
     ];
     let near = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat().into_bytes());
     let any = prop::collection::vec(any::<u8>(), 0..300);
@@ -341,8 +354,8 @@ proptest! {
         let ours: Vec<&str> = text
             .split(';')
             .filter_map(|pair| pair.split_once('='))
-            .filter(|(name, _)| name.trim().eq_ignore_ascii_case(SID))
-            .map(|(_, value)| value.trim())
+            .filter(|(name, _)| name.trim_matches([' ', '\t']).eq_ignore_ascii_case(SID))
+            .map(|(_, value)| value.trim_matches([' ', '\t']))
             .collect();
         let Ok(context) = answered else {
             prop_assert_eq!(store.loads(), 0, "a refused cookie was looked up: {}", text);

@@ -387,6 +387,11 @@ async fn an_anonymous_session_asks_the_next_strategy_and_a_bad_one_ends_the_list
     let unknown_is_absent: Vec<Row> = vec![
         (vec![], Came::User("later"), Came::Fallback),
         (line(&Id(7)), Came::User("later"), Came::Fallback),
+        (
+            vec![format!("%5F%5FHost-sid={alice}")],
+            Came::User("later"),
+            Came::NotBelieved,
+        ),
         (line(&"bogus"), malformed(), malformed()),
         (twice.clone(), Came::Repeated, Came::Repeated),
         (line(&alice), Came::User("alice"), Came::User("alice")),

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 /// All cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
 ///
-/// Bytes that are not UTF-8 are replaced and not skipped: another cookie's can't hide ours, and
+/// Bytes that are not ASCII are replaced and not skipped: another cookie's can't hide ours, and
 /// no id, token or name that is looked for has the replacement in it.
 pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     let lines = headers.get_all(header::COOKIE).iter();
@@ -19,9 +19,19 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
 pub(super) fn of_line(line: &HeaderValue) -> impl Iterator<Item = Cookie<'_>> {
     let text = match line.to_str() {
         Ok(ascii) => Cow::Borrowed(ascii),
-        Err(_) => String::from_utf8_lossy(line.as_bytes()),
+        Err(_) => line.as_bytes().iter().map(|byte| legible(*byte)).collect(),
     };
     Cookie::split_parse(text).filter_map(Result::ok)
+}
+
+/// What is no ASCII is no letter either: decoded it could be white space, which a parser takes off
+/// a name and no browser knows, so that anybody's cookie could pass for one with a prefix.
+fn legible(byte: u8) -> char {
+    if byte.is_ascii() {
+        char::from(byte)
+    } else {
+        char::REPLACEMENT_CHARACTER
+    }
 }
 
 /// Keeps a credential out of what the inner service may print of the headers.

@@ -13,10 +13,16 @@ const MOST_TOLD: usize = 8;
 
 /// What was removed, in order.
 #[derive(Debug, Default)]
-pub struct Removed(Vec<Gone>);
+pub struct Removed {
+    gone: Vec<Gone>,
+    /// How many strategies have removed what they will.
+    strategies: u8,
+}
 
 #[derive(Debug)]
 struct Gone {
+    /// Which of them it was; two can have one name.
+    by: u8,
     strategy: &'static str,
     header: HeaderName,
     reason: StripReason,
@@ -26,8 +32,11 @@ impl Removed {
     /// Has a strategy remove what it will.
     #[inline]
     pub(super) fn by<S: Strategy>(&mut self, strategy: &S, head: &mut Parts, believed: bool) {
+        let by = self.strategies;
+        self.strategies += 1;
         strategy.scrub(head, believed, &mut |stripped| {
-            self.0.push(Gone {
+            self.gone.push(Gone {
+                by,
                 strategy: strategy.name(),
                 header: stripped.header().clone(),
                 reason: stripped.reason(),
@@ -37,12 +46,12 @@ impl Removed {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.gone.is_empty()
     }
 
     #[cold]
     pub(crate) fn tell(&self, audit: &Audit, peer: Option<IpAddr>) {
-        for gone in self.0.chunk_by(|a, b| a.strategy == b.strategy) {
+        for gone in self.gone.chunk_by(|a, b| a.by == b.by) {
             let (told, rest) = gone.split_at(gone.len().min(MOST_TOLD));
             for (at, gone) in told.iter().enumerate() {
                 let is_last = at + 1 == told.len();

@@ -255,7 +255,9 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Takes a session that the store doesn't know, or that has expired, for no session at all:
     /// the next strategy is asked, and a [`Fallback`](crate::Fallback) may act.
     ///
-    /// A cookie that is no session id, is sealed wrongly, or was sent twice is still refused.
+    /// A cookie that is no session id, is sealed wrongly, or was sent twice is still refused. A
+    /// fallback may then act on a session without a user too, which is told from an unknown one
+    /// by the store alone.
     #[must_use]
     pub fn treat_unknown_as_absent(mut self) -> Self {
         self.lenience.unknown = true;
@@ -293,7 +295,10 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
     /// are worth nothing, a cookie by itself does not keep a fallback from acting; one that is
     /// bad has ended the list already.
     fn presence(&self, head: &Parts) -> Presence {
-        (!self.lenience.any() && self.wire.is_sent(&head.headers)).into()
+        if self.lenience.any() {
+            return self.wire.look_alike_is_sent(&head.headers).into();
+        }
+        self.wire.is_sent(&head.headers).into()
     }
 
     /// Keeps the session's id out of what the inner service may print of the headers.

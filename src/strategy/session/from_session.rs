@@ -48,6 +48,10 @@ use crate::{
 /// signed, for a new session: such a request is nobody's here ([`Absent`](Outcome::Absent)) and
 /// a [`Fallback`](crate::Fallback) may act on it. Where it must be refused, use `SessionCookie`.
 ///
+/// It believes the store: that a record is another session's, or has expired, is noticed by
+/// `SessionCookie` only. And it has the name that the layer read, which may have been trimmed of
+/// white space that no browser knows, so that a `__Host-` prefix protects less.
+///
 /// A session that the store doesn't know is refused, unless other code has asked the session
 /// before: that makes it a new one. tower-sessions tells the browser to forget its cookie then.
 /// The identity's end is known only where the layer has `Expiry::AtDateTime`.
@@ -157,7 +161,7 @@ impl Strategy for FromSession {
 
     fn presence(&self, head: &Parts) -> Presence {
         let sent = |session: &Session| session.id().is_some();
-        (!self.lenience.any() && head.extensions.get().is_some_and(sent)).into()
+        (!self.lenience.visitors && head.extensions.get().is_some_and(sent)).into()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

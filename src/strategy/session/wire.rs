@@ -76,10 +76,17 @@ impl Wire {
         self.seal.open(kind, &cookie).ok_or(SessionProblem::Seal)
     }
 
+    /// Whether there is a cookie that is no session's, and that other software takes for one.
+    pub(super) fn look_alike_is_sent(&self, headers: &HeaderMap) -> bool {
+        cookies(headers).any(|cookie| cookie.name() != self.name && self.is_alike(cookie.name()))
+    }
+
     /// Names are compared as they are on the wire and never decoded first: a name that decodes
     /// to `__Host-..` is one that no browser protects (RFC 6265bis section 4.1.3). Those that
-    /// other software would decode, or fold to one case, are told apart from no cookie at all.
+    /// other software would decode, trim, or fold to one case, are told apart from no cookie at
+    /// all.
     fn is_alike(&self, name: &str) -> bool {
+        let name = name.trim_matches(char::REPLACEMENT_CHARACTER);
         name.eq_ignore_ascii_case(&self.name)
             || (name.contains('%')
                 && Cookie::parse_encoded(format!("{name}="))
