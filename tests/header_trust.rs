@@ -165,6 +165,34 @@ async fn one_request_can_not_fill_the_log_with_what_is_removed_from_it() {
 }
 
 #[tokio::test]
+async fn many_look_alikes_of_one_header_hide_no_other_strategys_header_from_the_log() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let layer = UserScopeLayer::builder()
+        .strategy(TrustedHeader::new("x-user-id").only_if(|_| false))
+        .strategy(TrustedHeader::new("x-admin-id").only_if(|_| false))
+        .fallback(Fallback::anonymous())
+        .observer(move |event: &AuditEvent<'_>| {
+            if let AuditEvent::HeaderStripped { header, .. } = event {
+                let mut told = tell.lock().unwrap_or_else(PoisonError::into_inner);
+                told.push((*header).clone());
+            }
+        })
+        .context_only()
+        .build()
+        .expect("good");
+    let mut sent = request(STRANGER, &[("x-admin-id", b"root")]);
+    for between in "!#$%&'*+-.".chars() {
+        let name = HeaderName::try_from(format!("x{between}user_id")).expect("a header name");
+        let bob = HeaderValue::from_static("bob");
+        sent.headers_mut().insert(name, bob);
+    }
+    assert!(send(&layer, sent).await.is_err(), "nobody is believed");
+    let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(told.iter().any(|name| name == "x-admin-id"), "{told:?}");
+}
+
+#[tokio::test]
 async fn b24_only_a_listed_peer_is_believed() {
     let (layer, stripped) = layer_of(by_address());
     for (peer, why_not) in [

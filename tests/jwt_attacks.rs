@@ -272,6 +272,22 @@ async fn a_key_id_is_only_compared() {
     assert_eq!(asked.user(&token).await, refused(TokenProblem::UnknownKey));
 }
 
+/// Such a name has no prefix to a browser, so that anybody's page may set it.
+#[tokio::test]
+async fn a_cookie_whose_name_only_unicode_white_space_sets_apart_holds_no_token() {
+    let source = TokenSource::cookie("__Host-token");
+    let asked = asking(jwt(verifying(HS)).from(source));
+    let token = minted(HS, None, &claims("mallory"));
+    for space in ["\u{85}", "\u{a0}", "\u{2000}", "\u{3000}"] {
+        let request = Request::builder()
+            .header("cookie", format!("{space}__Host-token={token}").as_bytes())
+            .body(())
+            .expect("bytes that a header may have");
+        let answered = asked.send(request).await;
+        assert!(answered.is_err(), "{space:?}: {answered:?}");
+    }
+}
+
 #[tokio::test]
 async fn more_than_one_token_is_refused_wherever_they_are() {
     let asked = asking(
