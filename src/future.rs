@@ -74,20 +74,21 @@ struct Call<F> {
 }
 
 impl<F: Future> Call<F> {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(F::Output, Option<OpenScope>)> {
+    /// Where it is ready, the scope may be taken.
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let CallProjection { mut future, scope } = self.project();
         let Some(open) = scope.as_mut() else {
             unreachable!("`ResponseFuture` polled after it was ready")
         };
-        let result = ready!(open.run(|| {
+        open.run(|| {
             let running = future.as_mut().as_pin_mut();
             let result = running.map_or(Poll::Pending, |running| running.poll(cx));
             if result.is_ready() {
                 future.set(None);
             }
             result
-        }));
-        Poll::Ready((result, scope.take()))
+        })
     }
 }
 
@@ -176,12 +177,12 @@ where
     A: Authorize,
 {
     #[inline]
-    pub(crate) fn calling(future: S::Future, scope: OpenScope, expects: Expects) -> Self {
+    pub(crate) fn calling(future: S::Future, scope: Option<OpenScope>, expects: Expects) -> Self {
         Self {
             state: State::Calling {
                 call: Call {
                     future: Some(future),
-                    scope: Some(scope),
+                    scope,
                 },
                 expects,
             },
@@ -265,7 +266,7 @@ where
                 }
                 Step::Build(future, context) => this.stage.set(Stage::Building { future, context }),
                 Step::Call(scope) => {
-                    if let Some(request) = this.request.take() {
+                    if let (Some(request), Some(scope)) = (this.request.take(), scope) {
                         return Poll::Ready(Ok((request, scope)));
                     }
                 }
@@ -324,11 +325,11 @@ where
                         Err(response) => State::Rejected(response),
                     });
                 }
-                StateProjection::Calling { call, expects } => {
-                    let (result, scope) = ready!(call.poll(cx));
-                    let expects = *expects;
+                StateProjection::Calling { mut call, expects } => {
+                    let result = ready!(call.as_mut().poll(cx));
+                    let closed = close_with_body(result, call.project().scope, *expects);
                     state.set(State::Done);
-                    return Poll::Ready(close_with_body(result, scope, expects));
+                    return Poll::Ready(closed);
                 }
                 StateProjection::Rejected(_) | StateProjection::Done => {
                     let StateOwned::Rejected(response) = state.project_replace(State::Done) else {
@@ -344,35 +345,36 @@ where
 /// The scope goes on as long as the response's body does, or closes now.
 fn close_with_body<B, E>(
     result: Result<Response<B>, E>,
-    scope: Option<OpenScope>,
+    scope: &mut Option<OpenScope>,
     expects: Expects,
 ) -> Result<Response<ResponseBody<B>>, E> {
-    let Some(mut scope) = scope else {
-        return result.map(|response| response.map(|body| ResponseBody::inner(body, None, None)));
-    };
     let response = match result {
         Ok(response) => response,
         Err(error) => {
-            scope.ends(Ending::Failed);
+            if let Some(mut scope) = scope.take() {
+                scope.ends(Ending::Failed);
+            }
             return Err(error);
         }
     };
     let status = response.status();
     let is_tunnel = expects == Expects::Tunnel && status.is_success();
     if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
-        scope.outlive_response();
+        if let Some(scope) = scope.take() {
+            scope.outlive_response();
+        }
         return Ok(response.map(|body| ResponseBody::inner(body, None, None)));
     }
     // No server reads a body that the response can't have (RFC 9110 section 6.4.1).
     let len = content_length(&response);
-    if expects == Expects::NoBody
+    let has_no_body = expects == Expects::NoBody
         || len == Some(0)
         || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-    {
+        || status == StatusCode::NOT_MODIFIED;
+    if let (true, Some(scope)) = (has_no_body, scope.as_mut()) {
         scope.completes();
     }
-    Ok(response.map(|body| ResponseBody::inner(body, Some(scope), len)))
+    Ok(response.map(|body| ResponseBody::inner(body, scope.take(), len)))
 }
 
 /// What a server will stop at, whatever the body has after it.

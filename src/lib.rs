@@ -122,6 +122,7 @@ mod context;
 mod eventually;
 mod factory;
 mod future;
+mod header_set;
 mod integration;
 mod layer;
 mod observe;

@@ -10,9 +10,10 @@ use http::{Response, request::Parts};
 
 use crate::{
     authorize::{Authorize, Denied},
-    context::{Correlation, CorrelationError, CorrelationIds, IdSource, Identity, UserContext},
+    context::{CorrelationError, CorrelationIds, IdSource, Identity, Ids, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
+    header_set::HeaderSet,
     observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
@@ -55,7 +56,7 @@ pub(crate) enum Step<P, A, M> {
     Resolve(P, Tally),
     Authorize(A, UserContext),
     Build(M, UserContext),
-    Call(OpenScope),
+    Call(Option<OpenScope>),
     Reject(Box<Response<Bytes>>),
 }
 
@@ -74,7 +75,7 @@ where
         if !self.keep_existing {
             remove_outer(head);
         }
-        let mut tally = Tally::new(self.rule);
+        let mut tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
         match self
             .list
             .ask(&mut Asking::new(head, &mut tally, &self.audit))
@@ -92,20 +93,19 @@ where
             Err(rejection) => return self.reject(head, &rejection),
         };
         // Both in one, because most factories are built as soon as they may be.
-        let ((answer, made), lent) = within_and_back(&context, || {
-            let answer = self.authorize.authorize(&context, head);
-            let made = if let Eventually::Now(Ok(())) = answer {
-                Some(self.make.make(&context))
-            } else {
-                None
-            };
-            (answer, made)
+        let mut made = None;
+        let ((), lent) = within_and_back(&context, || {
+            made = Some(match self.authorize.authorize(&context, head) {
+                Eventually::Now(Ok(())) => Ok(self.make.make(&context)),
+                answer => Err(answer),
+            });
         });
-        match (answer, made) {
-            (_, Some(Eventually::Now(built))) => self.built(head, context, lent, built),
-            (_, Some(Eventually::Later(future))) => Step::Build(future, context),
-            (Eventually::Now(answer), None) => self.authorized(head, context, answer),
-            (Eventually::Later(future), None) => Step::Authorize(future, context),
+        match made {
+            Some(Ok(Eventually::Now(built))) => self.built(head, context, lent, built),
+            Some(Ok(Eventually::Later(future))) => Step::Build(future, context),
+            Some(Err(Eventually::Now(answer))) => self.authorized(head, context, answer),
+            Some(Err(Eventually::Later(future))) => Step::Authorize(future, context),
+            None => unreachable!("it has been asked"),
         }
     }
 
@@ -150,7 +150,9 @@ where
                     .make
                     .insert(factory, lent, &self.guard, &mut head.extensions);
                 let watch = self.guard.watch.as_ref();
-                Step::Call(OpenScope::new(context, span, handle, watch, &head.uri))
+                Step::Call(Some(OpenScope::new(
+                    context, span, handle, watch, &head.uri,
+                )))
             }
             Err(error) => {
                 let rejection = Rejection::new(Reason::Factory(failure(error)));
@@ -168,7 +170,7 @@ where
         let steps = Arc::new(Steps::default());
         let answer = {
             let audit = Audit::hypothetical(Arc::clone(&steps) as _);
-            let mut tally = Tally::new(self.rule);
+            let mut tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
             let asked = self.list.ask(&mut Asking::new(&head, &mut tally, &audit));
             if let Progress::Waiting(pending) = asked {
                 let mut pending = pin!(pending);
@@ -193,7 +195,7 @@ where
         let found = match tally.take_found() {
             Some((strategy, identity)) => {
                 self.scrub(head, tally, audit);
-                self.context(head, strategy, identity)
+                self.context(head, tally, strategy, identity)
             }
             None => self.without_identity(head, tally, audit),
         };
@@ -226,7 +228,7 @@ where
         let reason = match sent {
             Some(strategy) => Reason::NotBelieved { strategy },
             None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
-                Some((name, identity)) => return self.context(head, name, identity),
+                Some((name, identity)) => return self.context(head, tally, name, identity),
                 None => Reason::Nobody,
             },
         };
@@ -237,6 +239,7 @@ where
     fn context(
         &self,
         head: &mut Parts,
+        tally: &Tally,
         strategy: &'static str,
         identity: Identity,
     ) -> Result<UserContext, Rejection> {
@@ -247,8 +250,8 @@ where
             if self.keep_existing {
                 remove_outer(head);
             }
-            let correlation = self.correlate(head, &identity);
-            correlation.map(|it| UserContext::resolved(identity, strategy, it, handles))
+            let ids = self.correlate(head, tally.sent(), &identity);
+            ids.map(|ids| UserContext::resolved(identity, strategy, ids, &self.ids, handles))
         };
         context.map_err(|error| self.challenged(Rejection::new(Reason::Correlation(error))))
     }
@@ -257,13 +260,14 @@ where
     fn correlate(
         &self,
         head: &Parts,
+        sent: HeaderSet,
         identity: &Identity,
-    ) -> Result<Correlation, CorrelationError> {
-        let sent = self.correlation.read(head, &self.ids)?;
-        match identity.work() {
-            Some(work) => sent.bound_to(work),
-            None => Ok(sent),
+    ) -> Result<Option<Box<Ids>>, CorrelationError> {
+        let mut ids = self.correlation.read(head, sent)?;
+        if let Some(work) = identity.work() {
+            ids.get_or_insert_default().bind(work)?;
         }
+        Ok(ids)
     }
 
     fn first_sent(&self, head: &Parts) -> Option<&'static str> {

@@ -15,6 +15,7 @@ use crate::{
     factory::ProvideFactory,
     future::{Expects, ResponseFuture, Stage, Waiter},
     policy::{Policy, Step},
+    scope::OpenScope,
     strategy::StrategyList,
 };
 
@@ -81,12 +82,12 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let stage = match self.policy.enter(&mut head) {
-            Step::Call(mut scope) => {
+            Step::Call(ref mut scope) => {
                 let expects = Expects::of(&head.method);
-                let working = scope.enter();
+                let working = scope.as_mut().map(OpenScope::enter);
                 let future = self.inner.call(Request::from_parts(head, body));
                 drop(working);
-                return ResponseFuture::calling(future, scope, expects);
+                return ResponseFuture::calling(future, scope.take(), expects);
             }
             Step::Reject(response) => {
                 // Whatever the ready instance holds, such as a permit, goes back at once.

@@ -1,9 +1,10 @@
 //! A context that no layer resolved: a test's, or another framework's.
 
 #[cfg(feature = "serde")]
-use super::known::{Descent, Request};
+use super::known::Descent;
 use super::{
-    ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId, UserContext,
+    ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId,
+    UserContext, known::Request,
 };
 
 /// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
@@ -62,7 +63,13 @@ impl ContextBuilder {
             Some(work) => (self.correlation.clone().bound_to(work)).unwrap_or(self.correlation),
             None => self.correlation,
         };
-        UserContext::resolved(self.identity, self.strategy, correlation, Handles::NONE)
+        let request = Request {
+            strategy: self.strategy,
+            correlation,
+            handles: Handles::NONE,
+            descent: None,
+        };
+        UserContext::new(self.identity, request)
     }
 
     #[cfg(feature = "serde")]

@@ -17,7 +17,7 @@ pub(crate) struct Correlation {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ids {
+pub(crate) struct Ids {
     request: OnceLock<RequestId>,
     thread: OnceLock<ThreadId>,
     run: OnceLock<RunId>,
@@ -49,7 +49,8 @@ impl Ids {
         }
     }
 
-    fn bind(&mut self, work: &Work) -> Result<(), CorrelationError> {
+    /// Takes what the credential was given out for, which the request may repeat and not change.
+    pub(crate) fn bind(&mut self, work: &Work) -> Result<(), CorrelationError> {
         let thread = self.stated & CorrelationKind::Thread.bit() != 0;
         let run = self.stated & CorrelationKind::Run.bit() != 0;
         bind(&mut self.thread, thread, &work.threads, ThreadId::FIELD)?;
@@ -95,11 +96,14 @@ impl Correlation {
         }
     }
 
-    pub(super) fn stated(ids: Ids, source: IdSource) -> Self {
-        Self {
-            ids: OnceLock::from(Box::new(ids)),
-            source: Some(source),
-        }
+    /// Begins a request of which these ids are known.
+    #[inline]
+    pub(super) fn begin(&mut self, ids: Option<Box<Ids>>, source: IdSource) {
+        self.ids = match ids {
+            Some(ids) => OnceLock::from(ids),
+            None => OnceLock::new(),
+        };
+        self.source = Some(source);
     }
 
     fn ids(&self) -> &Ids {
@@ -120,7 +124,7 @@ impl Correlation {
         result
     }
 
-    /// Takes what the credential was given out for, which the request may repeat and not change.
+    /// As [`Ids::bind`].
     pub(crate) fn bound_to(mut self, work: &Work) -> Result<Self, CorrelationError> {
         self.changed(|ids| ids.bind(work))?;
         Ok(self)

@@ -6,10 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use thiserror::Error;
 
 use super::{
-    ConnectionId, IdProblem, IdSource, RequestId, RunId, ThreadId, TraceParent,
-    correlated::{Correlation, Ids},
-    ids::IdError,
+    ConnectionId, IdProblem, RequestId, RunId, ThreadId, TraceParent, correlated::Ids, ids::IdError,
 };
+use crate::header_set::HeaderSet;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -125,8 +124,8 @@ impl From<IdError> for CorrelationError {
 #[must_use]
 pub struct CorrelationIds {
     headers: [Option<HeaderName>; 4],
-    /// A bit for each length that one of the names has.
-    lengths: u64,
+    /// All of them.
+    wanted: HeaderSet,
     trace_context: bool,
     #[cfg(feature = "query")]
     query: [Option<Box<str>>; 4],
@@ -146,24 +145,24 @@ impl CorrelationIds {
                 Some(HeaderName::from_static("x-run-id")),
                 Some(HeaderName::from_static("x-connection-id")),
             ],
-            lengths: 0,
+            wanted: HeaderSet::NONE,
             trace_context: true,
             #[cfg(feature = "query")]
             query: [None, None, None, None],
         }
-        .measured()
+        .gathered()
     }
 
     /// Reads an id from this header instead of its default one.
     pub fn header(mut self, kind: CorrelationKind, name: HeaderName) -> Self {
         self.headers[kind as usize] = Some(name);
-        self.measured()
+        self.gathered()
     }
 
     /// Reads an id from no header at all.
     pub fn without_header(mut self, kind: CorrelationKind) -> Self {
         self.headers[kind as usize] = None;
-        self.measured()
+        self.gathered()
     }
 
     /// Says whether `traceparent` is read; by default it is, and one that does not follow the
@@ -173,7 +172,7 @@ impl CorrelationIds {
     /// `{trace-id}-{parent-id}`.
     pub fn trace_context(mut self, read: bool) -> Self {
         self.trace_context = read;
-        self.measured()
+        self.gathered()
     }
 
     /// Reads an id from a query parameter too, for clients that can't set headers, such as a
@@ -192,27 +191,26 @@ impl CorrelationIds {
     pub(crate) fn read(
         &self,
         head: &Parts,
-        source: &IdSource,
-    ) -> Result<Correlation, CorrelationError> {
-        if self.may_be_sent(head) {
-            let ids = self.read_sent(head)?;
-            return Ok(Correlation::stated(ids, source.clone()));
+        sent: HeaderSet,
+    ) -> Result<Option<Box<Ids>>, CorrelationError> {
+        if self.may_be_sent(head, sent) {
+            return self.read_sent(head).map(Some);
         }
-        Ok(Correlation::made_by(source.clone()))
+        Ok(None)
     }
 
-    /// Most requests have few headers and none of these, which a look at their lengths tells.
-    fn may_be_sent(&self, head: &Parts) -> bool {
-        let of_such_a_length =
-            |name: &HeaderName| self.lengths & length_bit(name.as_str().len()) != 0;
+    /// Most requests have none.
+    #[inline]
+    fn may_be_sent(&self, head: &Parts, sent: HeaderSet) -> bool {
         #[cfg(feature = "query")]
         if head.uri.query().is_some() && self.query.iter().any(Option::is_some) {
             return true;
         }
-        head.headers.keys().any(of_such_a_length)
+        let _ = head;
+        self.wanted.meets(sent)
     }
 
-    fn read_sent(&self, head: &Parts) -> Result<Ids, CorrelationError> {
+    fn read_sent(&self, head: &Parts) -> Result<Box<Ids>, CorrelationError> {
         let sent = self.sent(&head.headers)?;
         let trace_parent = sent.trace_parent.map(trace_parent).transpose()?;
         let mut found: [Option<RequestId>; 4] = [None, None, None, None];
@@ -223,17 +221,13 @@ impl CorrelationIds {
         }
         #[cfg(feature = "query")]
         self.add_from_query(head, &mut found)?;
-        Ok(Ids::sent(found, trace_parent))
+        Ok(Box::new(Ids::sent(found, trace_parent)))
     }
 
     /// One pass over the headers instead of a look-up for each name.
     fn sent<'a>(&self, headers: &'a HeaderMap) -> Result<Sent<'a>, CorrelationError> {
         let mut sent = Sent::default();
         for (name, value) in headers {
-            let len = name.as_str().len();
-            if self.lengths & length_bit(len) == 0 {
-                continue;
-            }
             for kind in CorrelationKind::ALL {
                 let slot = &mut sent.ids[kind as usize];
                 let wanted = self.headers[kind as usize].as_ref();
@@ -249,16 +243,12 @@ impl CorrelationIds {
         Ok(sent)
     }
 
-    /// Notes which lengths are worth a second look.
-    fn measured(mut self) -> Self {
+    fn gathered(mut self) -> Self {
         let names = self.headers.iter().flatten();
-        let lengths = names.map(|name| length_bit(name.as_str().len()));
-        let trace_parent = if self.trace_context {
-            length_bit(TRACEPARENT.as_str().len())
-        } else {
-            0
-        };
-        self.lengths = lengths.fold(trace_parent, |all, bit| all | bit);
+        self.wanted = names.fold(HeaderSet::NONE, HeaderSet::and);
+        if self.trace_context {
+            self.wanted = self.wanted.and(&TRACEPARENT);
+        }
         self
     }
 
@@ -314,10 +304,6 @@ impl Default for CorrelationIds {
 struct Sent<'a> {
     ids: [Option<&'a HeaderValue>; 4],
     trace_parent: Option<&'a HeaderValue>,
-}
-
-fn length_bit(len: usize) -> u64 {
-    1 << len.min(63)
 }
 
 fn repeated(field: &'static str) -> CorrelationError {

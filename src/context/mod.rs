@@ -26,7 +26,10 @@ pub use self::{
     trace_parent::TraceParent,
     user_context::{DepthExceeded, EvidenceRequired, UserContext, UserRequired},
 };
-pub(crate) use self::{correlated::Correlation, user_context::Handles};
+pub(crate) use self::{
+    correlated::{Correlation, Ids},
+    user_context::Handles,
+};
 
 #[cfg(feature = "serde")]
 pub use self::portable::PortableContext;

@@ -6,9 +6,10 @@ use http::Extensions;
 use thiserror::Error;
 
 use super::{
-    Attributes, ConnectionId, ContextBuilder, Correlation, CorrelationError, CorrelationKind,
-    Evidence, IdSource, Identity, Principal, RequestId, RunId, Subject, TenantId, ThreadId,
-    TraceParent, UserId,
+    Attributes, ConnectionId, ContextBuilder, CorrelationError, CorrelationKind, Evidence,
+    IdSource, Identity, Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent,
+    UserId,
+    correlated::Ids,
     known::{Descent, Request},
 };
 
@@ -83,20 +84,23 @@ impl UserContext {
         Self { identity }
     }
 
+    /// What the layer makes of each request. Nothing is put together before it is where it stays.
     #[inline]
     pub(crate) fn resolved(
-        identity: Identity,
+        mut identity: Identity,
         strategy: &'static str,
-        correlation: Correlation,
+        ids: Option<Box<Ids>>,
+        source: &IdSource,
         handles: Handles,
     ) -> Self {
-        let request = Request {
-            strategy,
-            correlation,
-            handles,
-            descent: None,
-        };
-        Self::new(identity, request)
+        let known = identity.change();
+        known.continues = None;
+        let request = &mut known.request;
+        request.strategy = strategy;
+        request.correlation.begin(ids, source.clone());
+        request.handles = handles;
+        request.descent = None;
+        Self { identity }
     }
 
     /// The same request seen by an inner layer: its ids stay, and who it is was found again.

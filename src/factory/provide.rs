@@ -104,7 +104,7 @@ where
 /// Always a [`Scoped`]; where existing handlers want it, the bare types too. Functions of the
 /// factory's type only, so that who made it need not be known.
 pub(crate) struct Shapes<F> {
-    insert: fn(&Self, F, UserContext, Guard, &mut Extensions) -> Arc<dyn Handle>,
+    insert: fn(&Self, F, UserContext, &Guard, &mut Extensions) -> Arc<dyn Handle>,
     arc: Option<fn(&Arc<F>, &mut Extensions)>,
     value: Option<fn(&F, &mut Extensions)>,
     remove: fn(&mut Extensions),
@@ -205,7 +205,7 @@ impl<M: MakeFactory> private::Insert for Provided<M, M::Factory> {
         into: &mut Extensions,
     ) -> Option<Arc<dyn Handle>> {
         into.insert(context.clone());
-        let (shapes, guard) = (&self.shapes, guard.clone());
+        let shapes = &self.shapes;
         Some((shapes.insert)(shapes, factory, context, guard, into))
     }
 

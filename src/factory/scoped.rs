@@ -52,7 +52,7 @@ struct Shared<F> {
     guard: Guard,
     kept: AtomicBool,
     /// The scope of a connection that changed its protocol: it closes with the last handle.
-    open: OnceLock<OpenScope>,
+    open: OnceLock<Box<OpenScope>>,
 }
 
 /// A factory that existing handlers want as an `Arc` is one from the start.
@@ -76,20 +76,20 @@ impl<F> Drop for Shared<F> {
 }
 
 impl<F> Scoped<F> {
-    pub(crate) fn own(context: UserContext, guard: Guard, factory: F) -> Self {
+    pub(crate) fn own(context: UserContext, guard: &Guard, factory: F) -> Self {
         Self::hold(context, guard, Held::Own(factory))
     }
 
-    pub(super) fn shared(context: UserContext, guard: Guard, factory: Arc<F>) -> Self {
+    pub(super) fn shared(context: UserContext, guard: &Guard, factory: Arc<F>) -> Self {
         Self::hold(context, guard, Held::Shared(factory))
     }
 
-    fn hold(context: UserContext, guard: Guard, factory: Held<F>) -> Self {
+    fn hold(context: UserContext, guard: &Guard, factory: Held<F>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 context,
                 factory,
-                guard,
+                guard: guard.clone(),
                 kept: AtomicBool::new(false),
                 open: OnceLock::new(),
             }),
@@ -199,7 +199,7 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
 
     fn keep_open(&self, scope: OpenScope) {
         // One response, one scope: a second one can only be of a service that answers twice.
-        let _ = self.open.set(scope);
+        let _ = self.open.set(Box::new(scope));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin};
 
-use http::{HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, request::Parts};
 
 use super::{Facts, Invalid, Outcome, Presence, Strategy, Stripped};
 use crate::{config_error::ConfigError, eventually::Eventually};
@@ -77,6 +77,10 @@ impl Strategy for BoxStrategy {
 
     fn presence(&self, head: &Parts) -> Presence {
         self.inner.presence(head)
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        self.inner.headers()
     }
 
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {

@@ -14,14 +14,33 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     lines.flat_map(of_line)
 }
 
-/// The cookies of one `Cookie` line, as [`cookies`] has them.
+fn of_line(line: &HeaderValue) -> impl Iterator<Item = Cookie<'_>> {
+    Cookie::split_parse(text(line)).filter_map(Result::ok)
+}
+
+/// Shows `visit` what [`cookies`] has, without moving any of it: a cookie is large.
+#[cfg(feature = "session")]
 #[inline]
-pub(super) fn of_line(line: &HeaderValue) -> impl Iterator<Item = Cookie<'_>> {
-    let text = match line.to_str() {
+pub(super) fn try_for_each<E>(
+    headers: &HeaderMap,
+    mut visit: impl FnMut(&Cookie<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    for line in headers.get_all(header::COOKIE) {
+        for cookie in Cookie::split_parse(text(line)) {
+            if let Ok(cookie) = &cookie {
+                visit(cookie)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn text(line: &HeaderValue) -> Cow<'_, str> {
+    match line.to_str() {
         Ok(ascii) => Cow::Borrowed(ascii),
         Err(_) => line.as_bytes().iter().map(|byte| legible(*byte)).collect(),
-    };
-    Cookie::split_parse(text).filter_map(Result::ok)
+    }
 }
 
 /// What is no ASCII is no letter either: decoded it could be white space, which a parser takes off
@@ -35,13 +54,10 @@ fn legible(byte: u8) -> char {
 }
 
 /// Keeps a credential out of what the inner service may print of the headers.
-pub(super) fn keep_out_of_debug(head: &mut Parts, name: HeaderName) {
-    // An entry makes room for a header that is not there.
-    if !head.headers.contains_key(&name) {
-        return;
-    }
-    if let header::Entry::Occupied(mut lines) = head.headers.entry(name) {
-        for line in lines.iter_mut() {
+pub(super) fn keep_out_of_debug(head: &mut Parts, name: &HeaderName) {
+    // Quicker than the two look-ups that an entry takes, which makes room where there is none.
+    for (sent, line) in &mut head.headers {
+        if sent == name {
             line.set_sensitive(true);
         }
     }

@@ -1,6 +1,6 @@
 //! Strategies of different types, seen alike.
 
-use http::{HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, request::Parts};
 
 use super::{Invalid, Presence, Strategy, Stripped};
 use crate::config_error::ConfigError;
@@ -9,6 +9,7 @@ use crate::config_error::ConfigError;
 pub trait Facts {
     fn name(&self) -> &'static str;
     fn presence(&self, head: &Parts) -> Presence;
+    fn headers(&self) -> Option<Vec<HeaderName>>;
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>));
     fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue>;
     fn validate(&self) -> Result<(), ConfigError>;
@@ -22,6 +23,10 @@ impl<S: Strategy> Facts for S {
 
     fn presence(&self, head: &Parts) -> Presence {
         Strategy::presence(self, head)
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        Strategy::headers(self)
     }
 
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {

@@ -38,7 +38,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, Stripped};
@@ -467,6 +467,11 @@ impl Strategy for Jwt<Stated, Stated> {
     fn presence(&self, head: &Parts) -> Presence {
         let sources = &self.settings.sources;
         sources.iter().any(|source| source.is_present(head)).into()
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        let sources = &self.settings.sources;
+        sources.iter().map(TokenSource::header).collect()
     }
 
     fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {

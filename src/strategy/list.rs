@@ -12,8 +12,8 @@ use std::{
 use http::request::Parts;
 use pin_project::pin_project;
 
-use super::{BoxStrategy, Facts, Removed, Strategy, Tally, tally::Asking};
-use crate::eventually::Eventually;
+use super::{BoxStrategy, Facts, Outcome, Removed, Strategy, Tally, tally::Asking};
+use crate::{eventually::Eventually, header_set::HeaderSet};
 
 /// An ordered list of strategies, built by [`Builder::strategy`](crate::Builder::strategy) and
 /// [`Builder::strategies`](crate::Builder::strategies).
@@ -89,17 +89,33 @@ impl List for Empty {
 pub struct Then<L, S> {
     before: L,
     strategy: S,
+    wants: HeaderSet,
 }
 
-impl<L, S> Then<L, S> {
+impl<L, S: Strategy> Then<L, S> {
     pub(crate) fn new(before: L, strategy: S) -> Self {
-        Self { before, strategy }
+        Self {
+            before,
+            wants: wants(&strategy),
+            strategy,
+        }
+    }
+}
+
+/// Where a request has none of these, the strategy has nothing to say.
+fn wants(strategy: &impl Strategy) -> HeaderSet {
+    match strategy.headers() {
+        Some(names) => names.iter().fold(HeaderSet::NONE, HeaderSet::and),
+        None => HeaderSet::ANYTHING,
     }
 }
 
 impl<L: List, S: Strategy> Then<L, S> {
     #[inline]
     fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
+        if !asking.may_have(self.wants) {
+            return Progress::Done(asking.hear(&self.strategy, Outcome::Absent));
+        }
         match self.strategy.resolve(asking.head) {
             Eventually::Now(outcome) => Progress::Done(asking.hear(&self.strategy, outcome)),
             Eventually::Later(future) => Progress::Waiting(ThenPending::Own(future)),
@@ -166,8 +182,10 @@ impl<L: List, S: Strategy> List for Then<L, S> {
     #[inline]
     fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed) {
         self.before.scrub(head, tally, removed);
-        let believed = tally.believed(self.before.len());
-        removed.by(&self.strategy, head, believed);
+        if tally.sent().meets(self.wants) {
+            let index = self.before.len();
+            removed.by(&self.strategy, index, head, tally.believed(index));
+        }
     }
 }
 
@@ -175,12 +193,16 @@ impl<L: List, S: Strategy> List for Then<L, S> {
 #[derive(Debug)]
 pub struct ThenEach<L> {
     before: L,
-    strategies: Vec<BoxStrategy>,
+    strategies: Vec<(HeaderSet, BoxStrategy)>,
 }
 
 impl<L: List> ThenEach<L> {
     pub(crate) fn new(before: L, strategies: Vec<BoxStrategy>) -> Self {
-        Self { before, strategies }
+        let with_wants = |strategy: BoxStrategy| (wants(&strategy), strategy);
+        Self {
+            before,
+            strategies: strategies.into_iter().map(with_wants).collect(),
+        }
     }
 
     fn ask_from(
@@ -188,16 +210,19 @@ impl<L: List> ThenEach<L> {
         first: usize,
         asking: &mut Asking<'_>,
     ) -> Progress<ThenEachPending<L::Pending>> {
-        for (index, strategy) in self.strategies.iter().enumerate().skip(first) {
-            match strategy.resolve(asking.head) {
-                Eventually::Now(outcome) => {
-                    if asking.hear(strategy, outcome).is_break() {
-                        return Progress::Done(ControlFlow::Break(()));
+        for (index, (wants, strategy)) in self.strategies.iter().enumerate().skip(first) {
+            let outcome = if asking.may_have(*wants) {
+                match strategy.resolve(asking.head) {
+                    Eventually::Now(outcome) => outcome,
+                    Eventually::Later(future) => {
+                        return Progress::Waiting(ThenEachPending::At { index, future });
                     }
                 }
-                Eventually::Later(future) => {
-                    return Progress::Waiting(ThenEachPending::At { index, future });
-                }
+            } else {
+                Outcome::Absent
+            };
+            if asking.hear(strategy, outcome).is_break() {
+                return Progress::Done(ControlFlow::Break(()));
             }
         }
         Progress::Done(ControlFlow::Continue(()))
@@ -255,7 +280,7 @@ impl<L: List> List for ThenEach<L> {
                 }
                 ThenEachProjection::At { index, future } => {
                     let outcome = ready!(future.as_mut().poll(cx));
-                    (asking.hear(&self.strategies[*index], outcome), *index + 1)
+                    (asking.hear(&self.strategies[*index].1, outcome), *index + 1)
                 }
             };
             if flow.is_break() {
@@ -270,16 +295,17 @@ impl<L: List> List for ThenEach<L> {
 
     fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V) {
         self.before.each(visit);
-        for strategy in &self.strategies {
+        for (_, strategy) in &self.strategies {
             visit(strategy);
         }
     }
 
     fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed) {
         self.before.scrub(head, tally, removed);
-        for (index, strategy) in self.strategies.iter().enumerate() {
-            let believed = tally.believed(self.before.len() + index);
-            removed.by(strategy, head, believed);
+        for (index, (wants, strategy)) in (self.before.len()..).zip(&self.strategies) {
+            if tally.sent().meets(*wants) {
+                removed.by(strategy, index, head, tally.believed(index));
+            }
         }
     }
 }

@@ -131,11 +131,20 @@ pub trait Strategy {
     /// may act, so that a mistake in [`resolve`](Self::resolve) can't downgrade a request.
     fn presence(&self, head: &Parts) -> Presence;
 
+    /// The headers without one of which [`resolve`](Self::resolve) finds nothing and
+    /// [`scrub`](Self::scrub) has nothing to do; `None`, as by default, where it may.
+    ///
+    /// Asked once, when the strategy joins a list. A request that has none of them, nor one whose
+    /// name differs in punctuation only, is one that this strategy is not asked about.
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        None
+    }
+
     /// Removes from the head what must not reach the inner service, and tells `stripped` of
     /// each header that it was wrong to send.
     ///
-    /// Called once for each request after the list has been asked, on every path; `believed`
-    /// where this strategy's credential is what identifies the request.
+    /// Called once for each request after the list has been asked, on every path, where the
+    /// request may have one of this strategy's [`headers`](Self::headers); `believed` where this strategy's credential is what identifies the request.
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
         let _ = (head, believed, stripped);
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, request::Parts};
 #[cfg(feature = "tokio")]
 use pin_project::pin_project;
 
@@ -47,6 +47,10 @@ macro_rules! forward {
         }
     };
     (@ rest) => {
+        fn headers(&self) -> Option<Vec<HeaderName>> {
+            self.inner.headers()
+        }
+
         fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
             self.inner.scrub(head, believed, stripped);
         }

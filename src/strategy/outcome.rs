@@ -89,46 +89,68 @@ impl From<Unavailable> for Outcome {
 /// let unknown = Invalid::new(InvalidReason::Rejected("api_key_unknown"));
 /// assert_eq!(unknown.to_string(), "was rejected: api_key_unknown");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Invalid {
-    reason: InvalidReason,
+    /// Apart, so that what is good stays small.
+    why: Box<Why<InvalidReason>>,
+}
+
+/// A reason, and the error that told.
+#[derive(Clone)]
+struct Why<R> {
+    reason: R,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl<R: fmt::Debug> Why<R> {
+    fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("reason", &self.reason)
+            .field("source", &self.source)
+            .finish()
+    }
 }
 
 impl Invalid {
     /// A credential that is bad for this reason.
     #[must_use]
     pub fn new(reason: InvalidReason) -> Self {
+        let source = None;
         Self {
-            reason,
-            source: None,
+            why: Box::new(Why { reason, source }),
         }
     }
 
     /// Keeps the error that told, for the operator's log.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
+        self.why.source = Some(Arc::new(source));
         self
     }
 
     /// Why the credential is bad.
     #[must_use]
     pub fn reason(&self) -> InvalidReason {
-        self.reason
+        self.why.reason
+    }
+}
+
+impl fmt::Debug for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.debug("Invalid", f)
     }
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.reason, f)
+        fmt::Display::fmt(&self.why.reason, f)
     }
 }
 
 impl StdError for Invalid {
     /// The error itself rather than what it is shared by, so that it can be downcast.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.why.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -181,48 +203,55 @@ impl InvalidReason {
 }
 
 /// A credential that could not be checked: its store, key set or issuer did not answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unavailable {
-    reason: UnavailableReason,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+    why: Box<Why<UnavailableReason>>,
 }
 
 impl Unavailable {
     /// What answers did not come; the error is kept for the operator's log.
     #[must_use]
     pub fn new(source: impl StdError + Send + Sync + 'static) -> Self {
+        let reason = UnavailableReason::Source;
+        let source = Some(Arc::new(source) as _);
         Self {
-            reason: UnavailableReason::Source,
-            source: Some(Arc::new(source)),
+            why: Box::new(Why { reason, source }),
         }
     }
 
     /// The answer did not come in time.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
+        let reason = UnavailableReason::TimedOut { limit };
+        let source = None;
         Self {
-            reason: UnavailableReason::TimedOut { limit },
-            source: None,
+            why: Box::new(Why { reason, source }),
         }
     }
 
     /// Why it could not be checked.
     #[must_use]
     pub fn reason(&self) -> UnavailableReason {
-        self.reason
+        self.why.reason
+    }
+}
+
+impl fmt::Debug for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.debug("Unavailable", f)
     }
 }
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.reason, f)
+        fmt::Display::fmt(&self.why.reason, f)
     }
 }
 
 impl StdError for Unavailable {
     /// The error itself rather than what it is shared by, so that it can be downcast.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.why.source.as_deref().map(|source| source as _)
     }
 }
 

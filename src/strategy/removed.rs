@@ -15,14 +15,12 @@ const MOST_TOLD: usize = 8;
 #[derive(Debug, Default)]
 pub struct Removed {
     gone: Vec<Gone>,
-    /// How many strategies have removed what they will.
-    strategies: u8,
 }
 
 #[derive(Debug)]
 struct Gone {
-    /// Which of them it was; two can have one name.
-    by: u8,
+    /// Its place in the list; two can have one name.
+    by: usize,
     strategy: &'static str,
     header: HeaderName,
     reason: StripReason,
@@ -31,9 +29,13 @@ struct Gone {
 impl Removed {
     /// Has a strategy remove what it will.
     #[inline]
-    pub(super) fn by<S: Strategy>(&mut self, strategy: &S, head: &mut Parts, believed: bool) {
-        let by = self.strategies;
-        self.strategies += 1;
+    pub(super) fn by<S: Strategy>(
+        &mut self,
+        strategy: &S,
+        by: usize,
+        head: &mut Parts,
+        believed: bool,
+    ) {
         strategy.scrub(head, believed, &mut |stripped| {
             self.gone.push(Gone {
                 by,

@@ -7,6 +7,7 @@ use http::{HeaderValue, request::Parts};
 use super::{Facts, Invalid, InvalidReason, Outcome, Strategy, Unavailable};
 use crate::{
     context::Identity,
+    header_set::HeaderSet,
     observe::{Audit, AuditEvent},
 };
 
@@ -38,6 +39,8 @@ pub(crate) enum Refusal {
 /// What the list has heard so far.
 pub struct Tally {
     rule: Rule,
+    /// What the request has.
+    sent: HeaderSet,
     asked: u8,
     /// One bit for each strategy whose credential was found good.
     believed: u64,
@@ -56,13 +59,19 @@ impl Tally {
     pub(crate) const MAX_STRATEGIES: usize = 64;
 
     #[inline]
-    pub(crate) fn new(rule: Rule) -> Self {
+    pub(crate) fn new(rule: Rule, sent: HeaderSet) -> Self {
         Self {
             rule,
+            sent,
             asked: 0,
             believed: 0,
             heard: Heard::Nothing,
         }
+    }
+
+    #[inline]
+    pub(crate) fn sent(&self) -> HeaderSet {
+        self.sent
     }
 
     #[inline]
@@ -111,6 +120,12 @@ pub struct Asking<'a> {
 impl<'a> Asking<'a> {
     pub(crate) fn new(head: &'a Parts, tally: &'a mut Tally, audit: &'a Audit) -> Self {
         Self { head, tally, audit }
+    }
+
+    /// Whether the request may have one of these headers.
+    #[inline]
+    pub(super) fn may_have(&self, wanted: HeaderSet) -> bool {
+        self.tally.sent.meets(wanted)
     }
 
     /// Takes one strategy's answer; `Break` where nobody else is to be asked.

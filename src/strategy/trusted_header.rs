@@ -331,6 +331,13 @@ impl Strategy for TrustedHeader<Trusting> {
         head.headers.keys().any(is_ours).into()
     }
 
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        let user = self.name.as_ref().ok();
+        let secrets = self.conditions.iter().filter_map(Condition::secret_header);
+        let names = user.into_iter().chain(self.tenant_name()).chain(secrets);
+        Some(names.cloned().collect())
+    }
+
     #[inline]
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
         let may_go = |sent: &HeaderName| {

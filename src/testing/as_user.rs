@@ -43,7 +43,7 @@ impl<B> AsUser for Request<B> {
     fn as_user_with<F: Send + Sync + 'static>(self, user_id: &str, factory: F) -> Self {
         let mut request = self.as_user(user_id);
         if let Some(context) = request.extensions().get::<UserContext>().cloned() {
-            let scoped = Scoped::own(context, Guard::default(), factory);
+            let scoped = Scoped::own(context, &Guard::default(), factory);
             request.extensions_mut().insert(scoped);
         }
         request

@@ -117,6 +117,17 @@ impl TokenSource {
         }
     }
 
+    /// The header that has this place, where one has.
+    pub(super) fn header(&self) -> Option<HeaderName> {
+        match &self.0 {
+            Place::Bearer => Some(header::AUTHORIZATION),
+            Place::Cookie(_) => Some(header::COOKIE),
+            Place::Protocol(_) => Some(header::SEC_WEBSOCKET_PROTOCOL),
+            #[cfg(feature = "query")]
+            Place::Query(_) => None,
+        }
+    }
+
     /// Whether something is in this place, good or bad.
     pub(super) fn is_present(&self, head: &Parts) -> bool {
         if self.is_bearer() {
@@ -136,8 +147,8 @@ impl TokenSource {
     /// Keeps the token out of what the inner service may log or send back.
     pub(super) fn scrub(&self, head: &mut Parts) {
         match &self.0 {
-            Place::Bearer => keep_out_of_debug(head, header::AUTHORIZATION),
-            Place::Cookie(_) => keep_out_of_debug(head, header::COOKIE),
+            Place::Bearer => keep_out_of_debug(head, &header::AUTHORIZATION),
+            Place::Cookie(_) => keep_out_of_debug(head, &header::COOKIE),
             Place::Protocol(marker) => strip_protocols(head, marker),
             #[cfg(feature = "query")]
             Place::Query(_) => {}

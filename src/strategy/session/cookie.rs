@@ -3,7 +3,7 @@
 use std::{any::type_name, fmt, sync::Arc};
 
 use ::cookie::Key;
-use http::{header, request::Parts};
+use http::{HeaderName, header, request::Parts};
 use tower_sessions_core::SessionStore;
 
 use super::{
@@ -301,9 +301,13 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
         self.wire.is_sent(&head.headers).into()
     }
 
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        Some(vec![header::COOKIE])
+    }
+
     /// Keeps the session's id out of what the inner service may print of the headers.
     fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
-        keep_out_of_debug(head, header::COOKIE);
+        keep_out_of_debug(head, &header::COOKIE);
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

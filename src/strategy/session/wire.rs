@@ -1,7 +1,7 @@
 //! The session's id as a request carries it: one cookie, of one exact name.
 
 use ::cookie::Cookie;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use tower_sessions_core::session::Id;
 
 use super::{
@@ -12,7 +12,7 @@ use crate::{
     config_error::ConfigError,
     strategy::{
         Invalid, InvalidReason,
-        cookies::{cookies, of_line},
+        cookies::{cookies, try_for_each},
     },
 };
 
@@ -37,18 +37,19 @@ impl Wire {
 
     /// The id that the request names, `None` where it has no such cookie.
     pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
-        let mut found = None;
-        for line in headers.get_all(header::COOKIE) {
-            for cookie in of_line(line).filter(|cookie| self.is_alike(cookie.name())) {
-                if found.replace(cookie).is_some() {
-                    return Err(InvalidReason::Repeated.into());
-                }
+        let (mut alike, mut id) = (0_u8, None);
+        try_for_each(headers, |cookie| {
+            if self.is_alike(cookie.name()) {
+                alike += 1;
+                id = (cookie.name() == self.name).then(|| self.open(cookie.value()));
             }
-        }
-        match found {
-            Some(cookie) if cookie.name() == self.name => Ok(Some(self.open(cookie.value())?)),
-            _ => Ok(None),
-        }
+            if alike > 1 {
+                Err(InvalidReason::Repeated)
+            } else {
+                Ok(())
+            }
+        })?;
+        Ok(id.transpose()?)
     }
 
     /// Whether there is a cookie of this name, or of one that other software takes for it.
