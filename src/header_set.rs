@@ -80,21 +80,17 @@ mod tests {
             names in proptest::collection::vec("[a-z0-9_.~-]{1,20}", 1..30),
             which in any::<prop::sample::Index>(),
         ) {
-            let wanted = HeaderSet::NONE.and(&name(which.get(&names)));
+            let wanted = HeaderSet::NONE.and(&name(which.get(&names).as_str()));
             prop_assert!(wanted.meets(sent(names.iter().map(String::as_str))));
         }
 
         #[test]
         fn a_name_that_folds_into_another_is_in_its_place(
             ours in "[a-z0-9_.~-]{1,20}",
-            seed in any::<u64>(),
+            instead in "[_.~-]{20}",
         ) {
-            let punctuation = |at: usize| char::from(b"_-.~"[(seed >> (at % 60)) as usize % 4]);
-            let sent_as: String = ours
-                .chars()
-                .enumerate()
-                .map(|(at, c)| if c.is_ascii_alphanumeric() { c } else { punctuation(at) })
-                .collect();
+            let folded = |(c, other): (char, char)| if c.is_ascii_alphanumeric() { c } else { other };
+            let sent_as: String = ours.chars().zip(instead.chars()).map(folded).collect();
             let wanted = HeaderSet::NONE.and(&name(&ours));
             prop_assert!(wanted.meets(sent([sent_as.as_str()])), "{sent_as}");
         }

@@ -19,8 +19,8 @@ enum Place {
 }
 
 impl Reads {
-    /// The credential is the value of this header; a request without it need not reach the
-    /// closure. A name that HTTP doesn't allow is an error of `build()`.
+    /// The credential is the value of this header. A name that HTTP doesn't allow is an error
+    /// of `build()`.
     pub fn header(name: impl AsRef<str>) -> Self {
         Self(Place::Header(header_name(name)))
     }
@@ -43,13 +43,6 @@ impl Reads {
                 .is_ok_and(|name| head.headers.contains_key(name))
                 .into(),
             Place::Predicate(sent) => sent(head).into(),
-        }
-    }
-
-    pub(super) fn headers(&self) -> Option<Vec<HeaderName>> {
-        match &self.0 {
-            Place::Header(name) => Some(name.iter().cloned().collect()),
-            Place::Predicate(_) => None,
         }
     }
 
