@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
-    BoxStrategy, ExistingContext, Fallback, FromExtension, Identity, Invalid, InvalidReason,
-    Outcome, Presence, Reads, Reason, Rejection, Strategy, TrustedHeader, Unavailable,
-    UnavailableReason, UserContext, UserId, UserScopeExt, UserScopeLayer, from_async_fn, from_fn,
+    BoxStrategy, Eventually, ExistingContext, Fallback, FromExtension, Identity, Invalid,
+    InvalidReason, Outcome, Presence, Reads, Reason, Rejection, Strategy, TrustedHeader,
+    Unavailable, UnavailableReason, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    from_async_fn, from_fn,
     testing::{AsUser, Scripted},
 };
 
@@ -102,7 +103,7 @@ macro_rules! everywhere {
     }};
 }
 
-fn key(head: &http::request::Parts) -> Outcome {
+fn key(head: &Parts) -> Outcome {
     match head.headers.get("x-key").map(HeaderValue::as_bytes) {
         None => Outcome::Absent,
         Some(b"alices") => match UserId::try_from("alice") {
@@ -168,7 +169,7 @@ async fn optional_changes_what_a_bad_credential_means_and_nothing_else() {
 
 #[tokio::test]
 async fn when_takes_a_strategy_out_of_the_list_for_some_requests() {
-    let on_get = |head: &http::request::Parts| head.method == http::Method::GET;
+    let on_get = |head: &Parts| head.method == http::Method::GET;
     for (method, sent, expected) in [
         (http::Method::GET, GOOD, "alice by key"),
         (http::Method::POST, GOOD, INTERNAL),
@@ -369,4 +370,67 @@ async fn in_any_order_and_under_either_rule_a_list_from_a_toml_text_agrees_with_
         let came = verdicts.iter().any(|verdict| verdict.starts_with(kind));
         assert!(came, "{kind} is among {verdicts:?}");
     }
+}
+
+/// Finds somebody whatever was sent, and says that it looks at one header only.
+#[derive(Clone, Debug)]
+struct OfOneHeader;
+
+impl Strategy for OfOneHeader {
+    type Future = std::future::Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "of_one_header"
+    }
+
+    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
+        let alice = UserId::try_from("alice").expect("an id");
+        Eventually::now(Identity::proved(alice).into())
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        head.headers.contains_key("x-key").into()
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        Some(vec![HeaderName::from_static("x-key")])
+    }
+}
+
+#[tokio::test]
+async fn a_strategy_is_asked_only_about_requests_that_may_have_one_of_its_headers() {
+    async fn check<S: Strategy + Send + Sync + 'static>(what: &str, strategy: impl Fn() -> S)
+    where
+        S::Future: Send + 'static,
+    {
+        for (sent, expected) in [
+            (None, "401: nobody"),
+            (Some("x-key"), "alice by of_one_header"),
+            // What an upstream would take for it.
+            (Some("x_key"), "alice by of_one_header"),
+        ] {
+            let request = || {
+                let mut request = Request::new(());
+                if let Some(name) = sent {
+                    let value = HeaderValue::from_static("k");
+                    request.headers_mut().insert(name, value);
+                }
+                request
+            };
+            let listed = UserScopeLayer::builder().strategy(strategy());
+            let listed = listed.context_only().build().expect("a layer");
+            let answered = send(listed, request()).await;
+            assert_eq!(verdict(&answered), expected, "{what}, sent {sent:?}");
+
+            let configured = UserScopeLayer::builder().strategies([strategy().boxed()]);
+            let configured = configured.context_only().build().expect("a layer");
+            let answered = send(configured, request()).await;
+            assert_eq!(verdict(&answered), expected, "{what}, boxed, sent {sent:?}");
+        }
+    }
+    check("plain", || OfOneHeader).await;
+    check("named", || OfOneHeader.named("of_one_header")).await;
+    check("optional", || OfOneHeader.optional()).await;
+    check("when", || OfOneHeader.when(|_| true)).await;
+    check("timeout", || OfOneHeader.timeout(Duration::from_secs(1))).await;
 }

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use std::future::Ready;
-//! use http::{HeaderValue, request::Parts};
+//! use http::{HeaderName, HeaderValue, request::Parts};
 //! use tower_user_scope::{
 //!     Eventually, Identity, Invalid, InvalidReason, Outcome, Presence, Strategy, UserId,
 //! };
@@ -35,6 +35,11 @@
 //!
 //!     fn presence(&self, head: &Parts) -> Presence {
 //!         head.headers.contains_key("x-api-key").into()
+//!     }
+//!
+//!     // Not needed, and spares requests without the header a look at it.
+//!     fn headers(&self) -> Option<Vec<HeaderName>> {
+//!         Some(vec![HeaderName::from_static("x-api-key")])
 //!     }
 //! }
 //! ```

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tower::Service;
 use tower_layer::Layer;
 use tower_user_scope::{
@@ -48,10 +48,12 @@ fn extension() -> impl Strategy {
     FromExtension::<Authenticated>::new(|user| user.id.parse())
 }
 
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// One more strategy, of the application's own.
 fn api_key() -> impl Strategy {
-    from_fn(Reads::header("x-api-key"), |head| {
-        match head.headers.get("x-api-key") {
+    from_fn(Reads::header(API_KEY), |head| {
+        match head.headers.get(&API_KEY) {
             None => Outcome::Absent,
             Some(_) => "key".parse::<UserId>().map_or_else(
                 |error| Outcome::Invalid(error.into()),
