@@ -151,6 +151,47 @@ async fn a_removed_key_takes_what_it_verified_with_it() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_withdraws_its_last_key_is_not_taken_for_one_that_is_down() {
+    let many = |count| -> Vec<Value> {
+        let without_id = |mut key: Value| {
+            key.as_object_mut().expect("an object").remove("kid");
+            key
+        };
+        (0..count).map(|_| without_id(jwk(ES, "x"))).collect()
+    };
+    let mut encryption = jwk(ED, "a");
+    encryption["use"] = json!("enc");
+    for (what, withdrawn) in [
+        ("no key", vec![]),
+        ("none for verifying", vec![encryption]),
+        ("more without an id than are tried", many(5)),
+    ] {
+        let server = IssuerServer::start().await;
+        server.publish([jwk(ED, "a")]);
+        let asked = asking(jwt(eager(&server).refresh_every(Duration::from_millis(20))));
+        let old = token(ED, "a");
+        assert_eq!(asked.user(&old).await, alice(), "{what}");
+        server.publish(withdrawn);
+        until(&asked, &old, &Err(Why::Unavailable)).await;
+        server.publish([jwk(ED, "a")]);
+        until(&asked, &old, &alice()).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_without_an_id_that_are_too_many_leave_the_others_alone() {
+    let server = IssuerServer::start().await;
+    let mut without_id = jwk(ES, "x");
+    without_id.as_object_mut().expect("an object").remove("kid");
+    let mut published = vec![without_id; 5];
+    published.push(jwk(ED, "a"));
+    server.publish(published);
+    let asked = asking(jwt(keys(&server)));
+    assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    assert_eq!(asked.user(&token(ES, "x")).await, unknown());
+}
+
+#[tokio::test]
 async fn each_published_key_counts_for_itself() {
     let server = IssuerServer::start().await;
     let mut without_id = jwk(Algorithm::ES384, "x");

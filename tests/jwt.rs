@@ -8,15 +8,18 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, UserId,
-    jwt::{CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenProblem, TokenSource, VerifiedToken},
+    CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, Strategy, UserId,
+    jwt::{
+        CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource,
+        VerifiedToken,
+    },
 };
 
 use crate::tokens::{
@@ -229,6 +232,7 @@ async fn several_issuers_are_told_apart_and_committed_to() {
             Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
             Issuer::new("https://partner.example", other).audience("partners"),
         ])
+        .issuers_share_users()
         .crypto_provider(CryptoProvider::aws_lc_rs()),
     );
     let partner = json!({"iss": "https://partner.example", "aud": "partners"});
@@ -253,6 +257,160 @@ async fn several_issuers_are_told_apart_and_committed_to() {
         asked.user(&token).await,
         refused(TokenProblem::MissingClaim("iss"))
     );
+}
+
+#[tokio::test]
+async fn users_of_several_issuers_are_one_only_where_that_is_said() {
+    const PARTNER: &str = "https://partner.example";
+    let several = || {
+        Jwt::of_issuers([
+            Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
+            Issuer::new(PARTNER, verifying(HS)).audience(AUDIENCE),
+        ])
+        .crypto_provider(CryptoProvider::aws_lc_rs())
+    };
+    assert_eq!(
+        several().validate(),
+        Err(TokenConfigError::SameUsers.into()),
+        "silently"
+    );
+    let ours = minted(HS, None, &claims("alice"));
+    let partners = minted(HS, None, &claims_with(json!({"iss": PARTNER})));
+    let by_subject = |token: &VerifiedToken, _: &Value| {
+        let id = format!("{}#{}", token.issuer().unwrap_or_default(), "alice");
+        Ok(Identity::proved(UserId::try_from(id)?))
+    };
+    for (what, strategy, one) in [
+        ("tenant", several().tenant_claim("iss"), false),
+        ("identity", several().identity(by_subject), false),
+        ("shared", several().issuers_share_users(), true),
+    ] {
+        let asked = asking(strategy);
+        let one_of = async |token: &str| asked.send(bearer(token)).await.expect("a good token");
+        let (a, b) = (one_of(&ours).await, one_of(&partners).await);
+        assert_eq!(a.subject() == b.subject(), one, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_key_is_no_bearers() {
+    let bound = json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}});
+    let token = minted(HS, None, &claims_with(bound));
+    let asked = hs();
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::SenderConstrained)
+    );
+    let asked = asking(jwt(verifying(HS)).dangerously_accept_sender_constrained());
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+}
+
+#[tokio::test]
+async fn each_revocation_check_is_asked_however_many_there_are() {
+    let by_id =
+        |revoked: &'static str| move |token: &VerifiedToken| token.token_id() == Some(revoked);
+    let later = |revoked: &'static str| {
+        move |token: VerifiedToken| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, std::io::Error>(token.token_id() == Some(revoked))
+        }
+    };
+    let strategy = || jwt(verifying(HS));
+    for (what, strategy) in [
+        (
+            "at once",
+            strategy().revoked_if(by_id("a")).revoked_if(by_id("b")),
+        ),
+        (
+            "at once, later",
+            strategy()
+                .revoked_if(by_id("a"))
+                .revoked_if_async(later("b")),
+        ),
+        (
+            "later, at once",
+            strategy()
+                .revoked_if_async(later("a"))
+                .revoked_if(by_id("b")),
+        ),
+        (
+            "later",
+            strategy()
+                .revoked_if_async(later("a"))
+                .revoked_if_async(later("b")),
+        ),
+    ] {
+        let asked = asking(strategy);
+        for (id, expected) in [
+            ("a", refused(TokenProblem::Revoked)),
+            ("b", refused(TokenProblem::Revoked)),
+            ("c", Ok("alice".to_owned())),
+        ] {
+            let token = minted(HS, None, &claims_with(json!({"jti": id})));
+            assert_eq!(asked.user(&token).await, expected, "{what}, {id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn claims_of_several_types_are_all_asked_for() {
+    #[derive(Clone, serde::Deserialize)]
+    struct Roles {
+        roles: Vec<String>,
+    }
+    #[derive(Clone, serde::Deserialize)]
+    struct Plan {
+        plan: String,
+    }
+    let asked = asking(jwt(verifying(HS)).claims::<Roles>().claims::<Plan>());
+    let token = minted(
+        HS,
+        None,
+        &claims_with(json!({"roles": ["editor"], "plan": "free"})),
+    );
+    let context = asked.send(bearer(&token)).await.expect("a good token");
+    let roles = context.attributes().get::<Roles>().map(|it| it.roles.len());
+    let plan = context.attributes().get::<Plan>().map(|it| it.plan.clone());
+    assert_eq!((roles, plan), (Some(1), Some("free".to_owned())));
+    let token = minted(HS, None, &claims_with(json!({"plan": "free"})));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::ApplicationClaims),
+        "without what the first asks for"
+    );
+}
+
+#[tokio::test]
+async fn an_identity_that_ends_before_its_token_is_found_again() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let asked = asking(jwt(verifying(HS)).identity(move |token, _: &Value| {
+        // The first ends at once, the next with the token.
+        let identity = Identity::proved("alice".parse::<UserId>()?);
+        Ok(match count.fetch_add(1, Ordering::Relaxed) {
+            0 => identity.expires_at(UNIX_EPOCH),
+            _ => identity.expires_at(token.expires_at()),
+        })
+    }));
+    let token = minted(HS, None, &claims("alice"));
+    assert_eq!(asked.user(&token).await.ok(), None, "it has ended");
+    for _ in 0..2 {
+        assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 2, "and is remembered then");
+}
+
+#[tokio::test]
+async fn an_id_of_the_applications_making_that_is_none_makes_a_bad_token() {
+    let asked = asking(jwt(verifying(HS)).identity(|_, claims: &Value| {
+        let email = claims["email"].as_str().unwrap_or_default();
+        Ok(Identity::proved(email.parse::<UserId>()?))
+    }));
+    let token = minted(HS, None, &claims_with(json!({"email": ""})));
+    let Err(Why::Token(TokenProblem::Id(error))) = asked.user(&token).await else {
+        panic!("the token is what is bad");
+    };
+    assert_eq!(error.field(), "user_id");
 }
 
 #[tokio::test]

@@ -250,6 +250,17 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
         let several = Jwt::of_issuers(issuers).crypto_provider(CryptoProvider::aws_lc_rs());
         assert_eq!(error(several), TokenConfigError::Issuers);
     }
+    for name in ["", "aud", "exp", "nbf", "iat", "cnf"] {
+        for strategy in [
+            good().user_id_claim(name),
+            good().tenant_claim(name),
+            good().thread_id_claim(name),
+            good().run_id_claim(name),
+        ] {
+            let name = name.to_owned();
+            assert_eq!(error(strategy), TokenConfigError::ClaimName { name });
+        }
+    }
     for source in [
         TokenSource::cookie(""),
         TokenSource::cookie("a b"),

@@ -2,7 +2,8 @@
 //!
 //! The rules are those of RFC 8725: each key is bound to its algorithms; issuer and audience
 //! are checked unless they are waived by name; a token has to end; what is critical and not
-//! understood is refused; the header's own keys and links to keys are never used. Nothing of
+//! understood is refused; the header's own keys and links to keys are never used. Types of tokens
+//! are told apart where [`Jwt::token_type`] says which. Nothing of
 //! the claims is read before the signature was found good, but for the name of the issuer where
 //! there are several, which only chooses whose keys count.
 //!
@@ -32,6 +33,7 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -150,6 +152,11 @@ impl Jwt {
 impl Jwt<Stated, Stated> {
     /// Verifies tokens of several issuers, each with its own keys and audiences: `iss` picks
     /// one, and what that one's keys don't verify is refused.
+    ///
+    /// Nothing keeps two issuers from naming users alike, so how they are told apart has to be
+    /// said, or is an error of `build()`: by [`tenant_claim("iss")`](Self::tenant_claim), by
+    /// [`identity`](Self::identity) from [`VerifiedToken::issuer`], or not at all
+    /// ([`issuers_share_users`](Self::issuers_share_users)).
     #[must_use]
     pub fn of_issuers(issuers: impl IntoIterator<Item = Issuer<Stated>>) -> Self {
         Self::with(issuers.into_iter().map(|issuer| issuer.rules).collect())
@@ -203,6 +210,8 @@ impl<I, A> Jwt<I, A> {
                 issuers,
                 sources: vec![TokenSource::bearer()],
                 identify: Identify::new(),
+                share_users: false,
+                accept_bound: false,
                 token_type: None,
                 leeway: Duration::from_secs(30),
                 longest: Self::MAX_LEN,
@@ -222,6 +231,12 @@ impl<I, A> Jwt<I, A> {
     fn rules(&mut self) -> &mut Rules {
         // `new` makes one, and `of_issuers` leaves nothing unstated.
         &mut self.set().issuers[0]
+    }
+
+    fn or_revoked(&mut self, check: Revocation) {
+        let settings = self.set();
+        let before = mem::replace(&mut settings.revocation, Revocation::Nobody);
+        settings.revocation = before.or(check);
     }
 
     fn said<J, B>(self) -> Jwt<J, B> {
@@ -254,11 +269,28 @@ impl<I, A> Jwt<I, A> {
 
     /// Takes the tenant from this claim, where it is there; its value has to be a string.
     ///
-    /// With several issuers, name one that all of them set, or one issuer's users could be
-    /// taken for another's of the same name.
+    /// With several issuers, `iss` is the claim that tells their users apart. Another one holds
+    /// whatever its issuer wrote into it, another issuer's tenants included.
     #[must_use]
     pub fn tenant_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.set().identify.beside(Beside::Tenant, name.into());
+        self
+    }
+
+    /// Says that all issuers are of one user base: an id is one user's, whichever of them signs
+    /// it. Right for a move from one to another, and for regions of one provider.
+    #[must_use]
+    pub fn issuers_share_users(mut self) -> Self {
+        self.set().share_users = true;
+        self
+    }
+
+    /// Accepts tokens that are bound to a key of their sender's (`cnf`: RFC 8705, RFC 9449) like
+    /// any other, which are refused unless this is said: whoever steals one can use it, where
+    /// nothing in front checks that the sender has the key.
+    #[must_use]
+    pub fn dangerously_accept_sender_constrained(mut self) -> Self {
+        self.set().accept_bound = true;
         self
     }
 
@@ -286,7 +318,7 @@ impl<I, A> Jwt<I, A> {
     }
 
     /// Adds the claims, as a type of the application's, to the context's attributes. Claims that
-    /// are not of the type are refused.
+    /// are not of the type are refused. Said once more, it adds another type.
     ///
     /// ```
     /// use serde::Deserialize;
@@ -321,6 +353,9 @@ impl<I, A> Jwt<I, A> {
 
     /// Makes the identity of the claims, as a type of the application's, which are added to its
     /// attributes too: for ids that are made of several claims, and principals that are services.
+    ///
+    /// It runs once for a token that is [remembered](Self::cache), and not for each request with
+    /// it: what can change before the token ends is for [`revoked_if`](Self::revoked_if).
     ///
     /// ```
     /// use serde::Deserialize;
@@ -399,13 +434,14 @@ impl<I, A> Jwt<I, A> {
     }
 
     /// Asks this about each token that is otherwise good, remembered or not, and refuses it
-    /// where the answer is `true`. It runs in place and must not block.
+    /// where the answer is `true`. It runs in place and must not block. Said once more, it is
+    /// another check beside the first.
     #[must_use]
     pub fn revoked_if(
         mut self,
         is_revoked: impl Fn(&VerifiedToken) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.set().revocation = Revocation::Now(Arc::new(is_revoked));
+        self.or_revoked(Revocation::Now(Arc::new(is_revoked)));
         self
     }
 
@@ -418,7 +454,7 @@ impl<I, A> Jwt<I, A> {
         Fut: Future<Output = Result<bool, E>> + Send + 'static,
         E: StdError + Send + Sync + 'static,
     {
-        self.set().revocation = Revocation::later(is_revoked);
+        self.or_revoked(Revocation::later(is_revoked));
         self
     }
 }

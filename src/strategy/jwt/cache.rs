@@ -48,7 +48,8 @@ impl TokenCache {
     }
 
     /// Keeps about so many bytes at the most, at least 4 KiB. What a token's claims take is
-    /// estimated from their length.
+    /// estimated from their length; where the application's type for them takes much more room
+    /// than their JSON, as `serde_json::Value` does, allow for that.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.bytes = if bytes < 4_096 { 4_096 } else { bytes };

@@ -26,6 +26,8 @@ pub(super) struct Claims<'a, 'w> {
     pub(super) issued_at: Option<u64>,
     pub(super) token_id: Option<Cow<'a, str>>,
     pub(super) session_id: Option<Cow<'a, str>>,
+    /// Only who can prove that it has a key may use the token (RFC 7800).
+    pub(super) is_bound: bool,
     wanted: &'w [Cow<'static, str>],
     named: Vec<(&'w str, Cow<'a, str>)>,
 }
@@ -105,6 +107,10 @@ impl<'de> Members<'de> for Claims<'de, '_> {
             "exp" => return read_into(&mut self.expires_at, map),
             "nbf" => return read_into(&mut self.not_before, map),
             "iat" => return read_into(&mut self.issued_at, map),
+            "cnf" => {
+                self.is_bound = true;
+                return map.next_value::<IgnoredAny>().map(|_| ());
+            }
             "aud" => {
                 self.audience = map.next_value::<Audience<'de>>()?.0;
                 return Ok(());

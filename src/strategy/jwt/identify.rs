@@ -1,10 +1,10 @@
 //! From claims to an identity.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{TokenProblem, VerifiedToken, claims::Claims};
+use super::{TokenConfigError, TokenProblem, VerifiedToken, claims::Claims};
 use crate::{
     context::{IdError, IdRules, Identity},
     strategy::Invalid,
@@ -75,7 +75,11 @@ impl Identify {
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
     {
-        self.attach = Some(Arc::new(|identity, json| {
+        let before = self.attach.take();
+        self.attach = Some(Arc::new(move |mut identity, json| {
+            if let Some(before) = &before {
+                identity = before(identity, json)?;
+            }
             Ok(identity.attribute(application::<T>(json)?))
         }));
     }
@@ -87,8 +91,27 @@ impl Identify {
     {
         self.who = Who::Application(Arc::new(move |token, json| {
             let claims = application::<T>(json)?;
-            Ok(identity(token, &claims)?.attribute(claims))
+            let identity = identity(token, &claims).map_err(of_token)?;
+            Ok(identity.attribute(claims))
         }));
+    }
+
+    /// Whether users of two issuers can't be the same one by mistake.
+    pub(super) fn tells_issuers_apart(&self) -> bool {
+        self.tenant.is_some() || matches!(self.who, Who::Application(_))
+    }
+
+    pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
+        // None of these is a string that says who, and all are read as what they are.
+        let unfit = |name: &&Cow<'static, str>| {
+            matches!(&***name, "" | "aud" | "exp" | "nbf" | "iat" | "cnf")
+        };
+        match self.wanted.iter().find(unfit) {
+            Some(name) => Err(TokenConfigError::ClaimName {
+                name: name.to_string(),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn wanted(&self) -> &[Cow<'static, str>] {
@@ -131,6 +154,15 @@ impl Identify {
 
 fn application<T: DeserializeOwned>(json: &[u8]) -> Result<T, Invalid> {
     serde_json::from_slice(json).map_err(|_| TokenProblem::ApplicationClaims.into())
+}
+
+/// An id that is none makes a bad token, and no bad request.
+fn of_token(invalid: Invalid) -> Invalid {
+    let source = StdError::source(&invalid);
+    match source.and_then(|source| source.downcast_ref::<IdError>()) {
+        Some(error) => not_an_id(*error),
+        None => invalid,
+    }
 }
 
 fn not_an_id(error: IdError) -> Invalid {

@@ -10,8 +10,8 @@ use super::{Algorithm, CryptoProvider, Key, KeyError, TokenProblem, header::Head
 ///
 /// A token with a `kid` is verified with the key of that id, or where none has it with those
 /// keys that have no id at all. A token without a `kid` is verified with the keys without an id,
-/// at most [`KeySet::MAX_TRIED`] of an algorithm, or where every key has one with the only key
-/// that is for its algorithm.
+/// at most [`KeySet::MAX_TRIED`] of an algorithm, or where there is none of those with the only
+/// key that is for its algorithm.
 ///
 /// ```
 /// use tower_user_scope::jwt::KeySet;
@@ -97,7 +97,17 @@ impl KeySet {
         }
         // Which of two is meant by one id can't be told.
         keys.retain(|key| !key.id().is_some_and(|id| twice.iter().any(|two| two == id)));
-        Self::new(keys)
+        let mut set = Self {
+            keys: keys.into_iter().map(Arc::new).collect(),
+        };
+        // Each goes with its algorithm, of which more would have to be tried than are.
+        while let Err(error @ KeyError::TooManyWithoutId { algorithm, .. }) = set.check_together() {
+            skipped(&error);
+            set.keys
+                .retain(|key| key.id().is_some() || !key.is_for(algorithm));
+        }
+        set.check_together()?;
+        Ok(set)
     }
 
     /// How many keys there are.

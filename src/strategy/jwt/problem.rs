@@ -48,7 +48,7 @@ pub enum TokenProblem {
     #[error("the token's signature is wrong")]
     Signature,
     /// The payload is no JSON object with unique members, or a registered claim has another
-    /// type or range than RFC 7519 section 4.1 gives it.
+    /// type or range than RFC 7519 section 4.1 gives it, or is a time of a fraction of a second.
     #[error("the token's claims are malformed")]
     Claims,
     /// A claim that has to be there is not.
@@ -72,6 +72,9 @@ pub enum TokenProblem {
     /// The claims are not the application's type.
     #[error("the token's claims are not of the application's type")]
     ApplicationClaims,
+    /// Only the holder of a key may use it (`cnf`, RFC 7800), which no bearer is known to be.
+    #[error("the token is bound to a key, and nothing shows that its sender has it")]
+    SenderConstrained,
     /// The revocation check knows the token.
     #[error("the token was revoked")]
     Revoked,
@@ -97,6 +100,7 @@ impl TokenProblem {
             Self::WrongAudience => "token_wrong_audience",
             Self::Id(_) => "token_id",
             Self::ApplicationClaims => "token_application_claims",
+            Self::SenderConstrained => "token_sender_constrained",
             Self::Revoked => "token_revoked",
         }
     }
@@ -208,6 +212,18 @@ pub enum TokenConfigError {
     /// There is no issuer, or two are of the same name.
     #[error("each issuer has to be named once")]
     Issuers,
+    /// Several issuers, and nothing that tells one's users from another's.
+    #[error(
+        "a user of one issuer would be another issuer's of the same id: tell them apart with \
+         `tenant_claim(\"iss\")` or `identity(..)`, or say `issuers_share_users()`"
+    )]
+    SameUsers,
+    /// A claim that is no string, or has no name, can't hold an id.
+    #[error("the claim `{name}` can't hold an id")]
+    ClaimName {
+        /// The name, as it was given.
+        name: String,
+    },
     /// The name of a cookie, a query parameter or a sub-protocol is empty or not a token
     /// (RFC 9110 section 5.6.2).
     #[error("`{name}` can't be where a token is found")]

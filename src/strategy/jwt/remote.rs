@@ -18,7 +18,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{KeySet, Keys, TokenConfigError};
+use super::{KeyError, KeySet, Keys, TokenConfigError};
 use crate::strategy::Unavailable;
 
 mod address;
@@ -37,7 +37,8 @@ pub use self::{
 /// background before they grow old. A token with an unknown `kid` has them fetched once more, and
 /// not again [for a while](Self::refetch_at_most_every), whoever asks. While the issuer is down the old
 /// keys are [kept](Self::keep_for); after that, and before the first were fetched, requests with
-/// tokens are 503. A key that the issuer removes takes all that it verified with it.
+/// tokens are 503. A key that the issuer removes takes all that it verified with it; where it
+/// removes the last, tokens are 503 at once.
 ///
 /// Of what the issuer publishes, each key counts for itself: one that can't be used leaves the
 /// others alone. Secrets among them are left out, since they are none any more.
@@ -224,8 +225,11 @@ impl RemoteKeys {
             before.last
         } else {
             inner.asked.notify_one();
-            let after = attempts.wait_for(|now| now.count > before.count).await;
+            // The task may be about to end an attempt, and may have gone with its runtime.
+            let limit = inner.settings.limit.saturating_mul(2);
+            let after = timeout(limit, attempts.wait_for(|now| now.count > before.count)).await;
             after
+                .map_err(|_| Unavailable::new(FetchError::TimedOut))?
                 .map_err(|_| Unavailable::new(FetchError::NoRuntime))?
                 .last
                 .clone()
@@ -325,6 +329,10 @@ impl Inner {
                 until: now + self.settings.keep_for,
             })));
         });
+        // The issuer is there and has withdrawn what it published: that is not being down.
+        if let Err(FetchError::Keys(KeyError::NoKey)) = &result {
+            self.loaded.store(None);
+        }
         if let Err(error) = &result {
             warn!(%error, address = %self.settings.address, "the key set could not be fetched");
         }

@@ -1,6 +1,12 @@
 //! Tokens that end before they expire.
 
-use std::{error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{TokenProblem, VerifiedToken, verify::Verdict};
 use crate::strategy::{Outcome, Unavailable};
@@ -26,6 +32,31 @@ impl Revocation {
             let answer = is_revoked(token);
             Box::pin(async move { answer.await.map_err(Unavailable::new) })
         }))
+    }
+}
+
+impl Revocation {
+    /// Asks both; one is enough.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nobody, one) | (one, Self::Nobody) => one,
+            (Self::Now(one), Self::Now(other)) => {
+                Self::Now(Arc::new(move |token| one(token) || other(token)))
+            }
+            (Self::Now(now), Self::Later(later)) | (Self::Later(later), Self::Now(now)) => {
+                Self::Later(Arc::new(move |token| {
+                    if now(&token) {
+                        Box::pin(ready(Ok(true)))
+                    } else {
+                        later(token)
+                    }
+                }))
+            }
+            (Self::Later(one), Self::Later(other)) => Self::Later(Arc::new(move |token| {
+                let (one, other) = (one(token.clone()), Arc::clone(&other));
+                Box::pin(async move { Ok(one.await? || other(token).await?) })
+            })),
+        }
     }
 }
 

@@ -1,10 +1,6 @@
 //! What was said of a [`Jwt`](super::Jwt), and how a token fares by it.
 
-use std::{
-    borrow::Cow,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::request::Parts;
 
@@ -28,6 +24,9 @@ pub(super) struct Settings {
     pub(super) issuers: Vec<Rules>,
     pub(super) sources: Vec<TokenSource>,
     pub(super) identify: Identify,
+    /// Whether one id is one user, whichever issuer says it.
+    pub(super) share_users: bool,
+    pub(super) accept_bound: bool,
     pub(super) token_type: Option<Cow<'static, str>>,
     pub(super) leeway: Duration,
     pub(super) longest: usize,
@@ -57,6 +56,10 @@ impl Settings {
         if self.issuers.is_empty() {
             return Err(TokenConfigError::Issuers);
         }
+        self.identify.validate()?;
+        if self.issuers.len() > 1 && !self.share_users && !self.identify.tells_issuers_apart() {
+            return Err(TokenConfigError::SameUsers);
+        }
         self.sources.iter().try_for_each(TokenSource::validate)
     }
 
@@ -77,7 +80,8 @@ impl Settings {
         let (remembered, fingerprint) = (self.remembered.as_ref()?, fingerprint?);
         let verdict = remembered.get(fingerprint)?;
         let keys = self.issuers.get(verdict.issuer)?.keys.current()?;
-        if keys.holds(&verdict.key) && verdict.token.expires_at() > SystemTime::now() {
+        // The identity ends with the token, or before.
+        if keys.holds(&verdict.key) && !verdict.identity.has_expired() {
             return Some(verdict);
         }
         remembered.remove(fingerprint);
@@ -113,6 +117,7 @@ impl Settings {
             issuers: &self.issuers,
             issuer,
             token_type: self.token_type.as_deref(),
+            accept_bound: self.accept_bound,
             leeway: self.leeway.as_secs(),
             identify: &self.identify,
         })?)

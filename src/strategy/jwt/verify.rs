@@ -35,6 +35,7 @@ pub(super) enum Refused {
 pub(super) struct Checks<'c> {
     pub(super) issuers: &'c [Rules],
     pub(super) issuer: usize,
+    pub(super) accept_bound: bool,
     pub(super) token_type: Option<&'c str>,
     pub(super) leeway: u64,
     pub(super) identify: &'c Identify,
@@ -104,6 +105,9 @@ impl Signed<'_> {
             return Err(TokenProblem::WrongType.into());
         }
         let claims = Claims::read(self.payload, checks.identify.wanted())?;
+        if claims.is_bound && !checks.accept_bound {
+            return Err(TokenProblem::SenderConstrained.into());
+        }
         let rules = &checks.issuers[checks.issuer];
         let expires_at = claims.check_times(now(), checks.leeway)?;
         if let Some(name) = &rules.name {
