@@ -111,7 +111,11 @@ fn wants(strategy: &impl Strategy) -> HeaderSet {
 }
 
 impl<L: List, S: Strategy> Then<L, S> {
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each has one caller, and the list is one function"
+    )]
+    #[inline(always)]
     fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
         if !asking.may_have(self.wants) {
             return Progress::Done(asking.hear(&self.strategy, Outcome::Absent));
@@ -140,7 +144,8 @@ impl<L: List, S: Strategy> List for Then<L, S> {
         self.before.len() + 1
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
     fn ask(&self, asking: &mut Asking<'_>) -> Progress<Self::Pending> {
         match self.before.ask(asking) {
             Progress::Done(ControlFlow::Continue(())) => self.ask_own(asking),
