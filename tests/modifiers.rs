@@ -429,6 +429,21 @@ async fn a_strategy_is_asked_only_about_requests_that_may_have_one_of_its_header
         }
     }
     check("plain", || OfOneHeader).await;
+    let closure = |_: &Parts| {
+        let alice = UserId::try_from("alice").expect("an id");
+        Identity::proved(alice).into()
+    };
+    check("closure", || {
+        from_fn(Reads::only_header("x-key"), closure).named("of_one_header")
+    })
+    .await;
+    check("async closure", || {
+        from_async_fn(Reads::only_header("x-key"), move |head| {
+            std::future::ready(closure(head))
+        })
+        .named("of_one_header")
+    })
+    .await;
     check("named", || OfOneHeader.named("of_one_header")).await;
     check("optional", || OfOneHeader.optional()).await;
     check("when", || OfOneHeader.when(|_| true)).await;

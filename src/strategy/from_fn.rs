@@ -6,7 +6,7 @@ use std::{
     future::{Future, Ready},
 };
 
-use http::request::Parts;
+use http::{HeaderName, request::Parts};
 
 use super::{Outcome, Presence, Reads, Strategy};
 use crate::{config_error::ConfigError, eventually::Eventually};
@@ -100,6 +100,10 @@ where
         self.reads.presence(head)
     }
 
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        self.reads.headers()
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         self.reads.validate()
     }
@@ -122,6 +126,10 @@ where
 
     fn presence(&self, head: &Parts) -> Presence {
         self.reads.presence(head)
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        self.reads.headers()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -52,7 +52,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// One more strategy, of the application's own.
 fn api_key() -> impl Strategy {
-    from_fn(Reads::header(API_KEY), |head| {
+    from_fn(Reads::only_header(API_KEY), |head| {
         match head.headers.get(&API_KEY) {
             None => Outcome::Absent,
             Some(_) => "key".parse::<UserId>().map_or_else(
