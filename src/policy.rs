@@ -56,6 +56,7 @@ pub(crate) enum Step<P, A, M> {
     Resolve(P, Tally),
     Authorize(A, UserContext),
     Build(M, UserContext),
+    /// There until it is taken, so that it is moved once.
     Call(Option<OpenScope>),
     Reject(Box<Response<Bytes>>),
 }

@@ -243,6 +243,7 @@ impl CorrelationIds {
         Ok(sent)
     }
 
+    /// Notes what is worth a look.
     fn gathered(mut self) -> Self {
         let names = self.headers.iter().flatten();
         self.wanted = names.fold(HeaderSet::NONE, HeaderSet::and);
