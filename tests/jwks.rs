@@ -179,6 +179,20 @@ async fn an_issuer_that_withdraws_its_last_key_is_not_taken_for_one_that_is_down
 }
 
 #[tokio::test]
+async fn keys_can_be_kept_for_as_long_as_there_is_a_duration_for() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    let forever = keys(&server)
+        .keep_for(Duration::MAX)
+        .refresh_every(Duration::MAX)
+        .fetch_time_limit(Duration::MAX);
+    let asked = asking(jwt(forever));
+    for _ in 0..2 {
+        assert_eq!(asked.user(&token(ED, "a")).await, alice());
+    }
+}
+
+#[tokio::test]
 async fn keys_without_an_id_that_are_too_many_leave_the_others_alone() {
     let server = IssuerServer::start().await;
     let mut without_id = jwk(ES, "x");

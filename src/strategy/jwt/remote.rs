@@ -74,7 +74,8 @@ struct Inner {
 
 struct Loaded {
     keys: Arc<KeySet>,
-    until: Instant,
+    /// Never, where they are kept for longer than clocks go.
+    until: Option<Instant>,
 }
 
 /// The attempts to fetch so far.
@@ -208,7 +209,8 @@ impl RemoteKeys {
     pub(super) fn current(&self) -> Option<Arc<KeySet>> {
         let loaded = self.owner.inner.loaded.load();
         let loaded = loaded.as_ref()?;
-        (Instant::now() < loaded.until).then(|| Arc::clone(&loaded.keys))
+        let is_kept = loaded.until.is_none_or(|until| Instant::now() < until);
+        is_kept.then(|| Arc::clone(&loaded.keys))
     }
 
     /// The keys after they were fetched, unless that was tried a moment ago.
@@ -326,7 +328,7 @@ impl Inner {
             debug!(keys = keys.len(), "the key set was fetched");
             self.loaded.store(Some(Arc::new(Loaded {
                 keys: Arc::new(keys),
-                until: now + self.settings.keep_for,
+                until: now.checked_add(self.settings.keep_for),
             })));
         });
         // The issuer is there and has withdrawn what it published: that is not being down.
