@@ -26,6 +26,12 @@ impl HeaderSet {
         Self(self.0 | bit(name.as_str().as_bytes()))
     }
 
+    /// Whether the header may be in it.
+    #[inline]
+    pub(crate) fn may_have(self, name: &HeaderName) -> bool {
+        self.0 & bit(name.as_str().as_bytes()) != 0
+    }
+
     /// Whether something may be in both.
     #[inline]
     pub(crate) fn meets(self, other: Self) -> bool {

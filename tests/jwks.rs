@@ -56,6 +56,11 @@ fn unknown() -> Result<String, Why> {
     Err(Why::Token(TokenProblem::UnknownKey))
 }
 
+fn without_id(mut key: Value) -> Value {
+    key.as_object_mut().expect("an object").remove("kid");
+    key
+}
+
 fn token(algorithm: Algorithm, id: &str) -> String {
     minted(algorithm, Some(id), &claims("alice"))
 }
@@ -152,19 +157,15 @@ async fn a_removed_key_takes_what_it_verified_with_it() {
 
 #[tokio::test]
 async fn an_issuer_that_withdraws_its_last_key_is_not_taken_for_one_that_is_down() {
-    let many = |count| -> Vec<Value> {
-        let without_id = |mut key: Value| {
-            key.as_object_mut().expect("an object").remove("kid");
-            key
-        };
-        (0..count).map(|_| without_id(jwk(ES, "x"))).collect()
-    };
     let mut encryption = jwk(ED, "a");
     encryption["use"] = json!("enc");
     for (what, withdrawn) in [
         ("no key", vec![]),
         ("none for verifying", vec![encryption]),
-        ("more without an id than are tried", many(5)),
+        (
+            "more without an id than are tried",
+            vec![without_id(jwk(ES, "x")); 5],
+        ),
     ] {
         let server = IssuerServer::start().await;
         server.publish([jwk(ED, "a")]);
@@ -195,9 +196,7 @@ async fn keys_can_be_kept_for_as_long_as_there_is_a_duration_for() {
 #[tokio::test]
 async fn keys_without_an_id_that_are_too_many_leave_the_others_alone() {
     let server = IssuerServer::start().await;
-    let mut without_id = jwk(ES, "x");
-    without_id.as_object_mut().expect("an object").remove("kid");
-    let mut published = vec![without_id; 5];
+    let mut published = vec![without_id(jwk(ES, "x")); 5];
     published.push(jwk(ED, "a"));
     server.publish(published);
     let asked = asking(jwt(keys(&server)));
@@ -208,8 +207,7 @@ async fn keys_without_an_id_that_are_too_many_leave_the_others_alone() {
 #[tokio::test]
 async fn each_published_key_counts_for_itself() {
     let server = IssuerServer::start().await;
-    let mut without_id = jwk(Algorithm::ES384, "x");
-    without_id.as_object_mut().expect("an object").remove("kid");
+    let without_id = without_id(jwk(Algorithm::ES384, "x"));
     let mut encryption = jwk(ES, "enc");
     encryption["use"] = json!("enc");
     let mut short = jwk(ED, "short");

@@ -354,11 +354,11 @@ async fn each_revocation_check_is_asked_however_many_there_are() {
 
 #[tokio::test]
 async fn claims_of_several_types_are_all_asked_for() {
-    #[derive(Clone, serde::Deserialize)]
+    #[derive(Clone, Deserialize)]
     struct Roles {
         roles: Vec<String>,
     }
-    #[derive(Clone, serde::Deserialize)]
+    #[derive(Clone, Deserialize)]
     struct Plan {
         plan: String,
     }

@@ -5,25 +5,16 @@ use std::borrow::Cow;
 use cookie::Cookie;
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
-/// All cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
+/// Shows `visit` all cookies of all `Cookie` lines (HTTP/2 may split them, RFC 9113 section 8.2.3).
 ///
 /// Bytes that are not ASCII are replaced and not skipped: another cookie's can't hide ours, and
 /// no id, token or name that is looked for has the replacement in it.
-pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    lines.flat_map(of_line)
-}
-
-fn of_line(line: &HeaderValue) -> impl Iterator<Item = Cookie<'_>> {
-    Cookie::split_parse(text(line)).filter_map(Result::ok)
-}
-
-/// Shows `visit` what [`cookies`] has, without moving any of it: a cookie is large.
-#[cfg(feature = "session")]
+///
+/// They are shown and not moved: a cookie is large.
 #[inline]
-pub(super) fn try_for_each<E>(
-    headers: &HeaderMap,
-    mut visit: impl FnMut(&Cookie<'_>) -> Result<(), E>,
+pub(super) fn try_for_each<'h, E>(
+    headers: &'h HeaderMap,
+    mut visit: impl FnMut(&Cookie<'h>) -> Result<(), E>,
 ) -> Result<(), E> {
     for line in headers.get_all(header::COOKIE) {
         for cookie in Cookie::split_parse(text(line)) {

@@ -3,9 +3,9 @@
 //! The rules are those of RFC 8725: each key is bound to its algorithms; issuer and audience
 //! are checked unless they are waived by name; a token has to end; what is critical and not
 //! understood is refused; the header's own keys and links to keys are never used. Types of tokens
-//! are told apart where [`Jwt::token_type`] says which. Nothing of
-//! the claims is read before the signature was found good, but for the name of the issuer where
-//! there are several, which only chooses whose keys count.
+//! are told apart where [`Jwt::token_type`] says which. Nothing of the claims is read before the
+//! signature was found good, but for the name of the issuer where there are several, which only
+//! chooses whose keys count.
 //!
 //! ```
 //! use tower_user_scope::{

@@ -117,7 +117,7 @@ impl<L: List, S: Strategy> Then<L, S> {
     )]
     #[inline(always)]
     fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
-        if !asking.may_have(self.wants) {
+        if !asking.tally.sent().meets(self.wants) {
             return Progress::Done(asking.hear(&self.strategy, Outcome::Absent));
         }
         match self.strategy.resolve(asking.head) {
@@ -216,7 +216,7 @@ impl<L: List> ThenEach<L> {
         asking: &mut Asking<'_>,
     ) -> Progress<ThenEachPending<L::Pending>> {
         for (index, (wants, strategy)) in self.strategies.iter().enumerate().skip(first) {
-            let outcome = if asking.may_have(*wants) {
+            let outcome = if asking.tally.sent().meets(*wants) {
                 match strategy.resolve(asking.head) {
                     Eventually::Now(outcome) => outcome,
                     Eventually::Later(future) => {

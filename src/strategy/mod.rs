@@ -149,7 +149,8 @@ pub trait Strategy {
     /// each header that it was wrong to send.
     ///
     /// Called once for each request after the list has been asked, on every path, where the
-    /// request may have one of this strategy's [`headers`](Self::headers); `believed` where this strategy's credential is what identifies the request.
+    /// request may have one of this strategy's [`headers`](Self::headers); `believed` where this
+    /// strategy's credential is what identifies the request.
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
         let _ = (head, believed, stripped);
     }

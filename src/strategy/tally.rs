@@ -122,12 +122,6 @@ impl<'a> Asking<'a> {
         Self { head, tally, audit }
     }
 
-    /// Whether the request may have one of these headers.
-    #[inline]
-    pub(super) fn may_have(&self, wanted: HeaderSet) -> bool {
-        self.tally.sent.meets(wanted)
-    }
-
     /// Takes one strategy's answer; `Break` where nobody else is to be asked.
     #[inline]
     pub(super) fn hear<S: Strategy>(&mut self, strategy: &S, outcome: Outcome) -> ControlFlow<()> {

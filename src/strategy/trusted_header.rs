@@ -12,6 +12,7 @@ use crate::{
     config_error::ConfigError,
     context::{IdProblem, IdRules, Identity},
     eventually::Eventually,
+    header_set::HeaderSet,
 };
 
 mod strip;
@@ -65,13 +66,9 @@ pub struct TrustedHeader<T = Untrusting> {
     tenant: Option<Result<HeaderName, ConfigError>>,
     conditions: Vec<Condition>,
     rules: IdRules,
-    /// A bit for each length that a name of this strategy has, of which most headers have none.
-    lengths: u64,
+    /// All names of this strategy, of which most headers have none.
+    wanted: HeaderSet,
     _trust: PhantomData<T>,
-}
-
-fn length_bit(name: &HeaderName) -> u64 {
-    1 << name.as_str().len().min(63)
 }
 
 /// Removing these would break the request, or take another credential away.
@@ -111,7 +108,7 @@ impl TrustedHeader {
             tenant: None,
             conditions: Vec::new(),
             rules: IdRules::new(),
-            lengths: 0,
+            wanted: HeaderSet::NONE,
             _trust: PhantomData,
         }
     }
@@ -123,7 +120,7 @@ impl<T> TrustedHeader<T> {
     #[must_use]
     pub fn tenant_header(mut self, name: impl AsRef<str>) -> Self {
         self.tenant = Some(header_name(name));
-        self.measured()
+        self.gathered()
     }
 
     /// Checks ids by other rules than [`IdRules::new`].
@@ -185,15 +182,18 @@ impl<T> TrustedHeader<T> {
 
     fn trusting(mut self, condition: Option<Condition>) -> TrustedHeader<Trusting> {
         self.conditions.extend(condition);
-        self.measured()
+        self.gathered()
     }
 
-    fn measured<U>(self) -> TrustedHeader<U> {
+    /// Those that it is told the user, the tenant and secrets by.
+    fn names(&self) -> impl Iterator<Item = &HeaderName> {
         let names = self.name.iter().chain(self.tenant_name());
-        let secrets = self.conditions.iter().filter_map(Condition::secret_header);
-        let lengths = names.chain(secrets).map(length_bit);
+        names.chain(self.conditions.iter().filter_map(Condition::secret_header))
+    }
+
+    fn gathered<U>(self) -> TrustedHeader<U> {
         TrustedHeader {
-            lengths: lengths.fold(0, |all, bit| all | bit),
+            wanted: self.names().fold(HeaderSet::NONE, HeaderSet::and),
             name: self.name,
             tenant: self.tenant,
             conditions: self.conditions,
@@ -332,17 +332,13 @@ impl Strategy for TrustedHeader<Trusting> {
     }
 
     fn headers(&self) -> Option<Vec<HeaderName>> {
-        let user = self.name.as_ref().ok();
-        let secrets = self.conditions.iter().filter_map(Condition::secret_header);
-        let names = user.into_iter().chain(self.tenant_name()).chain(secrets);
-        Some(names.cloned().collect())
+        Some(self.names().cloned().collect())
     }
 
     #[inline]
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-        let may_go = |sent: &HeaderName| {
-            self.lengths & length_bit(sent) != 0 && !(believed && self.is_own(sent))
-        };
+        let may_go =
+            |sent: &HeaderName| self.wanted.may_have(sent) && !(believed && self.is_own(sent));
         if head.headers.keys().any(may_go) {
             self.strip(head, believed, stripped);
         }

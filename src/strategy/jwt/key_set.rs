@@ -101,13 +101,16 @@ impl KeySet {
             keys: keys.into_iter().map(Arc::new).collect(),
         };
         // Each goes with its algorithm, of which more would have to be tried than are.
-        while let Err(error @ KeyError::TooManyWithoutId { algorithm, .. }) = set.check_together() {
-            skipped(&error);
-            set.keys
-                .retain(|key| key.id().is_some() || !key.is_for(algorithm));
+        loop {
+            match set.check_together() {
+                Err(error @ KeyError::TooManyWithoutId { algorithm, .. }) => {
+                    skipped(&error);
+                    set.keys
+                        .retain(|key| key.id().is_some() || !key.is_for(algorithm));
+                }
+                checked => return checked.map(|()| set),
+            }
         }
-        set.check_together()?;
-        Ok(set)
     }
 
     /// How many keys there are.

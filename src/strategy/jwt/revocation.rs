@@ -33,9 +33,7 @@ impl Revocation {
             Box::pin(async move { answer.await.map_err(Unavailable::new) })
         }))
     }
-}
 
-impl Revocation {
     /// Asks both; one is enough.
     pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {

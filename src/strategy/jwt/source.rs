@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, header, request::Parts};
 use super::TokenConfigError;
 use crate::strategy::{
     Invalid, InvalidReason,
-    cookies::{cookies, keep_out_of_debug},
+    cookies::{self, keep_out_of_debug},
 };
 
 /// Where in a request a token is looked for.
@@ -98,14 +98,15 @@ impl TokenSource {
     ) -> Result<(), Invalid> {
         match &self.0 {
             Place::Bearer => bearer(head, found),
-            Place::Cookie(name) => cookies(&head.headers)
-                .filter(|cookie| cookie.name() == &**name)
-                .try_for_each(|cookie| {
-                    found(match cookie.value_raw() {
-                        Some(value) => Cow::Borrowed(value),
-                        None => Cow::Owned(cookie.value().to_owned()),
-                    })
-                }),
+            Place::Cookie(name) => cookies::try_for_each(&head.headers, |cookie| {
+                if cookie.name() != &**name {
+                    return Ok(());
+                }
+                found(match cookie.value_raw() {
+                    Some(value) => Cow::Borrowed(value),
+                    None => Cow::Owned(cookie.value().to_owned()),
+                })
+            }),
             Place::Protocol(marker) => protocols(head, marker, found),
             #[cfg(feature = "query")]
             Place::Query(name) => {

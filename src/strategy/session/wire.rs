@@ -10,10 +10,7 @@ use super::{
 };
 use crate::{
     config_error::ConfigError,
-    strategy::{
-        Invalid, InvalidReason,
-        cookies::{cookies, try_for_each},
-    },
+    strategy::{Invalid, InvalidReason, cookies::try_for_each},
 };
 
 /// More than the longest value that tower-sessions writes: 68 characters where it is encrypted,
@@ -37,24 +34,23 @@ impl Wire {
 
     /// The id that the request names, `None` where it has no such cookie.
     pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
-        let (mut alike, mut id) = (0_u8, None);
+        let mut found = None;
         try_for_each(headers, |cookie| {
-            if self.is_alike(cookie.name()) {
-                alike += 1;
-                id = (cookie.name() == self.name).then(|| self.open(cookie.value()));
+            if !self.is_alike(cookie.name()) {
+                return Ok(());
             }
-            if alike > 1 {
-                Err(InvalidReason::Repeated)
-            } else {
-                Ok(())
+            let id = (cookie.name() == self.name).then(|| self.open(cookie.value()));
+            match found.replace(id) {
+                None => Ok(()),
+                Some(_) => Err(InvalidReason::Repeated),
             }
         })?;
-        Ok(id.transpose()?)
+        Ok(found.flatten().transpose()?)
     }
 
     /// Whether there is a cookie of this name, or of one that other software takes for it.
     pub(super) fn is_sent(&self, headers: &HeaderMap) -> bool {
-        cookies(headers).any(|cookie| self.is_alike(cookie.name()))
+        any(headers, |name| self.is_alike(name))
     }
 
     fn open(&self, value: &str) -> Result<Id, SessionProblem> {
@@ -79,7 +75,7 @@ impl Wire {
 
     /// Whether there is a cookie that is no session's, and that other software takes for one.
     pub(super) fn look_alike_is_sent(&self, headers: &HeaderMap) -> bool {
-        cookies(headers).any(|cookie| cookie.name() != self.name && self.is_alike(cookie.name()))
+        any(headers, |name| name != self.name && self.is_alike(name))
     }
 
     /// Names are compared as they are on the wire and never decoded first: a name that decodes
@@ -106,6 +102,17 @@ impl Wire {
         }
         self.seal.validate()
     }
+}
+
+fn any(headers: &HeaderMap, is_meant: impl Fn(&str) -> bool) -> bool {
+    let found = |cookie: &Cookie<'_>| {
+        if is_meant(cookie.name()) {
+            Err(())
+        } else {
+            Ok(())
+        }
+    };
+    try_for_each(headers, found).is_err()
 }
 
 fn parse(text: &str) -> Result<Id, SessionProblem> {
