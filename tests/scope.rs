@@ -14,11 +14,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
-use tower::{Service, service_fn};
+use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, Ending, ExistingContext, Identity, InstrumentScope, Isolation, ScopeViolation,
-    Scoped, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    AuditEvent, Ending, ExistingContext, Identity, InstrumentScope, Isolation, Reads,
+    ScopeViolation, Scoped, UserContext, UserId, UserScopeExt, UserScopeLayer, from_async_fn,
 };
 
 struct Agents {
@@ -414,6 +414,40 @@ async fn a_scope_is_current_only_while_its_own_work_is_polled() {
     }
     alice.await.expect("infallible");
     bob.await.expect("infallible");
+}
+
+#[tokio::test]
+async fn what_the_inner_service_does_before_it_returns_its_future_is_in_scope_too() {
+    let inner = || {
+        service_fn(|request: Request<()>| {
+            let own = request.user_context().expect("inside the layer");
+            let in_scope = UserContext::current().as_ref() == Some(own);
+            let mut response = Response::new(());
+            response.extensions_mut().insert(in_scope);
+            std::future::ready(Ok::<_, Infallible>(response))
+        })
+    };
+    let waits = from_async_fn(Reads::predicate(|_| true), |_| async {
+        tokio::task::yield_now().await;
+        Identity::asserted(UserId::try_from("alice").expect("an id")).into()
+    });
+    let at_once = UserScopeLayer::builder().strategy(ExistingContext::new());
+    let at_once = at_once.context_only().build().expect("a layer");
+    let waits = UserScopeLayer::builder().strategy(waits);
+    let waits = waits.context_only().build().expect("a layer");
+    for (what, response) in [
+        (
+            "at once",
+            at_once.layer(inner()).oneshot(request("alice")).await,
+        ),
+        (
+            "after waiting",
+            waits.layer(inner()).oneshot(request("alice")).await,
+        ),
+    ] {
+        let response = response.expect("infallible");
+        assert_eq!(response.extensions().get(), Some(&true), "{what}");
+    }
 }
 
 #[tokio::test]
