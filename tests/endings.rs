@@ -308,6 +308,28 @@ async fn what_a_cancelled_request_holds_is_dropped_in_its_scope() {
 }
 
 #[tokio::test]
+async fn what_waits_for_nothing_is_authorized_and_made_in_the_user_s_scope_too() {
+    struct Made(Option<UserContext>);
+    let layer = UserScopeLayer::builder()
+        .strategy(alice())
+        .authorize(|context, _| {
+            assert_eq!(UserContext::current().as_ref(), Some(context), "authorized");
+            Ok(())
+        })
+        .factory(|_| Made(UserContext::current()))
+        .build()
+        .expect("good");
+    let inner = service_fn(async |request: Request<()>| {
+        let own = request.user_context().expect("inside the layer");
+        let made = request.scoped::<Made>().expect("a factory");
+        assert_eq!(made.0.as_ref(), Some(own), "made");
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let response = layer.layer(inner).oneshot(Request::new(())).await;
+    assert!(response.expect("infallible").status().is_success());
+}
+
+#[tokio::test]
 async fn the_factory_and_its_authorization_are_made_in_the_user_s_scope() {
     type Seen = Arc<Mutex<Vec<Option<UserContext>>>>;
     let seen = Seen::default();
