@@ -12,7 +12,7 @@ use std::{
 use http::request::Parts;
 use thiserror::Error;
 
-use crate::{context::UserContext, eventually::Eventually, strategy::Unavailable};
+use crate::{context::UserContext, eventually::Eventually, outcome::Unavailable};
 
 /// Says whether the principal of a context may make a request.
 ///

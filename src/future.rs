@@ -15,12 +15,12 @@ use tower::Service;
 
 use crate::{
     authorize::{Authorize, Denied},
-    body::ResponseBody,
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
     policy::{Policy, Step, StepOf},
+    resolve::{Asking, StrategyList, Tally, list::private::List},
+    response::ResponseBody,
     scope::{Ending, OpenScope, within, within_and_back},
-    strategy::{Asking, StrategyList, Tally, list::private::List},
 };
 
 /// The response future of [`UserScope`](crate::UserScope).

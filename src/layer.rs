@@ -7,18 +7,15 @@ use tower_layer::Layer;
 
 use crate::{
     authorize::{Anyone, Authorize},
-    builder::Builder,
-    context::IdSource,
     factory::{NoFactory, ProvideFactory},
-    observe::Explanation,
     policy::Policy,
+    resolve::{Empty, Explanation, StrategyList},
     service::UserScope,
-    strategy::{Empty, StrategyList},
 };
 
 /// Resolves the user of each request and inserts a fresh factory into its extensions.
 ///
-/// See the [crate's documentation](crate) for what it does, and [`Builder`] for what can be
+/// See the [crate's documentation](crate) for what it does, and [`Builder`](crate::Builder) for what can be
 /// said. Clones share their configuration.
 ///
 /// A function can return one without naming its types; a server that spawns its requests asks
@@ -27,7 +24,7 @@ use crate::{
 /// ```
 /// use tower_user_scope::{
 ///     Authorize, ConfigError, ExistingContext, ProvideFactory, UserScopeLayer,
-///     strategy::StrategyList,
+///     resolve::StrategyList,
 /// };
 ///
 /// fn layer() -> Result<
@@ -47,20 +44,6 @@ use crate::{
 /// ```
 pub struct UserScopeLayer<L = Empty, M = NoFactory, A = Anyone> {
     policy: Arc<Policy<L, M, A>>,
-}
-
-impl UserScopeLayer {
-    /// Starts a layer whose missing correlation ids are version 7 UUIDs.
-    #[cfg(feature = "uuid")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
-    pub fn builder() -> Builder {
-        Builder::new(IdSource::uuid_v7())
-    }
-
-    /// Starts a layer whose missing correlation ids come from `source`.
-    pub fn builder_with_ids(source: IdSource) -> Builder {
-        Builder::new(source)
-    }
 }
 
 impl<L, M, A> UserScopeLayer<L, M, A> {

@@ -114,51 +114,61 @@
 )]
 
 mod accessors;
+mod audit;
 mod authorize;
-mod body;
 mod builder;
 mod config_error;
 mod context;
+#[cfg(any(feature = "jwt", feature = "session"))]
+mod cookies;
+mod ending;
 mod eventually;
 mod factory;
 mod future;
 mod header_set;
 mod integration;
+#[cfg(feature = "jwt")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+pub mod jwt;
 mod layer;
-mod observe;
+mod outcome;
 mod peer;
 mod policy;
 mod rejection;
+mod resolve;
+mod response;
 mod scope;
 mod service;
+#[cfg(feature = "session")]
+mod session;
 pub mod strategy;
+mod stripped;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+#[cfg(feature = "jwt")]
+mod token;
+mod violation;
 
+#[cfg(feature = "hashed-user-ids")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
+pub use self::audit::UserIdKey;
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 pub use self::context::PortableContext;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
-#[cfg(feature = "hashed-user-ids")]
-#[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
-pub use self::observe::UserIdKey;
 #[cfg(feature = "session-stores-0-14")]
 #[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
-pub use self::strategy::StoreOf014;
-#[cfg(feature = "jwt")]
-#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
-#[doc(inline)]
-pub use self::strategy::jwt;
+pub use self::session::StoreOf014;
 #[cfg(feature = "session")]
 #[cfg_attr(docsrs, doc(cfg(feature = "session")))]
-pub use self::strategy::{CookieKey, FromSession, SessionCookie, SessionData, SessionProblem};
+pub use self::session::{CookieKey, FromSession, SessionCookie, SessionData, SessionProblem};
 pub use self::{
     accessors::{MissingScope, UserScopeExt},
+    audit::{AuditEvent, Observer, UserIdTelemetry},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},
-    body::ResponseBody,
     builder::Builder,
     config_error::ConfigError,
     context::{
@@ -167,6 +177,7 @@ pub use self::{
         IdProblem, IdRules, IdSource, Identity, Principal, RequestId, RunId, ServiceName, Subject,
         TenantId, ThreadId, TraceParent, UserContext, UserId, UserRequired,
     },
+    ending::Ending,
     eventually::Eventually,
     factory::{
         ContextOnly, FactoryAsyncFn, FactoryError, FactoryFn, FactoryUnavailable, Lazy, Lent,
@@ -174,16 +185,18 @@ pub use self::{
     },
     future::ResponseFuture,
     layer::UserScopeLayer,
-    observe::{AuditEvent, ExplainedStep, Explanation, Observer, UserIdTelemetry},
     peer::{PeerAddr, is_loopback},
     rejection::{DefaultResponse, FactoryFailure, Reason, Rejection, RespondToRejection},
-    scope::{Closed, Ending, InScope, InstrumentScope, Isolation, ScopeViolation},
+    resolve::{ExplainedStep, Explanation},
+    response::ResponseBody,
+    scope::{Closed, InScope, InstrumentScope, Isolation},
     service::UserScope,
     strategy::{
         BoxStrategy, DevelopmentUser, ExistingContext, Fallback, FromExtension, Invalid,
         InvalidReason, Outcome, Presence, Reads, Strategy, StripReason, TrustedHeader, Unavailable,
         UnavailableReason, Untrusted, Verdict, from_async_fn, from_fn,
     },
+    violation::ScopeViolation,
 };
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

@@ -9,19 +9,20 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 
 use crate::{
+    audit::{Audit, AuditEvent},
     authorize::{Authorize, Denied},
     context::{CorrelationError, CorrelationIds, IdSource, Identity, Ids, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
     header_set::HeaderSet,
-    observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
     rejection::{Reason, Rejection, RespondToRejection, challenges},
-    scope::{Guard, OpenScope, within_and_back},
-    strategy::{
-        Asking, ExistingContext, Fallback, Presence, Progress, Removed, Rule, StrategyList, Tally,
+    resolve::{
+        Asking, Explanation, Progress, Removed, Rule, Steps, StrategyList, Tally,
         list::private::List,
     },
+    scope::{Guard, OpenScope, within_and_back},
+    strategy::{ExistingContext, Fallback, Presence},
 };
 
 /// Takes out of the request what outer layers left. A middleware in between may have replaced
@@ -218,8 +219,8 @@ where
     ) -> Result<UserContext, Rejection> {
         if let Some(refusal) = tally.take_refusal() {
             self.scrub(head, tally, audit);
-            let (rejection, challenge) = Rejection::from_refusal(refusal);
-            return Err(challenges(rejection, challenge, |add| {
+            let rejection = Rejection::new(refusal.reason);
+            return Err(challenges(rejection, refusal.challenge, |add| {
                 self.each_challenge(add);
             }));
         }

@@ -11,12 +11,12 @@ use tower::Service;
 
 use crate::{
     authorize::Authorize,
-    body::ResponseBody,
     factory::ProvideFactory,
     future::{Expects, ResponseFuture, Stage, Waiter},
     policy::{Policy, Step},
+    resolve::StrategyList,
+    response::ResponseBody,
     scope::OpenScope,
-    strategy::StrategyList,
 };
 
 /// Resolves the user of each request, then calls the inner service; made by

@@ -68,7 +68,7 @@ impl Events {
                     format!("{strategy} passed over {:?}", invalid.reason())
                 }
                 AuditEvent::Conflict { first, second, .. } => format!("conflict {first}/{second}"),
-                AuditEvent::ScopeClosed { closed, .. } => format!("closed {:?}", closed.ending()),
+                AuditEvent::ScopeClosed { ending, .. } => format!("closed {ending:?}"),
                 other => format!("{other:?}"),
             };
             let mut lines = events.0.lock().unwrap_or_else(PoisonError::into_inner);

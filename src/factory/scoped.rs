@@ -12,7 +12,8 @@ use std::{
 
 use crate::{
     context::UserContext,
-    scope::{Guard, Handle, OpenScope, ScopeViolation, within},
+    scope::{Closed, Guard, Handle, within},
+    violation::ScopeViolation,
 };
 
 /// The fresh factory of one request, and the context that it is bound to.
@@ -52,7 +53,7 @@ struct Shared<F> {
     guard: Guard,
     kept: AtomicBool,
     /// The scope of a connection that changed its protocol: it closes with the last handle.
-    open: OnceLock<Box<OpenScope>>,
+    open: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// A factory that existing handlers want as an `Arc` is one from the start.
@@ -177,6 +178,15 @@ impl<F: Send + Sync + 'static> Scoped<F> {
     }
 }
 
+impl Closed {
+    /// The factory of the request, one last time; `None` where the layer built another type or
+    /// none, and for an upgraded connection, whose scope closes because the factory is gone.
+    #[must_use]
+    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
+        Scoped::from_handle(self.handle()?)
+    }
+}
+
 impl<F: Send + Sync + 'static> Handle for Shared<F> {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
@@ -197,9 +207,9 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
         self.kept.load(Ordering::Relaxed)
     }
 
-    fn keep_open(&self, scope: OpenScope) {
+    fn keep_open(&self, scope: Box<dyn Any + Send + Sync>) {
         // One response, one scope: a second one can only be of a service that answers twice.
-        let _ = self.open.set(Box::new(scope));
+        let _ = self.open.set(scope);
     }
 }
 

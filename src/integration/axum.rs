@@ -1,12 +1,12 @@
-//! axum: extractors for handlers, and `ConnectInfo` as the peer's address.
+//! axum: extractors for handlers.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::convert::Infallible;
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{Extensions, StatusCode, request::Parts};
+use http::{StatusCode, request::Parts};
 use thiserror::Error;
 
 use crate::{
@@ -15,12 +15,6 @@ use crate::{
     factory::{FactoryError, Scoped},
     rejection::FactoryFailure,
 };
-
-pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
-    extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|ConnectInfo(address)| *address)
-}
 
 /// Why an extractor of this crate has nothing to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

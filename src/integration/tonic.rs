@@ -1,9 +1,7 @@
-//! tonic: accessors on its requests, its errors, and `TcpConnectInfo` as the peer's address.
-
-use std::net::SocketAddr;
+//! tonic: accessors on its requests, and its statuses for our errors.
 
 use http::Extensions;
-use tonic::{Request, Status, transport::server::TcpConnectInfo};
+use tonic::{Request, Status};
 
 use crate::{
     accessors::{MissingScope, private::HasExtensions},
@@ -11,10 +9,6 @@ use crate::{
     factory::FactoryError,
     rejection::FactoryFailure,
 };
-
-pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
-    extensions.get::<TcpConnectInfo>()?.remote_addr()
-}
 
 impl<T> HasExtensions for Request<T> {
     fn scope_extensions(&self) -> &Extensions {

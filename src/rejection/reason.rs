@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::{
     authorize::Forbidden,
     context::{CorrelationError, EvidenceRequired},
-    strategy::{Invalid, Refusal, Unavailable},
+    outcome::{Invalid, Unavailable},
 };
 
 /// Why no factory was built for a request.
@@ -140,29 +140,6 @@ impl Rejection {
         Self {
             reason: Arc::new(reason),
             challenges: Vec::new(),
-        }
-    }
-
-    pub(crate) fn from_refusal(refusal: Refusal) -> (Self, Option<HeaderValue>) {
-        match refusal {
-            Refusal::Invalid {
-                strategy,
-                invalid,
-                challenge,
-            } => (Self::new(Reason::Invalid { strategy, invalid }), challenge),
-            Refusal::Unavailable {
-                strategy,
-                unavailable,
-            } => (
-                Self::new(Reason::Unavailable {
-                    strategy,
-                    unavailable,
-                }),
-                None,
-            ),
-            Refusal::Conflict { first, second } => {
-                (Self::new(Reason::Conflict { first, second }), None)
-            }
         }
     }
 

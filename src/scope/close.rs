@@ -9,42 +9,14 @@ use std::{
 #[cfg(feature = "tokio")]
 use std::{future::Future, pin::Pin};
 
+use super::handle::Handle;
 #[cfg(feature = "tokio")]
 use super::instrument::InstrumentScope;
-use super::open::Handle;
 use crate::{
+    audit::{Audit, AuditEvent},
     context::UserContext,
-    factory::Scoped,
-    observe::{Audit, AuditEvent},
+    ending::Ending,
 };
-
-/// How a scope ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ending {
-    /// The whole response was handed to the server.
-    Completed,
-    /// The response, or what would have become one, was dropped before its end: the client went
-    /// away, or a time limit struck.
-    Cancelled,
-    /// The inner service or the body failed with an error.
-    Failed,
-    /// The inner service or the body panicked.
-    Panicked,
-}
-
-impl Ending {
-    /// The ending in one lower-case word, for telemetry.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-            Self::Panicked => "panicked",
-        }
-    }
-}
 
 /// A scope that has ended; what [`Builder::on_close`](crate::Builder::on_close) hooks are told.
 #[derive(Clone)]
@@ -82,17 +54,15 @@ impl Closed {
         self.ending
     }
 
+    /// The request's factory without its type, where there is one.
+    pub(crate) fn handle(&self) -> Option<Arc<dyn Handle>> {
+        self.handle.clone()
+    }
+
     /// How long it was open.
     #[must_use]
     pub fn lasted(&self) -> Duration {
         self.lasted
-    }
-
-    /// The factory of the request, one last time; `None` where the layer built another type or
-    /// none, and for an upgraded connection, whose scope closes because the factory is gone.
-    #[must_use]
-    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
-        Scoped::from_handle(self.handle.clone()?)
     }
 }
 
@@ -193,7 +163,14 @@ impl Watch {
 
     /// Takes the last handle: what is left of the request goes while its scope is current.
     pub(super) fn closed(&self, closed: Closed) {
-        Self::emit_at_end(Some(self), &AuditEvent::ScopeClosed { closed: &closed });
+        Self::emit_at_end(
+            Some(self),
+            &AuditEvent::ScopeClosed {
+                context: &closed.context,
+                ending: closed.ending,
+                lasted: closed.lasted,
+            },
+        );
         self.hooks.run(&closed);
         drop(closed);
     }

@@ -10,19 +10,22 @@
 mod close;
 mod current;
 mod guard;
+mod handle;
 mod instrument;
 mod open;
 
 #[cfg(feature = "tokio")]
 pub use self::instrument::spawn;
 pub use self::{
-    close::{Closed, Ending},
-    guard::{Isolation, ScopeViolation},
+    close::Closed,
+    guard::Isolation,
     instrument::{InScope, InstrumentScope},
 };
 pub(crate) use self::{
     close::{Hooks, Watch},
     current::{within, within_and_back},
     guard::Guard,
-    open::{Handle, OpenScope},
+    handle::Handle,
+    open::OpenScope,
 };
+pub use crate::{ending::Ending, violation::ScopeViolation};

@@ -1,6 +1,6 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
-use std::{any::Any, sync::Arc, thread, time::Instant};
+use std::{sync::Arc, thread, time::Instant};
 
 use http::Uri;
 use tracing::{Span, span::Entered};
@@ -9,20 +9,9 @@ use super::{
     Closed, Ending,
     close::Watch,
     current::{enter, within},
+    handle::Handle,
 };
-use crate::{context::UserContext, observe::AuditEvent};
-
-/// A request's factory without its type.
-pub(crate) trait Handle: Any + Send + Sync {
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
-    fn factory(&self) -> &'static str;
-    /// How many hold the factory itself, without the handle, where handlers find it so.
-    fn bare_holders(&self) -> usize;
-    /// Whether somebody said that it is kept on purpose.
-    fn is_kept(&self) -> bool;
-    /// Keeps a scope open until the last handle is gone.
-    fn keep_open(&self, scope: OpenScope);
-}
+use crate::{audit::AuditEvent, context::UserContext};
 
 /// Closes when it is dropped, exactly once, whatever happened.
 pub(crate) struct OpenScope {
@@ -105,7 +94,7 @@ impl OpenScope {
         self.completes();
         self.upgraded = true;
         if let Some(handle) = self.handle.take() {
-            handle.keep_open(self);
+            handle.keep_open(Box::new(self));
         }
     }
 

@@ -53,26 +53,17 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use crate::{config_error::ConfigError, eventually::Eventually};
 
 mod boxed;
-#[cfg(any(feature = "jwt", feature = "session"))]
-mod cookies;
 mod development;
 mod existing_context;
 mod extension;
 mod facts;
 mod fallback;
 mod from_fn;
-#[cfg(feature = "jwt")]
-pub mod jwt;
-pub(crate) mod list;
 mod modifiers;
-mod outcome;
 mod reads;
-mod removed;
-#[cfg(feature = "session")]
-mod session;
-mod tally;
 mod trusted_header;
 
+pub(crate) use self::facts::Facts;
 pub use self::{
     boxed::BoxStrategy,
     development::DevelopmentUser,
@@ -80,30 +71,18 @@ pub use self::{
     extension::FromExtension,
     fallback::Fallback,
     from_fn::{FromAsyncFn, FromFn, from_async_fn, from_fn},
-    list::{Empty, StrategyList, Then, ThenEach},
     modifiers::{Named, Optional, When},
-    outcome::{Invalid, InvalidReason, Outcome, Presence, Unavailable, UnavailableReason, Verdict},
     reads::Reads,
-    trusted_header::{StripReason, Stripped, TrustedHeader, Trusting, Untrusted, Untrusting},
+    trusted_header::{TrustedHeader, Trusting, Untrusting},
 };
-pub(crate) use self::{
-    facts::Facts,
-    list::Progress,
-    removed::Removed,
-    tally::{Asking, Refusal, Rule, Tally},
+pub use crate::resolve::{Empty, StrategyList, Then, ThenEach};
+pub use crate::{
+    outcome::{Invalid, InvalidReason, Outcome, Presence, Unavailable, UnavailableReason, Verdict},
+    stripped::{StripReason, Stripped, Untrusted},
 };
 
 #[cfg(feature = "tokio")]
 pub use self::modifiers::{Timeout, TimeoutFuture};
-#[cfg(feature = "session-stores-0-14")]
-#[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
-pub use self::session::StoreOf014;
-#[cfg(feature = "session")]
-#[cfg_attr(docsrs, doc(cfg(feature = "session")))]
-pub use self::session::{
-    CookieKey, FromSession, SessionCookie, SessionData, SessionLookup, SessionProblem,
-};
-
 /// Looks at one kind of credential in a request's head and says whose it is.
 ///
 /// A strategy that has to wait takes what it needs out of the head and returns a future that

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderName;
 
 use crate::{
+    audit::{AuditEvent, Observer},
     context::UserContext,
-    observe::{AuditEvent, Observer},
     rejection::Rejection,
     scope::{Ending, ScopeViolation},
     strategy::{InvalidReason, StripReason, Verdict},
@@ -102,9 +102,9 @@ impl Observer for Recorder {
             AuditEvent::FactoryRetained {
                 context, factory, ..
             } => Recorded::FactoryRetained(context.clone(), factory),
-            AuditEvent::ScopeClosed { closed } => {
-                Recorded::ScopeClosed(closed.context().clone(), closed.ending())
-            }
+            AuditEvent::ScopeClosed {
+                context, ending, ..
+            } => Recorded::ScopeClosed(context.clone(), ending),
         };
         self.lock().push(recorded);
     }

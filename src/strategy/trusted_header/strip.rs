@@ -2,63 +2,7 @@
 
 use http::{HeaderName, request::Parts};
 
-use super::Untrusted;
-
-/// A header that was removed before the inner service could see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Stripped<'a> {
-    header: &'a HeaderName,
-    reason: StripReason,
-}
-
-impl<'a> Stripped<'a> {
-    /// A header that a strategy of the application's own removed.
-    #[must_use]
-    pub fn new(header: &'a HeaderName, reason: StripReason) -> Self {
-        Self { header, reason }
-    }
-
-    /// The name, as it was sent.
-    #[must_use]
-    pub fn header(&self) -> &'a HeaderName {
-        self.header
-    }
-
-    /// Why it was removed.
-    #[must_use]
-    pub fn reason(&self) -> StripReason {
-        self.reason
-    }
-}
-
-/// Why a header was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StripReason {
-    /// It came from somebody whom it is not believed from.
-    Untrusted(Untrusted),
-    /// Its name is one that a CGI-style upstream would fold into the trusted header's.
-    LookAlike,
-    /// It came from somebody trusted and is not what identified the request: another strategy
-    /// came first, or its value was bad.
-    NotBelieved,
-}
-
-impl StripReason {
-    /// The reason in lower-case words, for telemetry.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Untrusted(Untrusted::UnknownPeer) => "unknown_peer",
-            Self::Untrusted(Untrusted::PeerNotListed) => "peer_not_listed",
-            Self::Untrusted(Untrusted::SecretMissing) => "secret_missing",
-            Self::Untrusted(Untrusted::SecretMismatch) => "secret_mismatch",
-            Self::Untrusted(Untrusted::Condition) => "condition",
-            Self::LookAlike => "look_alike",
-            Self::NotBelieved => "not_believed",
-        }
-    }
-}
+use crate::stripped::{StripReason, Stripped, Untrusted};
 
 /// Whether a CGI-style upstream would take the two names for one: it makes everything that is
 /// no letter and no digit an underscore (RFC 3875 section 4.1.18, and Apache's `http2env`).

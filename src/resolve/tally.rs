@@ -4,11 +4,13 @@ use std::{fmt, mem, ops::ControlFlow};
 
 use http::{HeaderValue, request::Parts};
 
-use super::{Facts, Invalid, InvalidReason, Outcome, Strategy, Unavailable};
 use crate::{
+    audit::{Audit, AuditEvent},
     context::Identity,
     header_set::HeaderSet,
-    observe::{Audit, AuditEvent},
+    outcome::{Invalid, InvalidReason, Outcome},
+    rejection::Reason,
+    strategy::{Facts, Strategy},
 };
 
 /// How the answers of the list become one.
@@ -18,22 +20,11 @@ pub(crate) enum Rule {
     Unanimous,
 }
 
-/// Why the list ended without an identity.
+/// Why the list ended without an identity, and what its strategy challenges the client with.
 #[derive(Debug)]
-pub(crate) enum Refusal {
-    Invalid {
-        strategy: &'static str,
-        invalid: Invalid,
-        challenge: Option<HeaderValue>,
-    },
-    Unavailable {
-        strategy: &'static str,
-        unavailable: Unavailable,
-    },
-    Conflict {
-        first: &'static str,
-        second: &'static str,
-    },
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) challenge: Option<HeaderValue>,
 }
 
 /// What the list has heard so far.
@@ -147,10 +138,13 @@ impl<'a> Asking<'a> {
             }
             Outcome::Found(identity) => self.hear_found(strategy.name(), index, identity),
             Outcome::Invalid(invalid) => self.hear_invalid(strategy, invalid),
-            Outcome::Unavailable(unavailable) => self.refuse(Refusal::Unavailable {
-                strategy: strategy.name(),
-                unavailable,
-            }),
+            Outcome::Unavailable(unavailable) => self.refuse(
+                Reason::Unavailable {
+                    strategy: strategy.name(),
+                    unavailable,
+                },
+                None,
+            ),
         }
     }
 
@@ -172,7 +166,7 @@ impl<'a> Asking<'a> {
         }
         let (first, second) = (*found_by, name);
         self.audit.emit(&AuditEvent::Conflict { first, second });
-        self.refuse(Refusal::Conflict { first, second })
+        self.refuse(Reason::Conflict { first, second }, None)
     }
 
     fn hear_invalid(&mut self, strategy: &dyn FactsAndOption, invalid: Invalid) -> ControlFlow<()> {
@@ -183,17 +177,15 @@ impl<'a> Asking<'a> {
             });
             return ControlFlow::Continue(());
         }
-        self.refuse(Refusal::Invalid {
-            strategy: strategy.name(),
-            challenge: strategy.challenge(Some(&invalid)),
-            invalid,
-        })
+        let challenge = strategy.challenge(Some(&invalid));
+        let strategy = strategy.name();
+        self.refuse(Reason::Invalid { strategy, invalid }, challenge)
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> ControlFlow<()> {
+    fn refuse(&mut self, reason: Reason, challenge: Option<HeaderValue>) -> ControlFlow<()> {
         // Where anything was refused, nothing is believed.
         self.tally.believed = 0;
-        self.tally.heard = Heard::Refused(Box::new(refusal));
+        self.tally.heard = Heard::Refused(Box::new(Refusal { reason, challenge }));
         ControlFlow::Break(())
     }
 }

@@ -4,18 +4,12 @@
 //! the layer's [`Observer`], where there is one. What each strategy said goes to `tracing` at
 //! debug level under the crate's own target. No event carries a credential.
 
-mod audit;
-mod explain;
+mod event;
 mod observer;
 mod user_ids;
 
-pub(crate) use self::{audit::Audit, explain::Steps};
-pub use self::{
-    audit::AuditEvent,
-    explain::{ExplainedStep, Explanation},
-    observer::Observer,
-    user_ids::UserIdTelemetry,
-};
+pub(crate) use self::event::Audit;
+pub use self::{event::AuditEvent, observer::Observer, user_ids::UserIdTelemetry};
 
 #[cfg(feature = "hashed-user-ids")]
 pub use self::user_ids::UserIdKey;

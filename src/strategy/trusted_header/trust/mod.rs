@@ -3,35 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderName, request::Parts};
-use thiserror::Error;
 
 #[cfg(feature = "proxies")]
 use crate::peer::peer_ip;
-use crate::{config_error::ConfigError, strategy::Predicate};
+use crate::{config_error::ConfigError, strategy::Predicate, stripped::Untrusted};
 
 #[cfg(feature = "proxies")]
 mod networks;
-
-/// Why a header was not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-#[non_exhaustive]
-pub enum Untrusted {
-    /// No server said what the peer's address is.
-    #[error("the peer's address is not known")]
-    UnknownPeer,
-    /// The peer's address is in none of the trusted networks.
-    #[error("the peer is not a trusted proxy")]
-    PeerNotListed,
-    /// The shared secret was not sent, or more than once.
-    #[error("the shared secret is missing")]
-    SecretMissing,
-    /// Another secret was sent.
-    #[error("the shared secret is not the right one")]
-    SecretMismatch,
-    /// The application's own condition does not hold.
-    #[error("the application's condition does not hold")]
-    Condition,
-}
 
 pub(super) enum Condition {
     #[cfg(feature = "proxies")]

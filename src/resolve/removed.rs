@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use http::{HeaderName, request::Parts};
 
-use super::{Strategy, StripReason};
-use crate::observe::{Audit, AuditEvent};
+use crate::{
+    audit::{Audit, AuditEvent},
+    strategy::Strategy,
+    stripped::StripReason,
+};
 
 /// How many headers of one request and strategy have an event of their own: nobody can fill a
 /// log with one request.

@@ -4,15 +4,15 @@ use std::{borrow::Cow, fmt};
 
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
-use super::TokenConfigError;
-use crate::strategy::{
-    Invalid, InvalidReason,
+use crate::{
     cookies::{self, keep_out_of_debug},
+    jwt::TokenConfigError,
+    outcome::{Invalid, InvalidReason},
 };
 
 /// Where in a request a token is looked for.
 ///
-/// All places of a [`Jwt`](super::Jwt) are looked at, and a token in more than one of them, or
+/// All places of a [`Jwt`](crate::jwt::Jwt) are looked at, and a token in more than one of them, or
 /// more than one in one of them, is refused (RFC 6750 section 2).
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSource(Place);
@@ -68,11 +68,11 @@ impl TokenSource {
         Self(Place::Query(name.into().into_boxed_str()))
     }
 
-    pub(super) fn is_bearer(&self) -> bool {
+    pub(crate) fn is_bearer(&self) -> bool {
         self.0 == Place::Bearer
     }
 
-    pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), TokenConfigError> {
         let name = match &self.0 {
             Place::Bearer => return Ok(()),
             #[cfg(feature = "query")]
@@ -91,7 +91,7 @@ impl TokenSource {
     }
 
     /// Tells `found` of each token in this place.
-    pub(super) fn find<'a>(
+    pub(crate) fn find<'a>(
         &self,
         head: &'a Parts,
         found: &mut dyn FnMut(Cow<'a, str>) -> Result<(), Invalid>,
@@ -119,7 +119,7 @@ impl TokenSource {
     }
 
     /// The header that has this place, where one has.
-    pub(super) fn header(&self) -> Option<HeaderName> {
+    pub(crate) fn header(&self) -> Option<HeaderName> {
         match &self.0 {
             Place::Bearer => Some(header::AUTHORIZATION),
             Place::Cookie(_) => Some(header::COOKIE),
@@ -130,7 +130,7 @@ impl TokenSource {
     }
 
     /// Whether something is in this place, good or bad.
-    pub(super) fn is_present(&self, head: &Parts) -> bool {
+    pub(crate) fn is_present(&self, head: &Parts) -> bool {
         if self.is_bearer() {
             let fields = head.headers.get_all(header::AUTHORIZATION);
             return fields
@@ -146,7 +146,7 @@ impl TokenSource {
     }
 
     /// Keeps the token out of what the inner service may log or send back.
-    pub(super) fn scrub(&self, head: &mut Parts) {
+    pub(crate) fn scrub(&self, head: &mut Parts) {
         match &self.0 {
             Place::Bearer => keep_out_of_debug(head, &header::AUTHORIZATION),
             Place::Cookie(_) => keep_out_of_debug(head, &header::COOKIE),

@@ -12,8 +12,13 @@ use std::{
 use http::request::Parts;
 use pin_project::pin_project;
 
-use super::{BoxStrategy, Facts, Outcome, Removed, Strategy, Tally, tally::Asking};
-use crate::{eventually::Eventually, header_set::HeaderSet};
+use super::{Removed, Tally, tally::Asking};
+use crate::{
+    eventually::Eventually,
+    header_set::HeaderSet,
+    outcome::Outcome,
+    strategy::{BoxStrategy, Facts, Strategy},
+};
 
 /// An ordered list of strategies, built by [`Builder::strategy`](crate::Builder::strategy) and
 /// [`Builder::strategies`](crate::Builder::strategies).

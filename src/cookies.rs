@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 ///
 /// They are shown and not moved: a cookie is large.
 #[inline]
-pub(super) fn try_for_each<'h, E>(
+pub(crate) fn try_for_each<'h, E>(
     headers: &'h HeaderMap,
     mut visit: impl FnMut(&Cookie<'h>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -45,7 +45,7 @@ fn legible(byte: u8) -> char {
 }
 
 /// Keeps a credential out of what the inner service may print of the headers.
-pub(super) fn keep_out_of_debug(head: &mut Parts, name: &HeaderName) {
+pub(crate) fn keep_out_of_debug(head: &mut Parts, name: &HeaderName) {
     // Quicker than the two look-ups that an entry takes, which makes room where there is none.
     for (sent, line) in &mut head.headers {
         if sent == name {

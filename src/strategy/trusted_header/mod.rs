@@ -13,13 +13,12 @@ use crate::{
     context::{IdProblem, IdRules, Identity},
     eventually::Eventually,
     header_set::HeaderSet,
+    stripped::{Stripped, Untrusted},
 };
 
 mod strip;
 mod trust;
 
-pub use self::strip::{StripReason, Stripped};
-pub use self::trust::Untrusted;
 use self::{
     strip::{fold_alike, strip_alike},
     trust::Condition,

@@ -7,11 +7,12 @@ use std::{
 
 use http::HeaderName;
 
-use super::{AuditEvent, Observer};
 use crate::{
+    audit::{AuditEvent, Observer},
     context::UserContext,
+    outcome::{InvalidReason, Verdict},
     rejection::Rejection,
-    strategy::{InvalidReason, StripReason, Verdict},
+    stripped::StripReason,
 };
 
 /// Why a request would be resolved as it is; from

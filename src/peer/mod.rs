@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, HeaderName, header, request::Parts, uri::Authority};
 
-use crate::integration;
+mod servers;
 
 /// The peer's address, put into the request's extensions by a server that knows it.
 ///
@@ -28,7 +28,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub(crate) fn peer_ip(extensions: &Extensions) -> Option<IpAddr> {
     match extensions.get::<PeerAddr>() {
         Some(PeerAddr(address)) => Some(canonical_ip(address)),
-        None => integration::peer_addr(extensions).map(|address| canonical_ip(&address)),
+        None => servers::peer_addr(extensions).map(|address| canonical_ip(&address)),
     }
 }
 

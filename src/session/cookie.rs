@@ -16,8 +16,9 @@ use super::{
 use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
+    cookies::keep_out_of_debug,
     eventually::Eventually,
-    strategy::{Outcome, Presence, Strategy, Stripped, cookies::keep_out_of_debug},
+    strategy::{Outcome, Presence, Strategy, Stripped},
 };
 
 /// Takes the user from a session whose id is in a cookie and whose data is in a store.

@@ -43,11 +43,11 @@ use std::{
 use http::{HeaderName, HeaderValue, request::Parts};
 use serde::de::DeserializeOwned;
 
-use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, Stripped};
 use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
     eventually::Eventually,
+    strategy::{Invalid, InvalidReason, Outcome, Presence, Strategy, Stripped},
 };
 
 mod algorithm;
@@ -67,7 +67,6 @@ mod remote;
 mod revocation;
 mod rsa;
 mod settings;
-mod source;
 mod verified;
 mod verify;
 
@@ -83,7 +82,6 @@ pub use self::{
     keys::Keys,
     problem::{KeyError, TokenConfigError, TokenProblem},
     provider::CryptoProvider,
-    source::TokenSource,
     verified::VerifiedToken,
 };
 use self::{
@@ -93,6 +91,7 @@ use self::{
     revocation::Revocation,
     settings::{Settings, Verified},
 };
+pub use crate::token::TokenSource;
 
 /// Not said yet.
 #[derive(Debug)]

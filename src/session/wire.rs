@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     config_error::ConfigError,
-    strategy::{Invalid, InvalidReason, cookies::try_for_each},
+    cookies::try_for_each,
+    strategy::{Invalid, InvalidReason},
 };
 
 /// More than the longest value that tower-sessions writes: 68 characters where it is encrypted,

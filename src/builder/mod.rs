@@ -9,6 +9,7 @@ use http::request::Parts;
 #[cfg(feature = "tokio")]
 use crate::factory::{LazyAsync, LazyAsyncFn, TimeLimit};
 use crate::{
+    audit::{Audit, Observer, UserIdTelemetry},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied},
     config_error::ConfigError,
     context::{CorrelationIds, IdSource, UserContext},
@@ -17,11 +18,11 @@ use crate::{
         ProvideFactory, Provided, Shapes, TryFactoryFn,
     },
     layer::UserScopeLayer,
-    observe::{Audit, Observer, UserIdTelemetry},
     policy::Policy,
     rejection::{DefaultResponse, RespondToRejection},
+    resolve::{Empty, Rule, StrategyList, Tally, Then, ThenEach},
     scope::{Closed, Guard, Hooks, Isolation, Watch},
-    strategy::{BoxStrategy, Empty, Fallback, Rule, Strategy, StrategyList, Tally, Then, ThenEach},
+    strategy::{BoxStrategy, Fallback, Strategy},
 };
 
 /// Configures a [`UserScopeLayer`]; see [`UserScopeLayer::builder`].
@@ -52,8 +53,22 @@ struct Settings {
     wrong: Option<ConfigError>,
 }
 
+impl UserScopeLayer {
+    /// Starts a layer whose missing correlation ids are version 7 UUIDs.
+    #[cfg(feature = "uuid")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
+    pub fn builder() -> Builder {
+        Builder::new(IdSource::uuid_v7())
+    }
+
+    /// Starts a layer whose missing correlation ids come from `source`.
+    pub fn builder_with_ids(source: IdSource) -> Builder {
+        Builder::new(source)
+    }
+}
+
 impl Builder {
-    pub(crate) fn new(ids: IdSource) -> Self {
+    fn new(ids: IdSource) -> Self {
         Self {
             list: Empty { _private: () },
             make: NoFactory { _private: () },

@@ -9,9 +9,11 @@ use super::{Observer, UserIdTelemetry};
 use crate::{
     config_error::ConfigError,
     context::UserContext,
+    ending::Ending,
+    outcome::{Invalid, Outcome, Verdict},
     rejection::Rejection,
-    scope::{Closed, ScopeViolation},
-    strategy::{Invalid, Outcome, StripReason, Verdict},
+    stripped::StripReason,
+    violation::ScopeViolation,
 };
 
 /// Something that an operator may have to answer for.
@@ -97,8 +99,12 @@ pub enum AuditEvent<'a> {
     /// A scope has closed.
     #[non_exhaustive]
     ScopeClosed {
-        /// Whose, how, and after how long.
-        closed: &'a Closed,
+        /// The context whose scope it was.
+        context: &'a UserContext,
+        /// How it ended.
+        ending: Ending,
+        /// How long it was open.
+        lasted: Duration,
     },
 }
 
@@ -278,11 +284,15 @@ impl Audit {
                 request_id = %context.request_id(),
                 "factory still held although its scope has closed"
             ),
-            AuditEvent::ScopeClosed { closed } => tracing::debug!(
+            AuditEvent::ScopeClosed {
+                context,
+                ending,
+                lasted,
+            } => tracing::debug!(
                 target: "tower_user_scope::audit",
-                ending = closed.ending().as_str(),
-                lasted = ?closed.lasted(),
-                request_id = %closed.context().request_id(),
+                ending = ending.as_str(),
+                lasted = ?lasted,
+                request_id = %context.request_id(),
                 "scope closed"
             ),
         }

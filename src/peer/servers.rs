@@ -1,0 +1,19 @@
+//! The address of the connection, as the servers that are known by feature say it.
+
+use std::net::SocketAddr;
+
+use http::Extensions;
+
+/// Returns the peer's address from axum's `ConnectInfo` or tonic's `TcpConnectInfo`.
+pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
+    let _ = extensions;
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::ConnectInfo(address)) = extensions.get() {
+        return Some(*address);
+    }
+    #[cfg(feature = "tonic")]
+    if let Some(info) = extensions.get::<tonic::transport::server::TcpConnectInfo>() {
+        return info.remote_addr();
+    }
+    None
+}

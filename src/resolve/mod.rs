@@ -1,0 +1,19 @@
+//! The engine: asks the strategies of a list in order, and makes one answer of theirs.
+//!
+//! It knows strategies and the audit. It knows nothing of factories, scopes or responses.
+
+mod explain;
+pub(crate) mod list;
+mod removed;
+mod tally;
+
+pub(crate) use self::{
+    explain::Steps,
+    list::Progress,
+    removed::Removed,
+    tally::{Asking, Rule, Tally},
+};
+pub use self::{
+    explain::{ExplainedStep, Explanation},
+    list::{Empty, StrategyList, Then, ThenEach},
+};

@@ -1,0 +1,81 @@
+//! Headers that were removed from a request, and why.
+
+use http::HeaderName;
+use thiserror::Error;
+
+/// A header that was removed before the inner service could see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stripped<'a> {
+    header: &'a HeaderName,
+    reason: StripReason,
+}
+
+impl<'a> Stripped<'a> {
+    /// A header that a strategy of the application's own removed.
+    #[must_use]
+    pub fn new(header: &'a HeaderName, reason: StripReason) -> Self {
+        Self { header, reason }
+    }
+
+    /// The name, as it was sent.
+    #[must_use]
+    pub fn header(&self) -> &'a HeaderName {
+        self.header
+    }
+
+    /// Why it was removed.
+    #[must_use]
+    pub fn reason(&self) -> StripReason {
+        self.reason
+    }
+}
+
+/// Why a header was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StripReason {
+    /// It came from somebody whom it is not believed from.
+    Untrusted(Untrusted),
+    /// Its name is one that a CGI-style upstream would fold into the trusted header's.
+    LookAlike,
+    /// It came from somebody trusted and is not what identified the request: another strategy
+    /// came first, or its value was bad.
+    NotBelieved,
+}
+
+impl StripReason {
+    /// The reason in lower-case words, for telemetry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Untrusted(Untrusted::UnknownPeer) => "unknown_peer",
+            Self::Untrusted(Untrusted::PeerNotListed) => "peer_not_listed",
+            Self::Untrusted(Untrusted::SecretMissing) => "secret_missing",
+            Self::Untrusted(Untrusted::SecretMismatch) => "secret_mismatch",
+            Self::Untrusted(Untrusted::Condition) => "condition",
+            Self::LookAlike => "look_alike",
+            Self::NotBelieved => "not_believed",
+        }
+    }
+}
+
+/// Why a header was not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Untrusted {
+    /// No server said what the peer's address is.
+    #[error("the peer's address is not known")]
+    UnknownPeer,
+    /// The peer's address is in none of the trusted networks.
+    #[error("the peer is not a trusted proxy")]
+    PeerNotListed,
+    /// The shared secret was not sent, or more than once.
+    #[error("the shared secret is missing")]
+    SecretMissing,
+    /// Another secret was sent.
+    #[error("the shared secret is not the right one")]
+    SecretMismatch,
+    /// The application's own condition does not hold.
+    #[error("the application's condition does not hold")]
+    Condition,
+}

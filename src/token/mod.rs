@@ -1,0 +1,7 @@
+//! Where in a request a bearer token is.
+//!
+//! What is in a token, and who says that it is good, are the matter of the rooms above.
+
+mod source;
+
+pub use self::source::TokenSource;
