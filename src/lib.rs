@@ -117,6 +117,7 @@ mod accessors;
 mod authorize;
 mod body;
 mod builder;
+mod clock;
 mod config_error;
 mod context;
 mod eventually;
@@ -160,6 +161,7 @@ pub use self::{
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},
     body::ResponseBody,
     builder::Builder,
+    clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{
         Attributes, ConnectionId, ContextBuilder, CorrelationError, CorrelationIds,

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     ops::ControlFlow,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +14,7 @@ use http::request::Parts;
 use pin_project::pin_project;
 
 use super::{BoxStrategy, Facts, Outcome, Removed, Strategy, Tally, tally::Asking};
-use crate::{eventually::Eventually, header_set::HeaderSet};
+use crate::{clock::Clock, eventually::Eventually, header_set::HeaderSet};
 
 /// An ordered list of strategies, built by [`Builder::strategy`](crate::Builder::strategy) and
 /// [`Builder::strategies`](crate::Builder::strategies).
@@ -33,7 +34,9 @@ pub enum Progress<P> {
 }
 
 pub(crate) mod private {
-    use super::{Asking, Context, ControlFlow, Facts, Parts, Pin, Poll, Progress, Removed, Tally};
+    use super::{
+        Arc, Asking, Clock, Context, ControlFlow, Facts, Parts, Pin, Poll, Progress, Removed, Tally,
+    };
 
     pub trait List {
         type Pending;
@@ -47,6 +50,7 @@ pub(crate) mod private {
             asking: &mut Asking<'_>,
         ) -> Poll<ControlFlow<()>>;
         fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V);
+        fn use_clock(&mut self, clock: &Arc<dyn Clock>);
         fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed);
     }
 }
@@ -80,6 +84,8 @@ impl List for Empty {
     }
 
     fn each<V: FnMut(&dyn Facts)>(&self, _: &mut V) {}
+
+    fn use_clock(&mut self, _: &Arc<dyn Clock>) {}
 
     fn scrub(&self, _: &mut Parts, _: &Tally, _: &mut Removed) {}
 }
@@ -182,6 +188,11 @@ impl<L: List, S: Strategy> List for Then<L, S> {
     fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V) {
         self.before.each(visit);
         visit(&self.strategy);
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.before.use_clock(clock);
+        self.strategy.use_clock(clock);
     }
 
     #[inline]
@@ -302,6 +313,13 @@ impl<L: List> List for ThenEach<L> {
         self.before.each(visit);
         for (_, strategy) in &self.strategies {
             visit(strategy);
+        }
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.before.use_clock(clock);
+        for (_, strategy) in &mut self.strategies {
+            strategy.use_clock(clock);
         }
     }
 

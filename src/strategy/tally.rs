@@ -6,6 +6,7 @@ use http::{HeaderValue, request::Parts};
 
 use super::{Facts, Invalid, InvalidReason, Outcome, Strategy, Unavailable};
 use crate::{
+    clock::Clock,
     context::Identity,
     header_set::HeaderSet,
     observe::{Audit, AuditEvent},
@@ -115,11 +116,22 @@ pub struct Asking<'a> {
     pub(super) head: &'a Parts,
     pub(super) tally: &'a mut Tally,
     audit: &'a Audit,
+    clock: &'a dyn Clock,
 }
 
 impl<'a> Asking<'a> {
-    pub(crate) fn new(head: &'a Parts, tally: &'a mut Tally, audit: &'a Audit) -> Self {
-        Self { head, tally, audit }
+    pub(crate) fn new(
+        head: &'a Parts,
+        tally: &'a mut Tally,
+        audit: &'a Audit,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self {
+            head,
+            tally,
+            audit,
+            clock,
+        }
     }
 
     /// Takes one strategy's answer; `Break` where nobody else is to be asked.
@@ -142,7 +154,7 @@ impl<'a> Asking<'a> {
     ) -> ControlFlow<()> {
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
-            Outcome::Found(identity) if identity.has_expired() => {
+            Outcome::Found(identity) if identity.has_expired(self.clock) => {
                 self.hear_invalid(strategy, InvalidReason::Expired.into())
             }
             Outcome::Found(identity) => self.hear_found(strategy.name(), index, identity),
