@@ -227,7 +227,7 @@ impl<P, A, M> Stage<P, A, M> {
     {
         Poll::Ready(match self.project() {
             StageProjection::Resolving { pending, tally } => {
-                let mut asking = Asking::new(head, tally, &policy.audit);
+                let mut asking = Asking::new(head, tally, &policy.audit, &*policy.clock);
                 let _ = ready!(policy.list.resume(pending, cx, &mut asking));
                 policy.asked(head, tally)
             }

@@ -117,6 +117,7 @@ mod accessors;
 mod audit;
 mod authorize;
 mod builder;
+mod clock;
 mod config_error;
 mod context;
 #[cfg(any(feature = "jwt", feature = "session"))]
@@ -170,6 +171,7 @@ pub use self::{
     audit::{AuditEvent, Observer, UserIdTelemetry},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},
     builder::Builder,
+    clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{
         Attributes, ConnectionId, ContextBuilder, CorrelationError, CorrelationIds,

@@ -11,6 +11,7 @@ use http::{Response, request::Parts};
 use crate::{
     audit::{Audit, AuditEvent},
     authorize::{Authorize, Denied},
+    clock::Clock,
     context::{CorrelationError, CorrelationIds, IdSource, Identity, Ids, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
@@ -49,6 +50,7 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) keep_existing: bool,
     pub(crate) respond: Box<dyn RespondToRejection + Send + Sync>,
     pub(crate) audit: Audit,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Guard,
 }
 
@@ -78,10 +80,12 @@ where
             remove_outer(head);
         }
         let mut tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
-        match self
-            .list
-            .ask(&mut Asking::new(head, &mut tally, &self.audit))
-        {
+        match self.list.ask(&mut Asking::new(
+            head,
+            &mut tally,
+            &self.audit,
+            &*self.clock,
+        )) {
             Progress::Done(_) => self.asked(head, &mut tally),
             Progress::Waiting(pending) => Step::Resolve(pending, tally),
         }
@@ -173,11 +177,13 @@ where
         let answer = {
             let audit = Audit::hypothetical(Arc::clone(&steps) as _);
             let mut tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
-            let asked = self.list.ask(&mut Asking::new(&head, &mut tally, &audit));
+            let asked = self
+                .list
+                .ask(&mut Asking::new(&head, &mut tally, &audit, &*self.clock));
             if let Progress::Waiting(pending) = asked {
                 let mut pending = pin!(pending);
                 let _ = poll_fn(|cx| {
-                    let mut asking = Asking::new(&head, &mut tally, &audit);
+                    let mut asking = Asking::new(&head, &mut tally, &audit, &*self.clock);
                     self.list.resume(pending.as_mut(), cx, &mut asking)
                 })
                 .await;

@@ -20,11 +20,12 @@ use tower_user_scope::{
         CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource,
         VerifiedToken,
     },
+    testing::TestClock,
 };
 
 use crate::tokens::{
-    ALGORITHMS, AUDIENCE, HS, ISSUER, Why, asking, bearer, claims, claims_with, hs, jwt, minted,
-    now, refused, signed, verifying,
+    ALGORITHMS, AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt,
+    minted, now, refused, signed, verifying,
 };
 
 #[tokio::test]
@@ -691,22 +692,22 @@ async fn revocation_can_wait_and_can_fail() {
 
 #[tokio::test]
 async fn a_remembered_token_ends_when_it_expires() {
-    let asked = asking(jwt(verifying(HS)).leeway(Duration::ZERO));
-    let token = minted(HS, None, &claims_with(json!({"exp": now() + 2})));
-    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
-    let answer = loop {
-        match asked.user(&token).await {
-            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(why) => break why,
-        }
-    };
-    assert!(
-        matches!(
-            answer,
-            Why::Token(TokenProblem::Expired) | Why::Credential(InvalidReason::Expired)
-        ),
-        "{answer:?}"
-    );
+    let clock = TestClock::now();
+    let strategy = jwt(verifying(HS)).leeway(Duration::ZERO);
+    let asked = asking_at(strategy, clock.clone());
+    let token = minted(HS, None, &claims_with(json!({"exp": now() + 60})));
+    for second in [0, 1, 57] {
+        clock.advance(Duration::from_secs(second));
+        assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+    }
+    clock.advance(Duration::from_secs(3));
+    for round in ["remembered", "forgotten"] {
+        assert_eq!(
+            asked.user(&token).await,
+            refused(TokenProblem::Expired),
+            "{round}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::factory::{LazyAsync, LazyAsyncFn, TimeLimit};
 use crate::{
     audit::{Audit, Observer, UserIdTelemetry},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied},
+    clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{CorrelationIds, IdSource, UserContext},
     factory::{
@@ -46,6 +47,7 @@ struct Settings {
     require_proved: bool,
     respond: Box<dyn RespondToRejection + Send + Sync>,
     audit: Audit,
+    clock: Arc<dyn Clock>,
     isolation: Isolation,
     strict: bool,
     hooks: Hooks,
@@ -81,6 +83,7 @@ impl Builder {
                 require_proved: false,
                 respond: Box::new(DefaultResponse::default()),
                 audit: Audit::default(),
+                clock: Arc::new(SystemClock),
                 isolation: Isolation::default(),
                 strict: false,
                 hooks: Hooks::default(),
@@ -132,6 +135,13 @@ impl<L, M, A> Builder<L, M, A> {
     /// session is wanted.
     pub fn require_proved(mut self) -> Self {
         self.settings.require_proved = true;
+        self
+    }
+
+    /// Sets the [`Clock`] by which identities, and the credentials of every strategy in the list,
+    /// end; by default [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.settings.clock = Arc::new(clock);
         self
     }
 
@@ -436,7 +446,7 @@ impl<L, M, A> Builder<L, M, A> {
     /// # Errors
     /// [`ConfigError`] for whatever would make every request, or a kind of them, fail: nothing
     /// is left to be found out by the first request.
-    pub fn build(self) -> Result<UserScopeLayer<L, M, A>, ConfigError>
+    pub fn build(mut self) -> Result<UserScopeLayer<L, M, A>, ConfigError>
     where
         L: StrategyList,
         M: ProvideFactory,
@@ -455,6 +465,7 @@ impl<L, M, A> Builder<L, M, A> {
                 limit: Tally::MAX_STRATEGIES,
             });
         }
+        self.list.use_clock(&self.settings.clock);
         let mut checked = Ok(());
         let mut keep_existing = false;
         self.list.each(&mut |strategy| {
@@ -488,6 +499,7 @@ impl<L, M, A> Builder<L, M, A> {
             keep_existing,
             respond: self.settings.respond,
             audit: self.settings.audit,
+            clock: self.settings.clock,
             guard: Guard {
                 isolation: self.settings.isolation,
                 strict: self.settings.strict,

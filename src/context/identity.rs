@@ -10,6 +10,7 @@ use super::{
     RunId, ServiceName, TenantId, ThreadId, UserContext, UserId,
     known::{Known, Request},
 };
+use crate::clock::Clock;
 
 /// Who acts. A service is not a user, and nobody is neither.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -359,8 +360,13 @@ impl Identity {
     }
 
     /// Asks the clock only where the identity has an end.
-    pub(crate) fn has_expired(&self) -> bool {
-        self.expiry().is_some_and(|end| end <= SystemTime::now())
+    pub(crate) fn has_expired(&self, clock: &dyn Clock) -> bool {
+        self.expiry().is_some_and(|end| end <= clock.now())
+    }
+
+    #[cfg(feature = "jwt")]
+    pub(crate) fn has_ended_by(&self, now: SystemTime) -> bool {
+        self.expiry().is_some_and(|end| end <= now)
     }
 }
 

@@ -44,6 +44,7 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{IdRules, Identity},
     eventually::Eventually,
@@ -215,6 +216,7 @@ impl<I, A> Jwt<I, A> {
                 leeway: Duration::from_secs(30),
                 longest: Self::MAX_LEN,
                 provider: None,
+                clock: Arc::new(SystemClock),
                 revocation: Revocation::Nobody,
                 remembered: Some(Arc::new(Remembered::new(TokenCache::new()))),
             }),
@@ -480,10 +482,11 @@ impl Strategy for Jwt<Stated, Stated> {
             .remembered
             .is_some()
             .then(|| Remembered::fingerprint(&token));
-        if let Some(verdict) = settings.recall(fingerprint.as_ref()) {
+        let now = settings.clock.now();
+        if let Some(verdict) = settings.recall(fingerprint.as_ref(), now) {
             return settings.admit(verdict);
         }
-        match settings.verify(&token) {
+        match settings.verify(&token, now) {
             Ok(Verified::Known(verdict)) => {
                 settings.remember(fingerprint, &verdict);
                 settings.admit(verdict)
@@ -528,6 +531,10 @@ impl Strategy for Jwt<Stated, Stated> {
                 Some(_) => "Bearer error=\"invalid_request\"",
             },
         ))
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.set().use_clock(clock);
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -1,6 +1,10 @@
 //! What was said of a [`Jwt`](super::Jwt), and how a token fares by it.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::request::Parts;
 
@@ -15,6 +19,7 @@ use super::{
 #[cfg(feature = "jwks")]
 use crate::strategy::Outcome;
 use crate::{
+    clock::Clock,
     eventually::Eventually,
     strategy::{Invalid, InvalidReason},
 };
@@ -31,6 +36,7 @@ pub(super) struct Settings {
     pub(super) leeway: Duration,
     pub(super) longest: usize,
     pub(super) provider: Option<CryptoProvider>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) revocation: Revocation,
     pub(super) remembered: Option<Arc<Remembered>>,
 }
@@ -38,6 +44,10 @@ pub(super) struct Settings {
 impl Settings {
     fn provider(&self) -> Result<CryptoProvider, TokenConfigError> {
         self.provider.map_or_else(CryptoProvider::only_one, Ok)
+    }
+
+    pub(super) fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.clock = Arc::clone(clock);
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
@@ -76,12 +86,16 @@ impl Settings {
     }
 
     /// What was found out about the token before, where that still holds.
-    pub(super) fn recall(&self, fingerprint: Option<&Fingerprint>) -> Option<Arc<Verdict>> {
+    pub(super) fn recall(
+        &self,
+        fingerprint: Option<&Fingerprint>,
+        now: SystemTime,
+    ) -> Option<Arc<Verdict>> {
         let (remembered, fingerprint) = (self.remembered.as_ref()?, fingerprint?);
         let verdict = remembered.get(fingerprint)?;
         let keys = self.issuers.get(verdict.issuer)?.keys.current()?;
         // The identity ends with the token, or before.
-        if keys.holds(&verdict.key) && !verdict.identity.has_expired() {
+        if keys.holds(&verdict.key) && !verdict.identity.has_ended_by(now) {
             return Some(verdict);
         }
         remembered.remove(fingerprint);
@@ -89,12 +103,12 @@ impl Settings {
     }
 
     /// Verifies the token with the keys that are there.
-    pub(super) fn verify(&self, token: &str) -> Result<Verified, Invalid> {
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Invalid> {
         let unverified = Unverified::split(token)?;
         let issuer = unverified.issuer(&self.issuers)?;
         let keys = &self.issuers[issuer].keys;
         let verdict = match keys.current() {
-            Some(keys) => self.verdict(&unverified, issuer, &keys),
+            Some(keys) => self.verdict(&unverified, issuer, &keys, now),
             None => Err(Refused::UnknownKey),
         };
         match verdict {
@@ -109,6 +123,7 @@ impl Settings {
         unverified: &Unverified<'_>,
         issuer: usize,
         keys: &KeySet,
+        now: SystemTime,
     ) -> Result<Verdict, Refused> {
         // Told by `build()` where there is none.
         let provider = self.provider().map_err(|_| TokenProblem::UnknownKey)?;
@@ -119,6 +134,7 @@ impl Settings {
             token_type: self.token_type.as_deref(),
             accept_bound: self.accept_bound,
             leeway: self.leeway.as_secs(),
+            now,
             identify: &self.identify,
         })?)
     }
@@ -164,7 +180,7 @@ impl Settings {
             Ok(keys) => keys,
             Err(unavailable) => return unavailable.into(),
         };
-        let verdict = match self.verdict(&unverified, issuer, &keys) {
+        let verdict = match self.verdict(&unverified, issuer, &keys, self.clock.now()) {
             Ok(verdict) => Arc::new(verdict),
             Err(refused) => return Outcome::Invalid(refused.into()),
         };

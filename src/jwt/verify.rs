@@ -38,6 +38,7 @@ pub(super) struct Checks<'c> {
     pub(super) accept_bound: bool,
     pub(super) token_type: Option<&'c str>,
     pub(super) leeway: u64,
+    pub(super) now: SystemTime,
     pub(super) identify: &'c Identify,
 }
 
@@ -109,7 +110,7 @@ impl Signed<'_> {
             return Err(TokenProblem::SenderConstrained.into());
         }
         let rules = &checks.issuers[checks.issuer];
-        let expires_at = claims.check_times(now(), checks.leeway)?;
+        let expires_at = claims.check_times(seconds(checks.now), checks.leeway)?;
         if let Some(name) = &rules.name {
             let sent = claims.issuer.as_deref();
             if sent.ok_or(TokenProblem::MissingClaim("iss"))? != &**name {
@@ -157,10 +158,10 @@ impl From<Refused> for Invalid {
     }
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+fn seconds(now: SystemTime) -> u64 {
     // A clock before 1970 has every token not valid yet or not expired; `nbf` and `iat` aside,
     // none of them was issued then.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
+    now.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     ops::ControlFlow,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,6 +15,7 @@ use pin_project::pin_project;
 
 use super::{Removed, Tally, tally::Asking};
 use crate::{
+    clock::Clock,
     eventually::Eventually,
     header_set::HeaderSet,
     outcome::Outcome,
@@ -38,7 +40,9 @@ pub enum Progress<P> {
 }
 
 pub(crate) mod private {
-    use super::{Asking, Context, ControlFlow, Facts, Parts, Pin, Poll, Progress, Removed, Tally};
+    use super::{
+        Arc, Asking, Clock, Context, ControlFlow, Facts, Parts, Pin, Poll, Progress, Removed, Tally,
+    };
 
     pub trait List {
         type Pending;
@@ -52,6 +56,7 @@ pub(crate) mod private {
             asking: &mut Asking<'_>,
         ) -> Poll<ControlFlow<()>>;
         fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V);
+        fn use_clock(&mut self, clock: &Arc<dyn Clock>);
         fn scrub(&self, head: &mut Parts, tally: &Tally, removed: &mut Removed);
     }
 }
@@ -85,6 +90,8 @@ impl List for Empty {
     }
 
     fn each<V: FnMut(&dyn Facts)>(&self, _: &mut V) {}
+
+    fn use_clock(&mut self, _: &Arc<dyn Clock>) {}
 
     fn scrub(&self, _: &mut Parts, _: &Tally, _: &mut Removed) {}
 }
@@ -187,6 +194,11 @@ impl<L: List, S: Strategy> List for Then<L, S> {
     fn each<V: FnMut(&dyn Facts)>(&self, visit: &mut V) {
         self.before.each(visit);
         visit(&self.strategy);
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.before.use_clock(clock);
+        self.strategy.use_clock(clock);
     }
 
     #[inline]
@@ -307,6 +319,13 @@ impl<L: List> List for ThenEach<L> {
         self.before.each(visit);
         for (_, strategy) in &self.strategies {
             visit(strategy);
+        }
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.before.use_clock(clock);
+        for (_, strategy) in &mut self.strategies {
+            strategy.use_clock(clock);
         }
     }
 

@@ -6,6 +6,7 @@ use http::{HeaderValue, request::Parts};
 
 use crate::{
     audit::{Audit, AuditEvent},
+    clock::Clock,
     context::Identity,
     header_set::HeaderSet,
     outcome::{Invalid, InvalidReason, Outcome},
@@ -106,11 +107,22 @@ pub struct Asking<'a> {
     pub(super) head: &'a Parts,
     pub(super) tally: &'a mut Tally,
     audit: &'a Audit,
+    clock: &'a dyn Clock,
 }
 
 impl<'a> Asking<'a> {
-    pub(crate) fn new(head: &'a Parts, tally: &'a mut Tally, audit: &'a Audit) -> Self {
-        Self { head, tally, audit }
+    pub(crate) fn new(
+        head: &'a Parts,
+        tally: &'a mut Tally,
+        audit: &'a Audit,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self {
+            head,
+            tally,
+            audit,
+            clock,
+        }
     }
 
     /// Takes one strategy's answer; `Break` where nobody else is to be asked.
@@ -133,7 +145,7 @@ impl<'a> Asking<'a> {
     ) -> ControlFlow<()> {
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
-            Outcome::Found(identity) if identity.has_expired() => {
+            Outcome::Found(identity) if identity.has_expired(self.clock) => {
                 self.hear_invalid(strategy, InvalidReason::Expired.into())
             }
             Outcome::Found(identity) => self.hear_found(strategy.name(), index, identity),

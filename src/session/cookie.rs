@@ -14,6 +14,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
+    clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{IdRules, Identity},
     cookies::keep_out_of_debug,
@@ -151,6 +152,7 @@ pub struct SessionCookie<S> {
     store: Arc<S>,
     user: Arc<UserOf>,
     lenience: Lenience,
+    clock: Arc<dyn Clock>,
 }
 
 impl<S: SessionStore> SessionCookie<S> {
@@ -164,6 +166,7 @@ impl<S: SessionStore> SessionCookie<S> {
             store: Arc::new(store),
             user: Arc::new(UserOf::by_key("user_id")),
             lenience: Lenience::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 
@@ -287,7 +290,8 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
             Err(invalid) => Eventually::Now(invalid.into()),
             Ok(Some(id)) => {
                 let (store, user) = (Arc::clone(&self.store), Arc::clone(&self.user));
-                SessionLookup::new(look_up(store, id, user, self.lenience)).at_once()
+                let clock = Arc::clone(&self.clock);
+                SessionLookup::new(look_up(store, id, user, self.lenience, clock)).at_once()
             }
         }
     }
@@ -311,6 +315,10 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
         keep_out_of_debug(head, &header::COOKIE);
     }
 
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.clock = Arc::clone(clock);
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         self.wire.validate()?;
         self.user.validate()
@@ -324,6 +332,7 @@ impl<S> Clone for SessionCookie<S> {
             store: Arc::clone(&self.store),
             user: Arc::clone(&self.user),
             lenience: self.lenience,
+            clock: Arc::clone(&self.clock),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::{
     data::{SessionData, UserOf},
 };
 use crate::{
+    clock::Clock,
     eventually::Eventually,
     strategy::{Outcome, Unavailable},
 };
@@ -92,15 +93,22 @@ pub(super) async fn look_up<S: SessionStore>(
     id: Id,
     user: Arc<UserOf>,
     lenience: Lenience,
+    clock: Arc<dyn Clock>,
 ) -> Outcome {
     match store.load(&id).await {
-        Ok(Some(record)) => answer(&record, id, &user, lenience),
+        Ok(Some(record)) => answer(&record, id, &user, lenience, &*clock),
         Ok(None) => lenience.unknown(SessionProblem::Unknown),
         Err(error) => Unavailable::new(error).into(),
     }
 }
 
-fn answer(record: &Record, asked: Id, user: &UserOf, lenience: Lenience) -> Outcome {
+fn answer(
+    record: &Record,
+    asked: Id,
+    user: &UserOf,
+    lenience: Lenience,
+    clock: &dyn Clock,
+) -> Outcome {
     // A connection that was left in the middle of a reply can give one request the next one's.
     if record.id != asked {
         return Outcome::Invalid(SessionProblem::OtherSession.into());
@@ -109,7 +117,7 @@ fn answer(record: &Record, asked: Id, user: &UserOf, lenience: Lenience) -> Outc
         record.expiry_date.unix_timestamp(),
         record.expiry_date.nanosecond(),
     );
-    if expiry.is_some_and(|end| end <= SystemTime::now()) {
+    if expiry.is_some_and(|end| end <= clock.now()) {
         return lenience.unknown(SessionProblem::Expired);
     }
     user.outcome(&SessionData::new(&record.data, expiry))

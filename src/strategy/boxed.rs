@@ -1,11 +1,11 @@
 //! A strategy without its type, for lists that configuration decides at run time.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
 use super::{Facts, Invalid, Outcome, Presence, Strategy, Stripped};
-use crate::{config_error::ConfigError, eventually::Eventually};
+use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
 
 /// Any strategy, for a `Vec` whose order and members are read from configuration.
 ///
@@ -47,6 +47,7 @@ impl BoxStrategy {
 trait Erased: Facts {
     fn resolve_boxed(&self, head: &Parts) -> Eventually<BoxFuture>;
     fn optional_fact(&self) -> bool;
+    fn use_clock_boxed(&mut self, clock: &Arc<dyn Clock>);
 }
 
 impl<S> Erased for S
@@ -61,6 +62,10 @@ where
 
     fn optional_fact(&self) -> bool {
         self.is_optional()
+    }
+
+    fn use_clock_boxed(&mut self, clock: &Arc<dyn Clock>) {
+        self.use_clock(clock);
     }
 }
 
@@ -93,6 +98,10 @@ impl Strategy for BoxStrategy {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.inner.validate()
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.inner.use_clock_boxed(clock);
     }
 
     fn is_optional(&self) -> bool {

@@ -50,7 +50,7 @@ use std::{future::Future, sync::Arc};
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
-use crate::{config_error::ConfigError, eventually::Eventually};
+use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
 
 mod boxed;
 mod development;
@@ -147,6 +147,12 @@ pub trait Strategy {
     /// Returns what is wrong with it.
     fn validate(&self) -> Result<(), ConfigError> {
         Ok(())
+    }
+
+    /// Takes the layer's [`Clock`], by which this strategy decides whether a credential has
+    /// ended. Called once, when the layer is built; a strategy that asks no clock ignores it.
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        let _ = clock;
     }
 
     /// Whether a bad credential counts as none; see [`optional`](Self::optional).

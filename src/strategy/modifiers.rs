@@ -1,6 +1,6 @@
 //! What can be said of any strategy: optional, only when, under another name, within a time.
 
-use std::{any::type_name, fmt};
+use std::{any::type_name, fmt, sync::Arc};
 #[cfg(feature = "tokio")]
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use pin_project::pin_project;
 #[cfg(feature = "tokio")]
 use super::Unavailable;
 use super::{Invalid, Outcome, Presence, Strategy, Stripped};
-use crate::{config_error::ConfigError, eventually::Eventually};
+use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
 
 /// Everything of a strategy that a modifier leaves as it is.
 macro_rules! forward {
@@ -61,6 +61,10 @@ macro_rules! forward {
 
         fn reads_existing_context(&self) -> bool {
             self.inner.reads_existing_context()
+        }
+
+        fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+            self.inner.use_clock(clock);
         }
     };
 }

@@ -33,6 +33,7 @@
 )]
 
 mod as_user;
+mod clock;
 mod isolation_check;
 mod recorder;
 mod report;
@@ -42,6 +43,7 @@ mod uncovered;
 
 pub use self::{
     as_user::AsUser,
+    clock::TestClock,
     isolation_check::{IsolationCheck, TestUser},
     recorder::{Recorded, Recorder},
     report::{Finding, IsolationReport},

@@ -16,7 +16,8 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_user_scope::{
-    InvalidReason, Reason, Rejection, Strategy, UserContext, UserScopeExt, UserScopeLayer,
+    Clock, InvalidReason, Reason, Rejection, Strategy, SystemClock, UserContext, UserScopeExt,
+    UserScopeLayer,
     jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenProblem},
 };
 
@@ -189,8 +190,18 @@ where
     T: Strategy + Send + Sync + 'static,
     T::Future: Send + 'static,
 {
+    asking_at(strategy, SystemClock)
+}
+
+/// The same, with this clock.
+pub(crate) fn asking_at<T>(strategy: T, clock: impl Clock + 'static) -> Asked
+where
+    T: Strategy + Send + Sync + 'static,
+    T::Future: Send + 'static,
+{
     let layer = UserScopeLayer::builder()
         .strategy(strategy)
+        .clock(clock)
         .context_only()
         .build()
         .expect("the configuration is good");

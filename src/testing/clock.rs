@@ -1,0 +1,74 @@
+//! A clock that stands still until a test moves it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use crate::clock::Clock;
+
+/// A [`Clock`] that stands still until it is moved. Clones are one clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_user_scope::{ExistingContext, UserScopeLayer, testing::TestClock};
+///
+/// let clock = TestClock::now();
+/// let layer = UserScopeLayer::builder()
+///     .strategy(ExistingContext::new())
+///     .clock(clock.clone())
+///     .context_only()
+///     .build()?;
+/// // An hour later, without waiting for it.
+/// clock.advance(Duration::from_secs(3_600));
+/// # let _ = layer;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<Mutex<SystemTime>>);
+
+impl TestClock {
+    /// A clock that stands at this time.
+    #[must_use]
+    pub fn at(time: SystemTime) -> Self {
+        Self(Arc::new(Mutex::new(time)))
+    }
+
+    /// A clock that stands at the time that the system's clock shows now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::at(SystemTime::now())
+    }
+
+    /// Moves it forwards.
+    ///
+    /// # Panics
+    /// Where the system can't express the time that it would show.
+    pub fn advance(&self, by: Duration) {
+        self.change(|time| time.checked_add(by));
+    }
+
+    /// Moves it backwards, as an administrator or NTP may do.
+    ///
+    /// # Panics
+    /// Where the system can't express the time that it would show.
+    pub fn turn_back(&self, by: Duration) {
+        self.change(|time| time.checked_sub(by));
+    }
+
+    /// Sets it to this time.
+    pub fn set(&self, time: SystemTime) {
+        self.change(|_| Some(time));
+    }
+
+    fn change(&self, change: impl FnOnce(SystemTime) -> Option<SystemTime>) {
+        let mut time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *time = change(*time).expect("a time that the system can express");
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
