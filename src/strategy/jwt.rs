@@ -74,7 +74,7 @@ mod verify;
 
 #[cfg(feature = "jwks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
-pub use self::remote::{FetchDocument, FetchError, HttpsFetch, RemoteKeys};
+pub use self::remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys, UrlProblem};
 pub use self::{
     algorithm::Algorithm,
     cache::TokenCache,

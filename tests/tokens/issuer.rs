@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -96,6 +97,11 @@ impl IssuerServer {
         self.published.asked.load(Ordering::SeqCst)
     }
 
+    /// Waits until it was sent so many requests.
+    pub(crate) async fn is_asked(&self, times: usize) {
+        eventually(&format!("{times} requests"), async || self.asked() >= times).await;
+    }
+
     /// Requests wait until [`open`](Self::open).
     pub(crate) fn hold(&self) {
         self.published.open.send_replace(false);
@@ -140,6 +146,17 @@ impl IssuerServer {
             }
         }));
     }
+}
+
+/// Waits until the condition holds. What hangs fails.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let limit = tokio::time::timeout(Duration::from_secs(20), wait);
+    assert!(limit.await.is_ok(), "never: {what}");
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Published>) {

@@ -69,6 +69,20 @@ impl Rules {
         }
         Ok(())
     }
+
+    /// Whether the keys are those of the issuer whose tokens are accepted. The URL that they are
+    /// discovered from was checked before, so that it can be shown.
+    pub(super) fn validate_discovery(&self) -> Result<(), TokenConfigError> {
+        match (&self.name, self.keys.discovered_from()) {
+            (Some(name), Some(discovered)) if **name != *discovered => {
+                Err(TokenConfigError::OtherIssuer {
+                    issuer: name.to_string(),
+                    discovered: discovered.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<KeySet> for Keys {

@@ -234,11 +234,24 @@ pub enum TokenConfigError {
     /// The leeway is longer than five minutes.
     #[error("a leeway of more than five minutes keeps expired tokens alive")]
     LongLeeway,
-    /// A URL of a key set that is not `https`, or none.
-    #[error("`{url}` is not an https URL; plain http is for loopback only")]
+    /// The URL of a key set or an issuer can't be one.
+    #[cfg(feature = "jwks")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+    #[error("the URL `{url}` can't be fetched from: {problem}")]
     Url {
-        /// The URL, as it was given.
+        /// The URL, without user name, password and query.
         url: String,
+        /// What is wrong with it.
+        problem: super::UrlProblem,
+    },
+    /// Tokens of one issuer are accepted, and keys are discovered from another: no token would
+    /// ever be verified. Names are compared exactly: one slash more is another name.
+    #[error("tokens of `{issuer}` are accepted, and keys are discovered from `{discovered}`")]
+    OtherIssuer {
+        /// The issuer whose tokens are accepted.
+        issuer: String,
+        /// The issuer whose keys are fetched.
+        discovered: String,
     },
     /// The intervals of a remote key set don't fit each other: each has to be longer than zero,
     /// and keys have to be kept for at least as long as the time between two refreshes.
