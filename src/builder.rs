@@ -358,6 +358,10 @@ impl<L, M, A> Builder<L, M, A> {
     /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
     /// logged, and stops nobody else's.
     ///
+    /// A response that was sent whole may be an error, so a hook that commits looks at the
+    /// [status](Closed::status) too. The client has its answer by then: what must fail *with*
+    /// the request belongs into the handler.
+    ///
     /// ```
     /// use tower_user_scope::{Ending, ExistingContext, UserScopeLayer};
     ///
@@ -372,8 +376,9 @@ impl<L, M, A> Builder<L, M, A> {
     ///     .factory(|_user| Transaction)
     ///     .on_close(|closed| {
     ///         if let Some(transaction) = closed.scoped::<Transaction>() {
+    ///             let succeeded = closed.status().is_some_and(|status| status.is_success());
     ///             match closed.ending() {
-    ///                 Ending::Completed => transaction.commit(),
+    ///                 Ending::Completed if succeeded => transaction.commit(),
     ///                 _ => transaction.roll_back(),
     ///             }
     ///         }

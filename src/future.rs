@@ -15,7 +15,7 @@ use tower::Service;
 
 use crate::{
     authorize::{Authorize, Denied},
-    body::ResponseBody,
+    body::{Left, ResponseBody},
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
     policy::{Policy, Step, StepOf},
@@ -358,29 +358,38 @@ fn close_with_body<B, E>(
         }
     };
     let status = response.status();
+    if let Some(scope) = scope.as_mut() {
+        scope.responds(status);
+    }
     let is_tunnel = expects == Expects::Tunnel && status.is_success();
     if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
-        if let Some(scope) = scope.take() {
-            scope.outlive_response();
-        }
-        return Ok(response.map(|body| ResponseBody::inner(body, None, None)));
+        let scope = scope.take().map(OpenScope::outlive_response);
+        return Ok(response.map(|body| ResponseBody::inner(body, scope, Left::Unknown)));
     }
-    // No server reads a body that the response can't have (RFC 9110 section 6.4.1).
-    let len = content_length(&response);
+    // No server reads a body that the response can't have (RFC 9110 section 6.4.1), and its
+    // `Content-Length` is that of another response (section 8.6).
     let has_no_body = expects == Expects::NoBody
-        || len == Some(0)
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;
-    if let (true, Some(scope)) = (has_no_body, scope.as_mut()) {
+    let left = match content_length(&response) {
+        _ if has_no_body => Left::Unknown,
+        Some(len) => Left::Exactly(len),
+        None => Left::AsHinted,
+    };
+    if let (true, Some(scope)) = (has_no_body || left == Left::Exactly(0), scope.as_mut()) {
         scope.completes();
     }
-    Ok(response.map(|body| ResponseBody::inner(body, scope.take(), len)))
+    Ok(response.map(|body| ResponseBody::inner(body, scope.take(), left)))
 }
 
-/// What a server will stop at, whatever the body has after it.
+/// What a server will stop at, whatever the body has after it. Nothing where there are several.
 fn content_length<B>(response: &Response<B>) -> Option<u64> {
-    let value = response.headers().get(header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.parse().ok()
+    let mut values = response.headers().get_all(header::CONTENT_LENGTH).iter();
+    let value = values.next()?.to_str().ok()?;
+    // `parse` would take a sign as well.
+    (values.next().is_none() && value.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| value.parse().ok())
+        .flatten()
 }
 
 impl<S, L, M, A, B> fmt::Debug for ResponseFuture<S, L, M, A, B>

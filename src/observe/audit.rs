@@ -281,6 +281,7 @@ impl Audit {
             AuditEvent::ScopeClosed { closed } => tracing::debug!(
                 target: "tower_user_scope::audit",
                 ending = closed.ending().as_str(),
+                status = closed.status().map(|status| status.as_u16()),
                 lasted = ?closed.lasted(),
                 request_id = %closed.context().request_id(),
                 "scope closed"

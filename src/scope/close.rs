@@ -9,12 +9,13 @@ use std::{
 #[cfg(feature = "tokio")]
 use std::{future::Future, pin::Pin};
 
+use http::StatusCode;
+
 #[cfg(feature = "tokio")]
 use super::instrument::InstrumentScope;
 use super::open::Handle;
 use crate::{
     context::UserContext,
-    factory::Scoped,
     observe::{Audit, AuditEvent},
 };
 
@@ -22,12 +23,16 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {
-    /// The whole response was handed to the server.
+    /// The whole response was handed to the server: to its end, its trailers, or as many bytes
+    /// as its `Content-Length` or the body's exact size hint says.
+    ///
+    /// This says nothing of what the response says; see [`Closed::status`].
     Completed,
     /// The response, or what would have become one, was dropped before its end: the client went
     /// away, or a time limit struck.
     Cancelled,
-    /// The inner service or the body failed with an error.
+    /// The inner service or the body failed with an error, or the body had fewer or more bytes
+    /// than its `Content-Length` or its exact size hint says: what the client got is not whole.
     Failed,
     /// The inner service or the body panicked.
     Panicked,
@@ -51,6 +56,7 @@ impl Ending {
 pub struct Closed {
     context: UserContext,
     ending: Ending,
+    status: Option<StatusCode>,
     lasted: Duration,
     handle: Option<Arc<dyn Handle>>,
 }
@@ -59,12 +65,14 @@ impl Closed {
     pub(super) fn new(
         context: UserContext,
         ending: Ending,
+        status: Option<StatusCode>,
         lasted: Duration,
         handle: Option<Arc<dyn Handle>>,
     ) -> Self {
         Self {
             context,
             ending,
+            status,
             lasted,
             handle,
         }
@@ -82,17 +90,24 @@ impl Closed {
         self.ending
     }
 
+    /// Returns the status of the response, or `None` where the inner service made none: it
+    /// failed, panicked, or was dropped before.
+    ///
+    /// A response that was sent whole may still say that the request failed. gRPC says so in
+    /// `grpc-status`, with a 200 here.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
     /// How long it was open.
     #[must_use]
     pub fn lasted(&self) -> Duration {
         self.lasted
     }
 
-    /// The factory of the request, one last time; `None` where the layer built another type or
-    /// none, and for an upgraded connection, whose scope closes because the factory is gone.
-    #[must_use]
-    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
-        Scoped::from_handle(self.handle.clone()?)
+    pub(crate) fn handle(&self) -> Option<&Arc<dyn Handle>> {
+        self.handle.as_ref()
     }
 }
 
@@ -101,6 +116,7 @@ impl fmt::Debug for Closed {
         f.debug_struct("Closed")
             .field("context", &self.context)
             .field("ending", &self.ending)
+            .field("status", &self.status)
             .field("lasted", &self.lasted)
             .finish_non_exhaustive()
     }
