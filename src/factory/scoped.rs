@@ -275,6 +275,6 @@ impl<F> fmt::Debug for Scoped<F> {
         f.debug_struct("Scoped")
             .field("factory", &format_args!("{}", type_name::<F>()))
             .field("context", &self.shared.context)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
