@@ -149,7 +149,7 @@ enum Part {
 
 /// A body whose server is told of its length and its end, or not, rightly or wrongly.
 struct Parts {
-    parts: std::collections::VecDeque<Part>,
+    left: std::collections::VecDeque<Part>,
     hint: SizeHint,
     says_end: bool,
 }
@@ -157,7 +157,7 @@ struct Parts {
 impl Parts {
     fn of(parts: &[Part]) -> Self {
         Self {
-            parts: parts.iter().copied().collect(),
+            left: parts.iter().copied().collect(),
             hint: SizeHint::new(),
             says_end: false,
         }
@@ -172,7 +172,7 @@ impl Body for Parts {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-        Poll::Ready(self.parts.pop_front().map(|part| match part {
+        Poll::Ready(self.left.pop_front().map(|part| match part {
             Part::Data(data) => Ok(Frame::data(Bytes::from(data))),
             Part::Trailers => Ok(Frame::trailers(http::HeaderMap::new())),
             Part::Fails => Err("broken"),
@@ -234,8 +234,8 @@ async fn poll_frames<B: Body>(count: usize, body: B) {
 async fn a_body_ends_as_its_last_frame_says() {
     use Ending::{Cancelled, Completed, Failed};
     use Part::{Data, Fails, Trailers};
-    let whole = || Parts::of(&[Data("all")]);
     type Case = (&'static str, usize, Parts, Ending);
+    let whole = || Parts::of(&[Data("all")]);
     let hinted = |len| Parts {
         hint: SizeHint::with_exact(len),
         ..whole()
@@ -311,8 +311,6 @@ async fn a_body_ends_as_its_last_frame_says() {
 async fn a_response_is_whole_where_it_has_as_many_bytes_as_it_declares() {
     use Ending::{Cancelled, Completed, Failed};
     use Part::{Data, Trailers};
-    let (get, head) = (Method::GET, Method::HEAD);
-    let hello: &[Part] = &[Data("he"), Data("llo")];
     type Case<'a> = (
         &'static str,
         &'a Method,
@@ -322,6 +320,8 @@ async fn a_response_is_whole_where_it_has_as_many_bytes_as_it_declares() {
         usize,
         Ending,
     );
+    let (get, head) = (Method::GET, Method::HEAD);
+    let hello: &[Part] = &[Data("he"), Data("llo")];
     let cases: [Case<'_>; 20] = [
         ("as declared", &get, 200, "5", hello, 2, Completed),
         ("as declared, read on", &get, 200, "5", hello, 3, Completed),
@@ -492,7 +492,7 @@ async fn a_body_that_says_before_any_poll_that_nothing_comes_is_whole_unless_it_
     let asks: [(&str, Ask); 2] = [
         ("is_end_stream", |body| assert!(body.is_end_stream())),
         ("size_hint", |body| {
-            assert_eq!(body.size_hint().exact(), Some(0))
+            assert_eq!(body.size_hint().exact(), Some(0));
         }),
     ];
     for (asked, ask) in asks {
@@ -546,8 +546,10 @@ async fn bodies_that_end_with_trailers_and_bodies_of_another_length_end_so_on_re
 
 /// Tells in whose scope it is used, by every method that a server or a middleware may call.
 struct Watchful {
-    seen: Arc<Mutex<Vec<(&'static str, Option<String>)>>>,
+    seen: Seen,
 }
+
+type Seen = Arc<Mutex<Vec<(&'static str, Option<String>)>>>;
 
 impl Watchful {
     fn note(&self, what: &'static str) {
@@ -605,7 +607,7 @@ async fn whatever_is_asked_of_a_body_is_asked_in_its_own_scope() {
         (Method::GET, 101),
     ] {
         for with_factory in [true, false] {
-            let seen = Arc::default();
+            let seen = Seen::default();
             let of_body = Arc::clone(&seen);
             let inner = service_fn(move |_: Request<()>| {
                 let seen = Arc::clone(&of_body);
