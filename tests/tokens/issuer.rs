@@ -1,5 +1,7 @@
 //! An issuer on a socket: what it publishes can change, it can be killed, and it counts who asks.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::{
     collections::HashMap,
     convert::Infallible,
