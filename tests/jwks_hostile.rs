@@ -139,8 +139,8 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
                 while to.send(b"1\r\n \r\n".repeat(8_192)) {}
             },
             ENDS_BY_ITSELF,
-            6 * HttpsFetch::MAX_LEN + BUFFERS,
-            "the document has more than 1048576 bytes",
+            HttpsFetch::MAX_LEN + BUFFERS,
+            "the document comes in more than 16384 pieces",
         ),
         (
             "has chunks of negative length",

@@ -138,6 +138,13 @@ pub enum FetchError {
         /// How many bytes are read.
         limit: usize,
     },
+    /// The document comes in more pieces than are put together: chunks of a few bytes each.
+    #[error("the document comes in more than {limit} pieces")]
+    #[non_exhaustive]
+    TooManyPieces {
+        /// How many pieces are put together.
+        limit: usize,
+    },
     /// It took too long.
     #[error("it took too long")]
     TimedOut,

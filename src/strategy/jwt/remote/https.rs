@@ -32,6 +32,9 @@ impl HttpsFetch {
     /// The longest document that is read, in bytes.
     pub const MAX_LEN: usize = 1 << 20;
 
+    /// In how many pieces a document may come.
+    const MAX_PIECES: usize = 1 << 14;
+
     /// A client of its own.
     ///
     /// # Errors
@@ -129,10 +132,17 @@ impl FetchDocument for HttpsFetch {
 
 async fn body(response: &mut Response) -> Result<Bytes, FetchError> {
     let mut document = BytesMut::new();
+    let mut pieces = 0;
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if document.len() + chunk.len() > HttpsFetch::MAX_LEN {
             let limit = HttpsFetch::MAX_LEN;
             return Err(FetchError::TooLong { limit });
+        }
+        // A megabyte in chunks of one byte takes seconds of a thread.
+        pieces += 1;
+        if pieces > HttpsFetch::MAX_PIECES {
+            let limit = HttpsFetch::MAX_PIECES;
+            return Err(FetchError::TooManyPieces { limit });
         }
         document.extend_from_slice(&chunk);
     }
