@@ -106,7 +106,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             "says that it is longer than memory",
             |to| {
                 to.send("HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551615\r\n\r\n");
-                while to.send([b' '; 65_536]) {}
+                while to.send([b' '; 16_384]) {}
             },
             ENDS_BY_ITSELF,
             HttpsFetch::MAX_LEN + BUFFERS,
@@ -116,7 +116,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             "is long, and says so",
             |to| {
                 to.send("HTTP/1.1 200 OK\r\ncontent-length: 8589934592\r\n\r\n");
-                while to.send([b' '; 65_536]) {}
+                while to.send([b' '; 16_384]) {}
             },
             ENDS_BY_ITSELF,
             HttpsFetch::MAX_LEN + BUFFERS,
@@ -214,7 +214,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
                 to.answer(
                     "200 OK\r\ncontent-encoding: gzip",
                     b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
-                )
+                );
             },
             ENDS_BY_ITSELF,
             500,
@@ -307,7 +307,7 @@ async fn metadata_that_misbehaves_costs_one_request_more_at_most() {
             "is endless",
             |to| {
                 to.send("HTTP/1.1 200 OK\r\n\r\n");
-                while to.send([b' '; 65_536]) {}
+                while to.send([b' '; 16_384]) {}
             },
             1,
             "metadata could not be fetched: the document has more than",
