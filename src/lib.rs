@@ -70,6 +70,8 @@
 //! - **What is asserted and what is proved stay apart**: [`Evidence`] says which, and
 //!   [`Builder::require_proved`] asks for proof.
 //! - **A store that is down is 503**, not "nobody".
+//! - **Nothing is waited for for ever**: a strategy or a step that takes longer than its
+//!   [time limit](Builder::time_limit) is 503.
 //! - **The response tells an attacker nothing**; the [`AuditEvent`] tells the operator
 //!   everything but the credential.
 //!
@@ -77,7 +79,7 @@
 //!
 //! The factory is the application's own type. Shared infrastructure goes into the closure that
 //! builds it; the user comes in through the [`UserContext`] of each request. Sync and async
-//! closures, [an own type](MakeFactory), a time limit and a [lazy](Lazy) form are choices of the
+//! closures, [an own type](MakeFactory) and a [lazy](Lazy) form are choices of the
 //! [`Builder`].
 //!
 //! # Cost
@@ -95,7 +97,7 @@
 //! | `uuid` | yes | [`IdSource::uuid_v7`], [`UserScopeLayer::builder`], [`UserContext::builder`] |
 //! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
 //! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
-//! | `tokio` | | [`Strategy::timeout`], [`Builder::factory_time_limit`], [`LazyAsync`] |
+//! | `tokio` | | time limits: [`Builder::time_limit`], [`Strategy::timeout`]; [`LazyAsync`] |
 //! | `jwt` | | [`jwt`]: tokens that are verified; with the next two |
 //! | `jwt-aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
 //! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
@@ -136,6 +138,7 @@ pub mod strategy;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+mod time_limit;
 
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]

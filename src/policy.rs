@@ -3,7 +3,13 @@
 //! `service.rs` runs the steps as far as they go at once; `future.rs` goes on where one had to
 //! wait. Both meet here.
 
-use std::{future::poll_fn, pin::pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
@@ -17,12 +23,13 @@ use crate::{
     header_set::HeaderSet,
     observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
-    rejection::{Reason, Rejection, RespondToRejection, challenges},
+    rejection::{FactoryFailure, Reason, Rejection, RespondToRejection, challenges},
     scope::{Guard, OpenScope, within_and_back},
     strategy::{
         Asking, ExistingContext, Fallback, Presence, Progress, Removed, Rule, StrategyList, Tally,
         list::private::List,
     },
+    time_limit::{Awaited, Deadline, TimeLimits},
 };
 
 /// Takes out of the request what outer layers left. A middleware in between may have replaced
@@ -51,6 +58,7 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Guard,
+    pub(crate) limits: TimeLimits,
 }
 
 /// What comes next for a request.
@@ -88,6 +96,42 @@ where
             Progress::Done(_) => self.asked(head, &mut tally),
             Progress::Waiting(pending) => Step::Resolve(pending, tally),
         }
+    }
+
+    /// Waits for the list, and for none of its strategies longer than it may take.
+    pub(crate) fn poll_list(
+        &self,
+        pending: Pin<&mut L::Pending>,
+        deadline: Pin<&mut Deadline>,
+        cx: &mut Context<'_>,
+        asking: &mut Asking<'_>,
+    ) -> Poll<()> {
+        if self.list.resume(pending, cx, asking).is_ready() {
+            return Poll::Ready(());
+        }
+        let place = asking.asked();
+        let limit = || self.strategy_at(place).1.or(self.limits.each);
+        deadline
+            .poll(Awaited::Strategy(place), cx, limit)
+            .map(|limit| asking.gives_up(self.strategy_at(place).0, limit))
+    }
+
+    /// The name of a strategy, and its own time limit.
+    fn strategy_at(&self, place: usize) -> (&'static str, Option<Duration>) {
+        let (mut index, mut found) = (0, ("", None));
+        self.list.each(&mut |strategy| {
+            if index == place {
+                found = (strategy.name(), strategy.time_limit());
+            }
+            index += 1;
+        });
+        found
+    }
+
+    /// The factory was not built in time.
+    pub(crate) fn not_built(&self, head: &Parts, limit: Duration) -> StepOf<L, M, A> {
+        let failure = FactoryFailure::TimedOut { limit };
+        self.reject(head, &Rejection::new(Reason::Factory(failure)))
     }
 
     /// The list has said all it has to say.
@@ -180,10 +224,10 @@ where
                 .list
                 .ask(&mut Asking::new(&head, &mut tally, &audit, &*self.clock));
             if let Progress::Waiting(pending) = asked {
-                let mut pending = pin!(pending);
-                let _ = poll_fn(|cx| {
+                let (mut pending, mut deadline) = (pin!(pending), pin!(Deadline::default()));
+                poll_fn(|cx| {
                     let mut asking = Asking::new(&head, &mut tally, &audit, &*self.clock);
-                    self.list.resume(pending.as_mut(), cx, &mut asking)
+                    self.poll_list(pending.as_mut(), deadline.as_mut(), cx, &mut asking)
                 })
                 .await;
             }

@@ -1,6 +1,6 @@
 //! What the list has heard so far, and when it has heard enough.
 
-use std::{fmt, mem, ops::ControlFlow};
+use std::{fmt, mem, ops::ControlFlow, time::Duration};
 
 use http::{HeaderValue, request::Parts};
 
@@ -75,6 +75,11 @@ impl Tally {
         self.sent
     }
 
+    /// How many strategies have answered: the place of the one that is waited for.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.into()
+    }
+
     #[inline]
     pub(super) fn believed(&self, index: usize) -> bool {
         self.believed & (1 << index) != 0
@@ -144,6 +149,21 @@ impl<'a> Asking<'a> {
             Outcome::Absent => ControlFlow::Continue(()),
             outcome => self.hear_more(strategy, index, outcome),
         }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.tally.asked()
+    }
+
+    /// The strategy that is waited for has not answered in time.
+    pub(crate) fn gives_up(&mut self, strategy: &'static str, limit: Duration) {
+        let unavailable = Unavailable::timed_out(limit);
+        let outcome = Outcome::Unavailable(unavailable.clone());
+        self.audit.consulted(strategy, &outcome);
+        let _ = self.refuse(Refusal::Unavailable {
+            strategy,
+            unavailable,
+        });
     }
 
     fn hear_more(

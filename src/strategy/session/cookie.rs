@@ -104,7 +104,7 @@ use crate::{
 ///
 /// The source of an `Invalid` is a [`SessionProblem`]. The store is asked once for each request
 /// that gets as far as this strategy, and never where an earlier one has decided.
-/// [`timeout`](Strategy::timeout) bounds how long it may take.
+/// It is waited for no longer than the layer's [time limit](crate::Builder::time_limit).
 ///
 /// *A session that is unknown or has expired* is a bad credential like any other: taking it for
 /// none would let an attacker who can break sessions turn users into whatever comes next in the
