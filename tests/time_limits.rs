@@ -136,12 +136,13 @@ async fn each_strategy_that_waits_has_a_limit_that_nobody_has_to_ask_for() {
                 assert_eq!(took, expected, "{}", $name);
                 assert_eq!(strategy_timed_out(&rejection), Some(($name, expected)));
                 assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE);
-                let events = events.lock().unwrap_or_else(PoisonError::into_inner);
+                let events =
+                    std::mem::take(&mut *events.lock().unwrap_or_else(PoisonError::into_inner));
                 let told = [
                     concat!($name, " unavailable").to_owned(),
                     concat!($name, " 503 Service Unavailable").to_owned(),
                 ];
-                assert_eq!(*events, told);
+                assert_eq!(events, told);
 
                 let (head, ()) = with_a_session().into_parts();
                 let begun = Instant::now();
