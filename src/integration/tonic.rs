@@ -1,15 +1,17 @@
-//! tonic: accessors on its requests, its errors, and `TcpConnectInfo` as the peer's address.
+//! tonic: accessors on its requests, its errors, the names of its services, and
+//! `TcpConnectInfo` as the peer's address.
 
 use std::net::SocketAddr;
 
 use http::Extensions;
-use tonic::{Request, Status, transport::server::TcpConnectInfo};
+use tonic::{Request, Status, server::NamedService, transport::server::TcpConnectInfo};
 
 use crate::{
     accessors::{MissingScope, private::HasExtensions},
     context::UserRequired,
     factory::FactoryError,
     rejection::FactoryFailure,
+    service::UserScope,
 };
 
 pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
@@ -20,6 +22,11 @@ impl<T> HasExtensions for Request<T> {
     fn scope_extensions(&self) -> &Extensions {
         self.extensions()
     }
+}
+
+/// One service alone can have a layer: `server.add_service(layer.layer(GreeterServer::new(..)))`.
+impl<S: NamedService, L, M, A> NamedService for UserScope<S, L, M, A> {
+    const NAME: &'static str = S::NAME;
 }
 
 /// The service is outside the layer: `INTERNAL`.
