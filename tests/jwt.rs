@@ -25,7 +25,7 @@ use tower_user_scope::{
 
 use crate::tokens::{
     ALGORITHMS, AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt,
-    minted, now, refused, signed, verifying,
+    minted, missing, now, refused, signed, verifying,
 };
 
 #[tokio::test]
@@ -70,11 +70,7 @@ async fn claims_that_do_not_hold_are_refused() {
     let cases: Vec<(&str, Value, TokenProblem)> = vec![
         ("expired", json!({"exp": now() - 31}), TokenProblem::Expired),
         ("long expired", json!({"exp": 0}), TokenProblem::Expired),
-        (
-            "no exp",
-            json!({"exp": null}),
-            TokenProblem::MissingClaim("exp"),
-        ),
+        ("no exp", json!({"exp": null}), missing("exp")),
         (
             "not yet",
             json!({"nbf": now() + 90}),
@@ -90,11 +86,7 @@ async fn claims_that_do_not_hold_are_refused() {
             json!({"iss": "https://id.example/"}),
             TokenProblem::WrongIssuer,
         ),
-        (
-            "no issuer",
-            json!({"iss": null}),
-            TokenProblem::MissingClaim("iss"),
-        ),
+        ("no issuer", json!({"iss": null}), missing("iss")),
         (
             "another audience",
             json!({"aud": "other"}),
@@ -105,69 +97,67 @@ async fn claims_that_do_not_hold_are_refused() {
             json!({"aud": ["other", "API"]}),
             TokenProblem::WrongAudience,
         ),
-        (
-            "no audience",
-            json!({"aud": null}),
-            TokenProblem::MissingClaim("aud"),
-        ),
+        ("no audience", json!({"aud": null}), missing("aud")),
         (
             "an empty list of audiences",
             json!({"aud": []}),
-            TokenProblem::MissingClaim("aud"),
+            missing("aud"),
         ),
-        (
-            "no subject",
-            json!({"sub": null}),
-            TokenProblem::MissingClaim("sub"),
-        ),
+        ("no subject", json!({"sub": null}), missing("sub")),
         (
             "exp in a string",
             json!({"exp": "9999999999"}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
         (
-            "exp as a fraction",
-            json!({"exp": 9_999_999_999.5}),
-            TokenProblem::Claims,
+            "negative exp",
+            json!({"exp": -1}),
+            TokenProblem::NumericDate("exp"),
         ),
-        ("negative exp", json!({"exp": -1}), TokenProblem::Claims),
         (
             "exp after the year 9999",
             json!({"exp": 253_402_300_800_u64}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
         (
             "exp at the end of u64",
             json!({"exp": u64::MAX}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
         (
             "exp as a list",
             json!({"exp": [9_999_999_999_u64]}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
-        ("exp as a bool", json!({"exp": true}), TokenProblem::Claims),
-        ("nbf in a string", json!({"nbf": "0"}), TokenProblem::Claims),
-        ("iat in a string", json!({"iat": "0"}), TokenProblem::Claims),
+        (
+            "exp as a bool",
+            json!({"exp": true}),
+            TokenProblem::NumericDate("exp"),
+        ),
+        (
+            "nbf in a string",
+            json!({"nbf": "0"}),
+            TokenProblem::NumericDate("nbf"),
+        ),
         (
             "a subject that is a number",
             json!({"sub": 7}),
-            TokenProblem::Claims,
+            TokenProblem::NumericId("sub".into()),
         ),
         (
             "an issuer that is a list",
             json!({"iss": [ISSUER]}),
-            TokenProblem::Claims,
+            TokenProblem::ClaimType("iss".into()),
         ),
         (
             "an audience that is an object",
             json!({"aud": {"api": true}}),
-            TokenProblem::Claims,
+            TokenProblem::ClaimType("aud".into()),
         ),
         (
             "audiences that are numbers",
             json!({"aud": ["api", 7]}),
-            TokenProblem::Claims,
+            TokenProblem::ClaimType("aud".into()),
         ),
     ];
     let asked = hs();
@@ -254,10 +244,7 @@ async fn several_issuers_are_told_apart_and_committed_to() {
     );
     assert_eq!(asked.user(&token).await, refused(TokenProblem::WrongIssuer));
     let token = minted(HS, None, &claims_with(json!({"iss": null})));
-    assert_eq!(
-        asked.user(&token).await,
-        refused(TokenProblem::MissingClaim("iss"))
-    );
+    assert_eq!(asked.user(&token).await, refused(missing("iss")));
 }
 
 #[tokio::test]
@@ -425,10 +412,7 @@ async fn issuer_and_audience_are_waived_by_name_only() {
     let token = minted(HS, None, &claims_with(json!({"iss": null, "aud": null})));
     assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
     let token = minted(HS, None, &claims_with(json!({"exp": null})));
-    assert_eq!(
-        asked.user(&token).await,
-        refused(TokenProblem::MissingClaim("exp"))
-    );
+    assert_eq!(asked.user(&token).await, refused(missing("exp")));
 }
 
 #[tokio::test]
@@ -449,7 +433,7 @@ async fn the_scheme_is_read_as_rfc_6750_says() {
         (format!("Bearer {token}, Bearer {token}"), Err(malformed())),
         (format!("Bearer {token} {token}"), Err(malformed())),
         (format!("Bearer \"{token}\""), Err(malformed())),
-        (format!("Bearer\t{token}"), Ok(false)),
+        (format!("Bearer\t{token}"), Err(malformed())),
         ("Bearer =".to_owned(), Err(malformed())),
     ];
     for (value, expected) in cases {
@@ -636,13 +620,12 @@ async fn named_claims_say_who_and_for_what() {
     );
 
     let token = minted(HS, None, &claims_with(json!({"uid": 7})));
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::Claims));
-    let token = minted(HS, None, &claims("alice"));
-    let why = asked.user(&token).await.expect_err("no uid");
-    assert!(
-        matches!(why, Why::Token(TokenProblem::MissingClaim(_))),
-        "{why:?}"
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::NumericId("uid".into()))
     );
+    let token = minted(HS, None, &claims("alice"));
+    assert_eq!(asked.user(&token).await, refused(missing("uid")));
 }
 
 #[tokio::test]

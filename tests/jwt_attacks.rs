@@ -127,7 +127,7 @@ async fn what_is_no_signed_jwt_is_refused() {
         format!("{}/{payload}.{signature}", &head[1..]),
     ] {
         let why = asked.user(&token).await.expect_err("no token");
-        assert!(is_before_claims(why), "{token} was refused as {why:?}");
+        assert!(is_before_claims(&why), "{token} was refused as {why:?}");
     }
 }
 
@@ -186,7 +186,7 @@ async fn no_spelling_of_none_is_an_algorithm() {
                     base64url(claims("alice").to_string())
                 );
                 let why = asked.user(&token).await.expect_err("not signed");
-                assert!(is_before_claims(why), "alg {none:?}: {why:?}");
+                assert!(is_before_claims(&why), "alg {none:?}: {why:?}");
             }
         }
     }

@@ -55,7 +55,7 @@ async fn tokens_of_pyjwt_and_jose_are_accepted_and_changed_ones_are_not() {
                 changed[end - 7] = if changed[end - 7] == b'x' { b'y' } else { b'x' };
                 let changed = String::from_utf8(changed).expect("still ASCII");
                 let why = asked.user(&changed).await.expect_err(&name);
-                assert!(is_before_claims(why), "{name}, byte {}: {why:?}", end - 7);
+                assert!(is_before_claims(&why), "{name}, byte {}: {why:?}", end - 7);
             }
         }
     }

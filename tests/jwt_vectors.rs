@@ -93,7 +93,7 @@ async fn run(json: &str, refused: &[(u32, &str)], contradictions: &[u32]) {
             });
             let good = match (case.result.as_str(), &got) {
                 ("invalid", _) if contradicted => contradictions.contains(&case.tc_id),
-                ("invalid", Got::Refused(why)) => is_before_claims(*why),
+                ("invalid", Got::Refused(why)) => is_before_claims(why),
                 ("invalid", Got::Key(_)) => true,
                 ("valid", Got::Refused(Why::Token(TokenProblem::Claims))) => {
                     !refused.contains_key(&case.tc_id)

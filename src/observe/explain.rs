@@ -1,6 +1,7 @@
 //! Why a request would be resolved as it is, step by step, without making it.
 
 use std::{
+    error::Error as _,
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -10,7 +11,7 @@ use http::HeaderName;
 use super::{AuditEvent, Observer};
 use crate::{
     context::UserContext,
-    rejection::Rejection,
+    rejection::{Reason, Rejection},
     strategy::{InvalidReason, StripReason, Verdict},
 };
 
@@ -113,8 +114,23 @@ impl fmt::Display for Explanation {
                 context.evidence().as_str(),
                 context.strategy()
             ),
-            Err(rejection) => write!(f, "refused with {}: {rejection}", rejection.status()),
+            Err(rejection) => refusal(rejection, f),
         }
+    }
+}
+
+/// What was compared, and whose credential it was, go along for the operator.
+fn refusal(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "refused with {}: {rejection}", rejection.status())?;
+    let Reason::Invalid { invalid, .. } = rejection.reason() else {
+        return Ok(());
+    };
+    if let Some(source) = invalid.source() {
+        write!(f, ": {source}")?;
+    }
+    match invalid.user() {
+        Some(user) => write!(f, "; it is the credential of {user:?}"),
+        None => Ok(()),
     }
 }
 

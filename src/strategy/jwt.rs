@@ -52,8 +52,10 @@ use crate::{
 };
 
 mod algorithm;
+mod bearer;
 mod cache;
 mod claims;
+mod error;
 mod header;
 mod identify;
 mod issuer;
@@ -61,6 +63,7 @@ mod json;
 mod key;
 mod key_set;
 mod keys;
+mod numeric_date;
 mod problem;
 mod provider;
 #[cfg(feature = "jwks")]
@@ -71,6 +74,7 @@ mod settings;
 mod source;
 mod verified;
 mod verify;
+mod websocket;
 
 #[cfg(feature = "jwks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
@@ -78,6 +82,7 @@ pub use self::remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKey
 pub use self::{
     algorithm::Algorithm,
     cache::TokenCache,
+    error::TokenError,
     issuer::Issuer,
     key::Key,
     key_set::KeySet,
@@ -86,6 +91,7 @@ pub use self::{
     provider::CryptoProvider,
     source::TokenSource,
     verified::VerifiedToken,
+    websocket::OfferedProtocol,
 };
 use self::{
     cache::Remembered,
@@ -117,7 +123,7 @@ pub struct Stated {
 /// Tokens that were verified are [remembered](Self::cache), so that the next request with one
 /// costs a hash instead of a signature. What is bad is 401 with
 /// `WWW-Authenticate: Bearer error="invalid_token"`, what is no `Bearer` syntax or comes twice
-/// 400 with `invalid_request` (RFC 6750 section 3.1); the [`TokenProblem`] goes to the audit
+/// 400 with `invalid_request` (RFC 6750 section 3.1); the [`TokenError`] goes to the audit
 /// event only.
 ///
 /// ```
@@ -226,8 +232,15 @@ impl<I, A> Jwt<I, A> {
     }
 
     fn set(&mut self) -> &mut Settings {
-        // Nobody else has them: what is built is not set any more.
-        Arc::make_mut(&mut self.settings)
+        // A strategy that was asked has verdicts by the settings of then, and tokens that wait
+        // for a key go on with those: neither may see the verdicts of the others.
+        let settings = Arc::make_mut(&mut self.settings);
+        if let Some(remembered) = &mut settings.remembered {
+            if !Arc::get_mut(remembered).is_some_and(|it| it.is_empty()) {
+                *remembered = Arc::new(remembered.emptied());
+            }
+        }
+        settings
     }
 
     fn rules(&mut self) -> &mut Rules {
@@ -561,6 +574,16 @@ impl Future for JwtFuture {
 impl fmt::Debug for JwtFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JwtFuture(..)")
+    }
+}
+
+/// Clones share what they remember, until the settings of one are changed.
+impl<I, A> Clone for Jwt<I, A> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: Arc::clone(&self.settings),
+            _said: PhantomData,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_user_scope::{
     Clock, InvalidReason, Reason, Rejection, Strategy, SystemClock, UserContext, UserScopeExt,
     UserScopeLayer,
-    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenProblem},
+    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenError, TokenProblem},
 };
 
 pub(crate) const ISSUER: &str = "https://id.example";
@@ -139,6 +139,11 @@ pub(crate) fn minted(algorithm: Algorithm, key_id: Option<&str>, claims: &Value)
 
 /// A token whose header and payload are exactly these bytes, signed for the algorithm's key.
 pub(crate) fn signed(algorithm: Algorithm, header: &str, payload: &str) -> String {
+    signed_bytes(algorithm, header.as_bytes(), payload.as_bytes())
+}
+
+/// As `signed`, for what may not be text.
+pub(crate) fn signed_bytes(algorithm: Algorithm, header: &[u8], payload: &[u8]) -> String {
     install_provider();
     let message = format!("{}.{}", base64url(header), base64url(payload));
     let jwa = algorithm.as_str().parse().expect("a name that it knows");
@@ -240,7 +245,7 @@ impl Asked {
 }
 
 /// Why a token was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Token(TokenProblem),
     /// Not even a token.
@@ -254,9 +259,9 @@ impl From<Rejection> for Why {
         match rejection.reason() {
             Reason::Invalid { invalid, .. } => invalid
                 .source()
-                .and_then(|source| source.downcast_ref())
-                .map_or(Self::Credential(invalid.reason()), |problem| {
-                    Self::Token(*problem)
+                .and_then(|source| source.downcast_ref::<TokenError>())
+                .map_or(Self::Credential(invalid.reason()), |error| {
+                    Self::Token(error.problem().clone())
                 }),
             Reason::Unavailable { .. } => Self::Unavailable,
             _ => Self::Other,
@@ -268,8 +273,12 @@ pub(crate) fn refused(problem: TokenProblem) -> Result<String, Why> {
     Err(Why::Token(problem))
 }
 
+pub(crate) fn missing(name: &'static str) -> TokenProblem {
+    TokenProblem::MissingClaim(name.into())
+}
+
 /// Whether a token was refused before anything of its claims was read.
-pub(crate) fn is_before_claims(why: Why) -> bool {
+pub(crate) fn is_before_claims(why: &Why) -> bool {
     matches!(
         why,
         Why::Credential(_)

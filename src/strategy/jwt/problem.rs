@@ -1,17 +1,15 @@
 //! What can be wrong with a token, and with what is to verify it.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 use super::Algorithm;
-use crate::{
-    context::IdError,
-    strategy::{Invalid, InvalidReason},
-};
+use crate::context::IdError;
 
-/// Why a token was refused: the [source](std::error::Error::source) of the
-/// [`Invalid`] in the audit event. The response is 401 and says only `invalid_token`
-/// (RFC 6750 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+/// Why a token was refused, without the values that were compared, which
+/// [`TokenError`](super::TokenError) has.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TokenProblem {
     /// It is longer than is looked at.
@@ -47,13 +45,24 @@ pub enum TokenProblem {
     /// The signature is not the key's over this token.
     #[error("the token's signature is wrong")]
     Signature,
-    /// The payload is no JSON object with unique members, or a registered claim has another
-    /// type or range than RFC 7519 section 4.1 gives it, or is a time of a fraction of a second.
+    /// The payload is not a JSON object in UTF-8 (RFC 7519 section 7.2) with unique members.
     #[error("the token's claims are malformed")]
     Claims,
-    /// A claim that has to be there is not.
+    /// A claim that has to be there is not, or is `null`.
     #[error("the token has no claim `{0}`")]
-    MissingClaim(&'static str),
+    MissingClaim(Cow<'static, str>),
+    /// A claim that is read has another type than it needs: `iss`, and what names a user, tenant,
+    /// thread or run, are strings; `aud` is a string or an array of strings.
+    #[error("the token's claim `{0}` is not of the type that it needs")]
+    ClaimType(Cow<'static, str>),
+    /// A time is not a number, or not one of seconds between the years 1970 and 9999 (RFC 7519
+    /// section 2); milliseconds are beyond that.
+    #[error("the token's claim `{0}` is not a number of seconds between the years 1970 and 9999")]
+    NumericDate(&'static str),
+    /// The claim for the user's id is a number: whether `7`, `7.0` and `"7"` are one user is for
+    /// the application to decide, by [`identity`](super::Jwt::identity).
+    #[error("the token's claim `{0}` is a number: say by `Jwt::identity` which user it is")]
+    NumericId(Cow<'static, str>),
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
@@ -81,7 +90,9 @@ pub enum TokenProblem {
 }
 
 impl TokenProblem {
-    fn code(self) -> &'static str {
+    /// One lower-case word that stays the same, for metrics and for the audit event.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => "token_too_long",
             Self::Malformed => "token_malformed",
@@ -94,6 +105,9 @@ impl TokenProblem {
             Self::Signature => "token_signature",
             Self::Claims => "token_claims",
             Self::MissingClaim(_) => "token_missing_claim",
+            Self::ClaimType(_) => "token_claim_type",
+            Self::NumericDate(_) => "token_numeric_date",
+            Self::NumericId(_) => "token_numeric_id",
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
             Self::WrongIssuer => "token_wrong_issuer",
@@ -103,16 +117,6 @@ impl TokenProblem {
             Self::SenderConstrained => "token_sender_constrained",
             Self::Revoked => "token_revoked",
         }
-    }
-}
-
-impl From<TokenProblem> for Invalid {
-    fn from(problem: TokenProblem) -> Self {
-        let reason = match problem {
-            TokenProblem::Expired => InvalidReason::Expired,
-            _ => InvalidReason::Rejected(problem.code()),
-        };
-        Self::new(reason).with_source(problem)
     }
 }
 

@@ -139,6 +139,7 @@ impl Settings {
             issuer,
             token_type: self.token_type.as_deref(),
             accept_bound: self.accept_bound,
+            revocable: !matches!(self.revocation, Revocation::Nobody),
             leeway: self.leeway.as_secs(),
             now,
             identify: &self.identify,
