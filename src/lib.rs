@@ -105,6 +105,7 @@
 //! | `session` | | [`SessionCookie`], [`FromSession`]: sessions in any store of the `tower-sessions` family |
 //! | `session-stores-0-14` | | [`StoreOf014`]: stores that were published for `tower-sessions-core` 0.14 |
 //! | `query` | | [`CorrelationIds::query`] |
+//! | `unicode-ids` | yes | ids of users in every script, checked to be in one normal form |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
 //! | `stream` | | [`InScope`] for streams |
 //! | `hashed-user-ids` | | [`UserIdTelemetry::Hashed`]: user ids in logs as a keyed hash |
@@ -142,7 +143,7 @@ mod time_limit;
 
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
-pub use self::context::PortableContext;
+pub use self::context::{PortableContext, VouchError};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
