@@ -140,6 +140,7 @@ pub mod strategy;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod time_limit;
+mod trailers;
 
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
@@ -190,6 +191,7 @@ pub use self::{
         InvalidReason, Outcome, Presence, Reads, Strategy, StripReason, TrustedHeader, Unavailable,
         UnavailableReason, Untrusted, Verdict, from_async_fn, from_fn,
     },
+    trailers::WithoutTrailers,
 };
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

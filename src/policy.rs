@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::{Response, header, request::Parts};
 
 use crate::{
     authorize::{Authorize, Denied},
@@ -20,14 +20,14 @@ use crate::{
     context::{CorrelationError, CorrelationIds, IdSource, Identity, Ids, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
-    header_set::HeaderSet,
+    header_set::{HeaderSet, fold_alike},
     observe::{Audit, AuditEvent, Explanation, Steps},
     peer::peer_ip,
     rejection::{FactoryFailure, Reason, Rejection, RespondToRejection, challenges},
     scope::{Guard, OpenScope, within_and_back},
     strategy::{
-        Asking, ExistingContext, Fallback, Presence, Progress, Removed, Rule, StrategyList, Tally,
-        list::private::List,
+        Asking, ExistingContext, Fallback, InvalidReason, Presence, Progress, Removed, Rule,
+        StrategyList, Tally, list::private::List,
     },
     time_limit::{Awaited, Deadline, TimeLimits},
 };
@@ -243,10 +243,15 @@ where
         tally: &mut Tally,
         audit: &Audit,
     ) -> Result<UserContext, Rejection> {
+        if let Some(strategy) = self.announced_in_trailer(head, tally.sent()) {
+            self.scrub(head, tally, audit);
+            let invalid = InvalidReason::Trailer.into();
+            return Err(Rejection::new(Reason::Invalid { strategy, invalid }));
+        }
         let found = match tally.take_found() {
             Some((strategy, identity)) => {
                 self.scrub(head, tally, audit);
-                self.context(head, tally, strategy, identity)
+                self.context(head, tally, audit, strategy, identity)
             }
             None => self.without_identity(head, tally, audit),
         };
@@ -279,7 +284,7 @@ where
         let reason = match sent {
             Some(strategy) => Reason::NotBelieved { strategy },
             None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
-                Some((name, identity)) => return self.context(head, tally, name, identity),
+                Some((name, identity)) => return self.context(head, tally, audit, name, identity),
                 None => Reason::Nobody,
             },
         };
@@ -291,6 +296,7 @@ where
         &self,
         head: &mut Parts,
         tally: &Tally,
+        audit: &Audit,
         strategy: &'static str,
         identity: Identity,
     ) -> Result<UserContext, Rejection> {
@@ -301,7 +307,7 @@ where
             if self.keep_existing {
                 remove_outer(head);
             }
-            let ids = self.correlate(head, tally.sent(), &identity);
+            let ids = self.correlate(head, tally.sent(), audit, &identity);
             ids.map(|ids| UserContext::resolved(identity, strategy, ids, &self.ids, handles))
         };
         context.map_err(|error| self.challenged(Rejection::new(Reason::Correlation(error))))
@@ -312,13 +318,51 @@ where
         &self,
         head: &Parts,
         sent: HeaderSet,
+        audit: &Audit,
         identity: &Identity,
     ) -> Result<Option<Box<Ids>>, CorrelationError> {
         let mut ids = self.correlation.read(head, sent)?;
+        if let Some(problem) = ids.as_ref().and_then(|ids| ids.trace_ignored()) {
+            let peer = peer_ip(&head.extensions);
+            audit.emit(&AuditEvent::TraceIgnored { problem, peer });
+        }
         if let Some(work) = identity.work() {
             ids.get_or_insert_default().bind(work)?;
         }
         Ok(ids)
+    }
+
+    /// The strategy that reads a header of a name which the request announces as a trailer field
+    /// (RFC 9110 section 6.6.2), or of one that an upstream would fold into it. Trailers come when
+    /// nothing can be removed from them any more.
+    #[inline]
+    fn announced_in_trailer(&self, head: &Parts, sent: HeaderSet) -> Option<&'static str> {
+        if sent.meets(HeaderSet::TRAILER) && head.headers.contains_key(header::TRAILER) {
+            self.reads_a_trailer(head)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn reads_a_trailer(&self, head: &Parts) -> Option<&'static str> {
+        let fields = head.headers.get_all(header::TRAILER).iter();
+        let announced: Vec<Vec<u8>> = fields
+            .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+            .map(|name| name.trim_ascii().to_ascii_lowercase())
+            .collect();
+        let mut first = None;
+        self.list.each(&mut |strategy| {
+            let names = strategy.headers().unwrap_or_default();
+            let is_read = |name: &Vec<u8>| {
+                let mut names = names.iter();
+                names.any(|ours| fold_alike(ours.as_str().as_bytes(), name))
+            };
+            if first.is_none() && announced.iter().any(is_read) {
+                first = Some(strategy.name());
+            }
+        });
+        first
     }
 
     fn first_sent(&self, head: &Parts) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 use std::{
     error::Error as _,
     fmt,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
@@ -10,7 +11,7 @@ use http::HeaderName;
 
 use super::{AuditEvent, Observer};
 use crate::{
-    context::UserContext,
+    context::{CorrelationProblem, UserContext},
     rejection::{Reason, Rejection},
     strategy::{InvalidReason, StripReason, Verdict},
 };
@@ -55,6 +56,17 @@ pub enum ExplainedStep {
         header: HeaderName,
         /// Why.
         reason: StripReason,
+        /// The address at the other end, where it is known.
+        peer: Option<IpAddr>,
+        /// From which networks the header would have been believed; see
+        /// [`AuditEvent::HeaderStripped`].
+        wanted: Option<String>,
+    },
+    /// A `traceparent` would be ignored.
+    #[non_exhaustive]
+    TraceIgnored {
+        /// What is wrong with it.
+        problem: CorrelationProblem,
     },
 }
 
@@ -96,7 +108,17 @@ impl fmt::Display for ExplainedStep {
                 strategy,
                 header,
                 reason,
-            } => write!(f, "{strategy}: removes {header}, {}", reason.as_str()),
+                peer,
+                wanted,
+            } => {
+                write!(f, "{strategy}: removes {header}, {}", reason.as_str())?;
+                let Some(wanted) = wanted else { return Ok(()) };
+                match peer {
+                    Some(peer) => write!(f, ": the peer is {peer}, wanted is {wanted}"),
+                    None => write!(f, ": wanted is {wanted}"),
+                }
+            }
+            Self::TraceIgnored { problem } => write!(f, "traceparent {problem} and is ignored"),
         }
     }
 }
@@ -152,12 +174,17 @@ impl Observer for Steps {
                 strategy,
                 header,
                 reason,
+                peer,
+                wanted,
                 ..
             } => ExplainedStep::Stripped {
                 strategy,
                 header: header.clone(),
                 reason,
+                peer,
+                wanted: wanted.map(str::to_owned),
             },
+            AuditEvent::TraceIgnored { problem, .. } => ExplainedStep::TraceIgnored { problem },
             _ => return,
         };
         self.0

@@ -138,7 +138,11 @@ pub trait Strategy {
     /// [`scrub`](Self::scrub) has nothing to do; `None`, as by default, where it may.
     ///
     /// Asked once, when the strategy joins a list. A request that has none of them, nor one whose
-    /// name differs in punctuation only, is one that this strategy is not asked about.
+    /// name differs in punctuation only, is one that this strategy is not asked about. Name *all*
+    /// of them: with debug assertions, a strategy whose [`presence`](Self::presence) or
+    /// [`scrub`](Self::scrub) finds something in a request that it is not asked about panics.
+    ///
+    /// A request that announces one of them as a trailer field is refused with 400.
     fn headers(&self) -> Option<Vec<HeaderName>> {
         None
     }

@@ -205,6 +205,9 @@ pub enum InvalidReason {
     /// The id in it is not one. 400.
     #[error("holds an id that {0}")]
     Id(IdProblem),
+    /// It is announced as a trailer field, which identifies nobody. 400.
+    #[error("is announced as a trailer")]
+    Trailer,
     /// It was good until some time ago. 401.
     #[error("has expired")]
     Expired,
@@ -217,7 +220,7 @@ pub enum InvalidReason {
 impl InvalidReason {
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) => {
+            Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) | Self::Trailer => {
                 StatusCode::BAD_REQUEST
             }
             Self::Expired | Self::Rejected(_) => StatusCode::UNAUTHORIZED,

@@ -24,6 +24,7 @@ struct Gone {
     strategy: &'static str,
     header: HeaderName,
     reason: StripReason,
+    wanted: Option<Box<str>>,
 }
 
 impl Removed {
@@ -42,6 +43,7 @@ impl Removed {
                 strategy: strategy.name(),
                 header: stripped.header().clone(),
                 reason: stripped.reason(),
+                wanted: stripped.wanted().map(Box::from),
             });
         });
     }
@@ -62,6 +64,7 @@ impl Removed {
                     header: &gone.header,
                     reason: gone.reason,
                     peer,
+                    wanted: gone.wanted.as_deref(),
                     more: if is_last { rest.len() } else { 0 },
                 });
             }

@@ -2,20 +2,34 @@
 
 use http::{HeaderName, request::Parts};
 
-use super::Untrusted;
+use super::{Untrusted, trust::Distrust};
+use crate::header_set;
 
 /// A header that was removed before the inner service could see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stripped<'a> {
     header: &'a HeaderName,
     reason: StripReason,
+    wanted: Option<&'a str>,
 }
 
 impl<'a> Stripped<'a> {
     /// A header that a strategy of the application's own removed.
     #[must_use]
     pub fn new(header: &'a HeaderName, reason: StripReason) -> Self {
-        Self { header, reason }
+        Self {
+            header,
+            reason,
+            wanted: None,
+        }
+    }
+
+    /// Says what the sender would have had to be, such as the networks of trusted proxies; for
+    /// operators, and never a secret.
+    #[must_use]
+    pub fn with_wanted(mut self, wanted: &'a str) -> Self {
+        self.wanted = Some(wanted);
+        self
     }
 
     /// The name, as it was sent.
@@ -28,6 +42,12 @@ impl<'a> Stripped<'a> {
     #[must_use]
     pub fn reason(&self) -> StripReason {
         self.reason
+    }
+
+    /// What the sender would have had to be, where that is known.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&'a str> {
+        self.wanted
     }
 }
 
@@ -60,25 +80,18 @@ impl StripReason {
     }
 }
 
-/// Whether a CGI-style upstream would take the two names for one: it makes everything that is
-/// no letter and no digit an underscore (RFC 3875 section 4.1.18, and Apache's `http2env`).
 #[inline]
 pub(super) fn fold_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
-    let (ours, sent) = (ours.as_str().as_bytes(), sent.as_str().as_bytes());
-    ours.len() == sent.len()
-        && ours
-            .iter()
-            .zip(sent)
-            .all(|(a, b)| a == b || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric()))
+    header_set::fold_alike(ours.as_str().as_bytes(), sent.as_str().as_bytes())
 }
 
 /// Removes `name`, unless it is believed, and every name that folds into it.
 #[inline]
-pub(super) fn strip_alike(
+pub(super) fn strip_alike<'s>(
     head: &mut Parts,
     name: &HeaderName,
     believed: bool,
-    trust: impl FnOnce(&Parts) -> Result<(), Untrusted>,
+    trust: impl FnOnce(&Parts) -> Result<(), Distrust<'s>>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
     let goes = |sent: &HeaderName| {
@@ -95,16 +108,16 @@ pub(super) fn strip_alike(
 }
 
 #[cold]
-fn strip(
+fn strip<'s>(
     head: &mut Parts,
     name: &HeaderName,
     goes: impl Fn(&HeaderName) -> bool,
-    trust: impl FnOnce(&Parts) -> Result<(), Untrusted>,
+    trust: impl FnOnce(&Parts) -> Result<(), Distrust<'s>>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
-    let own = match trust(head) {
-        Ok(()) => StripReason::NotBelieved,
-        Err(why) => StripReason::Untrusted(why),
+    let (own, wanted) = match trust(head) {
+        Ok(()) => (StripReason::NotBelieved, None),
+        Err(distrust) => (StripReason::Untrusted(distrust.why), distrust.wanted),
     };
     let names: Vec<HeaderName> = head
         .headers
@@ -119,7 +132,11 @@ fn strip(
         } else {
             StripReason::LookAlike
         };
-        stripped(Stripped::new(&sent, reason));
+        stripped(Stripped {
+            header: &sent,
+            reason,
+            wanted: wanted.filter(|_| reason == own),
+        });
     }
 }
 
