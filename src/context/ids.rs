@@ -401,7 +401,7 @@ id! {
     ///
     /// It is compared byte by byte. So that what looks alike is one user, an id that is not in
     /// Unicode's Normalization Form C, or that has wide or narrow forms of characters, is refused
-    /// (by the profile UsernameCasePreserved of RFC 8265 section 3.4, which would convert it).
+    /// (by the profile `UsernameCasePreserved` of RFC 8265 section 3.4, which would convert it).
     /// Upper and lower case are two ids, and so are letters of two scripts that look alike. An
     /// application whose ids come in another form converts them in a strategy of its own.
     ///
