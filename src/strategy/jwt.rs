@@ -275,7 +275,9 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Takes the user's id from this claim instead of `sub`; its value has to be a string.
+    /// Takes the user's id from this claim instead of `sub`; its value has to be a string. A number
+    /// is refused with [`TokenProblem::NumericId`]: which user it is, [`identity`](Self::identity)
+    /// can say.
     #[must_use]
     pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.set().identify.by_claim(name.into());
@@ -368,6 +370,9 @@ impl<I, A> Jwt<I, A> {
 
     /// Makes the identity of the claims, as a type of the application's, which are added to its
     /// attributes too: for ids that are made of several claims, and principals that are services.
+    ///
+    /// No rule of this crate reads `sub` before it, so that a `sub` that is a number, as some
+    /// issuers write it, is the closure's to read.
     ///
     /// It runs once for a token that is [remembered](Self::cache), and not for each request with
     /// it: what can change before the token ends is for [`revoked_if`](Self::revoked_if).
