@@ -303,8 +303,8 @@ async fn metadata_leads_to_the_keys_of_the_issuer_that_was_asked_for() {
     }
 }
 
-#[tokio::test]
-async fn over_https_the_certificate_counts() {
+/// A certificate for `localhost`, and what a server does with it.
+fn certificate() -> (reqwest::Certificate, rustls::ServerConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -314,6 +314,19 @@ async fn over_https_the_certificate_counts() {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("the key is the certificate's");
+    let root = reqwest::Certificate::from_der(made.cert.der()).expect("a certificate");
+    (root, config)
+}
+
+/// An application's client, which follows redirects as `reqwest` does by default.
+fn client(root: reqwest::Certificate) -> HttpsFetch {
+    let client = reqwest::Client::builder().tls_certs_only([root]).build();
+    HttpsFetch::with_client(client.expect("a client"))
+}
+
+#[tokio::test]
+async fn over_https_the_certificate_counts() {
+    let (root, config) = certificate();
     let server = IssuerServer::start_with_tls(config).await;
     server.publish([jwk(ED, "a")]);
 
@@ -322,16 +335,51 @@ async fn over_https_the_certificate_counts() {
         unknown_authority.user(&token(ED, "a")).await,
         Err(Why::Unavailable)
     );
-
-    let root = reqwest::Certificate::from_der(made.cert.der()).expect("a certificate");
-    let client = reqwest::Client::builder()
-        .tls_certs_only([root])
-        .build()
-        .expect("a client");
-    let asked = asking(jwt(
-        keys(&server).fetch_with(HttpsFetch::with_client(client))
-    ));
+    let asked = asking(jwt(keys(&server).fetch_with(client(root))));
     assert_eq!(asked.user(&token(ED, "a")).await, alice());
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_applications_client_counts_at_the_same_host_only() {
+    let (root, config) = certificate();
+    let plain = IssuerServer::start().await;
+    let other = IssuerServer::start_with_tls(config.clone()).await;
+    let server = IssuerServer::start_with_tls(config).await;
+    for server in [&plain, &other, &server] {
+        server.publish([jwk(ED, "a")]);
+    }
+    server.answer("/moved", StatusCode::FOUND, "");
+    for (location, answer) in [
+        (server.url("/keys"), alice()),
+        ("/keys".to_owned(), alice()),
+        (other.url("/keys"), Err(Why::Unavailable)),
+        (plain.url("/keys"), Err(Why::Unavailable)),
+    ] {
+        server.redirect_to(location.clone());
+        let moved = RemoteKeys::from_url(server.url("/moved")).fetch_with(client(root.clone()));
+        assert_eq!(
+            asking(jwt(moved)).user(&token(ED, "a")).await,
+            answer,
+            "{location}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_id_asks_again_also_where_keys_have_none() {
+    let server = IssuerServer::start().await;
+    server.publish([without_id(jwk(ED, "x")), jwk(ES, "a")]);
+    let clock = TestClock::now();
+    let asked = asking_at(jwt(keys(&server)), clock.clone());
+    assert_eq!(asked.user(&token(ES, "a")).await, alice());
+    server.publish([
+        without_id(jwk(ED, "x")),
+        jwk(ES, "a"),
+        jwk(Algorithm::ES384, "new"),
+    ]);
+    clock.advance(MINUTE);
+    assert_eq!(asked.user(&token(Algorithm::ES384, "new")).await, alice());
+    assert_eq!(server.asked(), 2);
 }
 
 #[tokio::test]

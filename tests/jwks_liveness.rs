@@ -201,6 +201,12 @@ fn an_answer_that_comes_after_a_newer_one_is_too_late() {
     let late = slow.block_on(waiting).expect("it ends");
     assert_eq!(late, alice(), "and who waited for it has the newer keys");
     assert_eq!(other.block_on(asked.user(&a())), alice());
+    let stranger = lasting(ED, "x");
+    assert_eq!(
+        other.block_on(asked.user(&stranger)),
+        UNKNOWN,
+        "the last fetch went well"
+    );
     assert_eq!(source.calls(), 2);
 }
 
@@ -217,10 +223,32 @@ fn keys_that_nobody_can_fetch_any_more_are_not_kept_for_ever() {
 }
 
 #[test]
+fn a_fetch_that_its_runtime_takes_along_says_nothing_of_the_issuer() {
+    let source = Source::default();
+    let (asked, clock) = source.asked(|keys| keys.keep_for(Duration::MAX));
+    assert_eq!(runtime().block_on(asked.user(&a())), alice());
+    clock.advance(LEASE);
+    source.publish(Published::Hangs);
+    let second = runtime();
+    drop(second.spawn({
+        let asked = asked.clone();
+        async move { asked.user(&a()).await }
+    }));
+    second.block_on(eventually("a fetch", async || source.calls() == 2));
+    drop(second);
+    assert_eq!(
+        block_on(asked.user(&a())),
+        UNAVAILABLE,
+        "keys are kept for an issuer that is down, and not for this"
+    );
+}
+
+#[test]
 fn a_runtime_that_ends_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
     let source = Source::default();
     source.publish(Published::Hangs);
-    let (asked, _) = source.asked(|keys| keys.refetch_at_most_every(Duration::from_secs(1)));
+    // Whoever waits for the limit, waits for ever.
+    let (asked, _) = source.asked(|keys| keys.fetch_time_limit(60 * MINUTE));
     let first = runtime();
     let waiting = {
         let asked = asked.clone();
@@ -232,8 +260,9 @@ fn a_runtime_that_ends_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
     second.block_on(async {
         tokio::task::yield_now().await;
         drop(tokio::task::spawn_blocking(move || drop(first)).await);
-        // By its end, and not by a limit of time.
-        assert_eq!(other.await.expect("it ends"), UNAVAILABLE);
+        let ends = tokio::time::timeout(Duration::from_secs(20), other);
+        let answer = ends.await.expect("without waiting for the limit");
+        assert_eq!(answer.expect("it ends"), UNAVAILABLE);
     });
     drop(waiting);
     assert_eq!(source.calls(), 1);

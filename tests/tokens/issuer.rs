@@ -32,6 +32,8 @@ use crate::tokens::{base64url, public_der};
 
 type Documents = HashMap<String, (StatusCode, Bytes)>;
 
+const TO_KEYS: &str = "/keys";
+
 pub(crate) struct IssuerServer {
     address: SocketAddr,
     published: Arc<Published>,
@@ -43,6 +45,7 @@ struct Published {
     documents: Mutex<Documents>,
     asked: AtomicUsize,
     open: watch::Sender<bool>,
+    location: Mutex<String>,
 }
 
 impl Published {
@@ -70,6 +73,7 @@ impl IssuerServer {
                 documents: Mutex::default(),
                 asked: AtomicUsize::new(0),
                 open: watch::Sender::new(true),
+                location: Mutex::new(TO_KEYS.to_owned()),
             }),
             tls,
             task: None,
@@ -92,6 +96,12 @@ impl IssuerServer {
     pub(crate) fn answer(&self, path: &str, status: StatusCode, body: impl Into<Bytes>) {
         let answer = (status, body.into());
         self.published.documents().insert(path.to_owned(), answer);
+    }
+
+    /// Where answers that redirect lead to, instead of `/keys`.
+    pub(crate) fn redirect_to(&self, location: String) {
+        let place = self.published.location.lock();
+        *place.unwrap_or_else(PoisonError::into_inner) = location;
     }
 
     /// How many requests it was sent.
@@ -169,10 +179,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Publi
             let mut open = published.open.subscribe();
             let _ = open.wait_for(|open| *open).await;
             let known = published.documents().get(request.uri().path()).cloned();
+            let location = published.location.lock();
+            let location = location.unwrap_or_else(PoisonError::into_inner).clone();
             let (status, body) = known.unwrap_or((StatusCode::NOT_FOUND, Bytes::new()));
             let response = Response::builder()
                 .status(status)
-                .header(header::LOCATION, "/keys")
+                .header(header::LOCATION, location)
                 .body(Full::new(body));
             Ok::<_, Infallible>(response.expect("a response"))
         }

@@ -50,7 +50,8 @@ pub use self::{
 /// [discovered](Self::discover), reads at most [`HttpsFetch::MAX_LEN`] bytes of each answer, takes
 /// no longer than the time limit, and writes one line of a log. No URL that it names is followed
 /// to plain `http`, nor to an IP address or `localhost` that is not its own host, and no redirect
-/// at all.
+/// at all. A name that it makes resolve to an internal address gets a TLS handshake, and no
+/// request without that name's certificate.
 ///
 /// Clones share keys, and the clock of the layer that was built first.
 ///

@@ -218,8 +218,10 @@ impl Keeper {
             }
         };
         state.last = Some((now, result.clone()));
+        // With the lock, so that who starts the next attempt is not woken by the end of this one.
+        self.ended.send_modify(|ended| *ended += 1);
         drop(state);
-        // Before those who wait go on: one line, whatever came of it.
+        // One line, whatever came of it.
         let address = &self.settings.address;
         match (&result, left_out) {
             (Ok(()), None) => debug!(%address, "the key set was fetched"),
@@ -230,7 +232,6 @@ impl Keeper {
                 warn!(%address, %error, left_out, "the key set could not be fetched");
             }
         }
-        self.ended.send_modify(|ended| *ended += 1);
         Some(due)
     }
 
