@@ -202,7 +202,11 @@ impl KeySet {
                 Err(error) => problem = error,
             }
         }
-        if header.key_id.is_some() || problem == TokenProblem::Signature {
+        // The key of an id that is not known may only be new.
+        if header.key_id.is_some() {
+            return Err(TokenProblem::UnknownKey);
+        }
+        if problem == TokenProblem::Signature {
             return Err(problem);
         }
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
