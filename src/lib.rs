@@ -103,7 +103,7 @@
 //! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
 //! | `jwks` | | [`RemoteKeys`](jwt::RemoteKeys): key sets that are fetched and kept fresh |
 //! | `session` | | [`SessionCookie`], [`FromSession`]: sessions in any store of the `tower-sessions` family |
-//! | `session-stores-0-14` | | [`StoreOf014`]: stores that were published for `tower-sessions-core` 0.14 |
+//! | `session-stores-0-14` | | [`StoreOf014`] for stores, and [`FromSession`] for sessions, of `tower-sessions-core` 0.14 |
 //! | `query` | | [`CorrelationIds::query`] |
 //! | `unicode-ids` | yes | ids of users in every script, checked to be in one normal form |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
