@@ -17,15 +17,14 @@ use serde_json::{Value, json};
 use tower_user_scope::{
     CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, Strategy, UserId,
     jwt::{
-        CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource,
-        VerifiedToken,
+        Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource, VerifiedToken,
     },
     testing::TestClock,
 };
 
 use crate::tokens::{
-    ALGORITHMS, AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt,
-    minted, missing, now, refused, signed, verifying,
+    ALGORITHMS, AUDIENCE, HS, ISSUER, OTHER_SECRET, Why, asking, asking_at, bearer, claims,
+    claims_with, hs, jwt, minted, missing, now, providers::both, refused, signed, verifying,
 };
 
 #[tokio::test]
@@ -217,14 +216,14 @@ async fn only_tokens_of_the_type_that_is_asked_for_are_accepted() {
 
 #[tokio::test]
 async fn several_issuers_are_told_apart_and_committed_to() {
-    let other = Key::hmac(HS, [9; 32]).expect("long enough");
+    let other = Key::hmac(HS, OTHER_SECRET).expect("long enough");
     let asked = asking(
         Jwt::of_issuers([
             Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
             Issuer::new("https://partner.example", other).audience("partners"),
         ])
         .issuers_share_users()
-        .crypto_provider(CryptoProvider::aws_lc_rs()),
+        .crypto_provider(both()),
     );
     let partner = json!({"iss": "https://partner.example", "aud": "partners"});
     let ours = minted(HS, None, &claims("alice"));
@@ -255,7 +254,7 @@ async fn users_of_several_issuers_are_one_only_where_that_is_said() {
             Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
             Issuer::new(PARTNER, verifying(HS)).audience(AUDIENCE),
         ])
-        .crypto_provider(CryptoProvider::aws_lc_rs())
+        .crypto_provider(both())
     };
     assert_eq!(
         several().validate(),
@@ -405,7 +404,7 @@ async fn an_id_of_the_applications_making_that_is_none_makes_a_bad_token() {
 async fn issuer_and_audience_are_waived_by_name_only() {
     let asked = asking(
         Jwt::new(verifying(HS))
-            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .crypto_provider(both())
             .dangerously_accept_any_issuer()
             .dangerously_accept_any_audience(),
     );

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
     Identity, Reason, UserId, UserScopeLayer,
-    jwt::{CryptoProvider, Issuer, Jwt, TokenError, TokenProblem, VerifiedToken},
+    jwt::{Issuer, Jwt, TokenError, TokenProblem, VerifiedToken},
 };
 
 use crate::tokens::{
     AUDIENCE, HS, ISSUER, Why, asking, bearer, claims, claims_with, hs, jwt, minted, missing, now,
-    refused, signed, signed_bytes, verifying,
+    providers::both, refused, signed, signed_bytes, verifying,
 };
 
 const HEAD: &str = r#"{"alg":"HS256"}"#;
@@ -142,7 +142,7 @@ async fn a_claim_that_nobody_asked_for_may_be_anything() {
     }
     let waived = asking(
         Jwt::new(verifying(HS))
-            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .crypto_provider(both())
             .dangerously_accept_any_issuer()
             .dangerously_accept_any_audience()
             .user_id_claim("uid"),
@@ -346,7 +346,7 @@ async fn what_an_unverified_token_says_is_marked_and_is_nobodys() {
         Issuer::new("https://partner.example", verifying(HS)).audience(AUDIENCE),
     ])
     .issuers_share_users()
-    .crypto_provider(CryptoProvider::aws_lc_rs());
+    .crypto_provider(both());
     let evil = format!("https://evil.example/\n{}", "x".repeat(1_000));
     let token = minted(HS, None, &claims_with(json!({"iss": evil})));
     let (shown, error, user) = explained(issuers, &token).await;

@@ -55,22 +55,27 @@ mod algorithm;
 mod bearer;
 mod cache;
 mod claims;
+mod der;
 mod error;
 mod header;
 mod identify;
 mod issuer;
 mod json;
+mod jwk;
 mod key;
 mod key_set;
 mod keys;
 mod numeric_date;
+mod point;
 mod problem;
 mod provider;
 #[cfg(feature = "jwks")]
 mod remote;
 mod revocation;
 mod rsa;
+mod secret;
 mod settings;
+mod skipped;
 mod source;
 mod verified;
 mod verify;
@@ -129,7 +134,7 @@ pub struct Stated {
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
 ///
-/// # let secret_from_a_vault = [7_u8; 32];
+/// # let secret_from_a_vault = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
 /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret_from_a_vault)?)
 ///     .issuer("https://id.example")
 ///     .audience("api")
@@ -346,7 +351,7 @@ impl<I, A> Jwt<I, A> {
     ///     roles: Vec<String>,
     /// }
     ///
-    /// # let secret = [7_u8; 32];
+    /// # let secret = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
     /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret)?)
     ///     .issuer("https://id.example")
     ///     .audience("api")
@@ -387,7 +392,7 @@ impl<I, A> Jwt<I, A> {
     ///     client_id: String,
     /// }
     ///
-    /// # let secret = [7_u8; 32];
+    /// # let secret = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
     /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret)?)
     ///     .issuer("https://id.example")
     ///     .audience("api")

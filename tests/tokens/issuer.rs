@@ -26,9 +26,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
-use tower_user_scope::jwt::Algorithm;
 
-use crate::tokens::{base64url, public_der};
+pub(crate) use crate::tokens::jwk::jwk;
 
 type Documents = HashMap<String, (StatusCode, Bytes)>;
 
@@ -193,26 +192,4 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Publi
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer)
         .await;
-}
-
-/// The public key of an algorithm as a JWK. RSA keys go by their own route.
-pub(crate) fn jwk(algorithm: Algorithm, id: &str) -> Value {
-    let der = public_der(algorithm);
-    // The key itself is the end of a `SubjectPublicKeyInfo`.
-    let point = |len: usize| &der[der.len() - len..];
-    match algorithm {
-        Algorithm::EdDSA => json!({
-            "kty": "OKP", "crv": "Ed25519", "kid": id, "use": "sig", "alg": "EdDSA",
-            "x": base64url(point(32)),
-        }),
-        Algorithm::ES256 => json!({
-            "kty": "EC", "crv": "P-256", "kid": id, "use": "sig", "alg": "ES256",
-            "x": base64url(&point(64)[..32]), "y": base64url(point(32)),
-        }),
-        Algorithm::ES384 => json!({
-            "kty": "EC", "crv": "P-384", "kid": id, "use": "sig", "alg": "ES384",
-            "x": base64url(&point(96)[..48]), "y": base64url(point(48)),
-        }),
-        other => panic!("no JWK for {other}"),
-    }
 }

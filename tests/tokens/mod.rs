@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod jwk;
+pub(crate) mod providers;
+
 use std::{
     convert::Infallible,
     error::Error,
@@ -25,6 +28,10 @@ pub(crate) const ISSUER: &str = "https://id.example";
 pub(crate) const AUDIENCE: &str = "api";
 pub(crate) const SECRET: &[u8] =
     b"a secret of these tests, and of nothing else in the world, 64 by";
+
+/// One that signs nothing.
+pub(crate) const OTHER_SECRET: &[u8] =
+    b"another secret of these tests, that signs nothing anywhere, 64 b";
 
 /// Each algorithm with what signs and what verifies.
 pub(crate) const ALGORITHMS: [Algorithm; 12] = [
@@ -157,10 +164,16 @@ pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A strategy for the issuer and the audience of these tests.
+/// A strategy for the issuer and the audience of these tests, whose tokens are verified by both
+/// crypto providers.
 pub(crate) fn jwt(keys: impl Into<Keys>) -> Jwt<Stated, Stated> {
+    jwt_on(providers::both(), keys)
+}
+
+/// The same, with this crypto provider.
+pub(crate) fn jwt_on(provider: CryptoProvider, keys: impl Into<Keys>) -> Jwt<Stated, Stated> {
     Jwt::new(keys)
-        .crypto_provider(CryptoProvider::aws_lc_rs())
+        .crypto_provider(provider)
         .issuer(ISSUER)
         .audience(AUDIENCE)
 }

@@ -134,6 +134,23 @@ pub enum KeyError {
     /// The text is no JSON Web Key, or no set of them (RFC 7517).
     #[error("the text is not a JSON Web Key or a set of them")]
     NotJwk,
+    /// A member of a JWK that is needed is missing, or is not what RFC 7517 or 7518 says.
+    #[error("the JWK's member `{0}` is missing or malformed")]
+    Member(&'static str),
+    /// A certificate was given for a key. Whether it is trusted and has not ended is not checked
+    /// here, so it is not taken for the key that it holds.
+    #[error(
+        "a certificate is not checked here: give the public key that it holds (`openssl x509 \
+         -pubkey -noout`)"
+    )]
+    Certificate,
+    /// A private key was given, which a service that only verifies must not have. One that is
+    /// published belongs to everybody.
+    #[error("a private key doesn't belong here: give its public key (`openssl pkey -pubout`)")]
+    PrivateKey,
+    /// A secret is in a set that is published, so it is not a secret.
+    #[error("a secret that is published is not a secret")]
+    PublishedSecret,
     /// A JWK is of a type, curve or algorithm that is not supported.
     #[error("the JWK is of a kind that is not supported")]
     Unsupported,
@@ -155,24 +172,42 @@ pub enum KeyError {
         /// How long it has to be, in bytes.
         least: usize,
     },
-    /// An RSA modulus of fewer than 2,048 or more than 8,192 bits (RFC 7518 section 3.3).
-    #[error("the RSA key has {bits} bits and needs 2048 to 8192")]
+    /// An HMAC secret that is long enough and can be guessed: a short piece over and over, such as
+    /// zeros, a count, fewer than six different bytes, or one that a document shows.
+    #[error("the secret can be guessed: make one of random bytes")]
+    GuessableSecret,
+    /// An RSA modulus of fewer than 2,048 bits (RFC 7518 section 3.3), or of more than 8,192 or
+    /// than the crypto provider verifies with.
+    #[error("the RSA key has {bits} bits and needs 2048 to {most}")]
     #[non_exhaustive]
     RsaSize {
         /// How many it has.
         bits: usize,
+        /// How many it may have.
+        most: usize,
     },
+    /// An RSA modulus whose factors are found at once: it is even, has another small factor, or
+    /// two that are close together.
+    #[error("the RSA key's modulus can be factored")]
+    RsaModulus,
     /// An RSA exponent that is even, below 65,537, or longer than 32 bits.
     #[error("the RSA key's public exponent is not safe")]
     RsaExponent,
     /// An RSA key made by a generator whose keys can be factored (CVE-2017-15361, ROCA).
     #[error("the RSA key is of a family that can be factored (ROCA)")]
     RsaRoca,
+    /// A point that is not on the curve of the algorithm, or not written in the one way that
+    /// RFC 8032 section 5.1.3 allows.
+    #[error("the key is not a point on the curve of {0}")]
+    NotOnCurve(Algorithm),
+    /// An Ed25519 key of small order, for which anybody can write signatures.
+    #[error("the key is a point of small order, for which anybody can sign")]
+    SmallOrder,
     /// Algorithms of different kinds for one key.
     #[error("{0} is for another kind of key")]
     OtherFamily(Algorithm),
-    /// Two keys of one set have the same id.
-    #[error("two keys of one set have the same key id")]
+    /// Two different keys of one set have the same id and the same algorithm.
+    #[error("two different keys of one set have the same key id and algorithm")]
     DuplicateKeyId,
     /// Secrets and public keys in one set: a public key might be taken for a secret.
     #[error("a set can't have both secrets and public keys")]
@@ -186,6 +221,9 @@ pub enum KeyError {
         /// How many are tried.
         limit: usize,
     },
+    /// More keys than a set may have, which is this many.
+    #[error("the set has more than {0} keys")]
+    TooManyKeys(usize),
     /// A set has no key that can be used.
     #[error("the set has no key that can be used")]
     NoKey,
