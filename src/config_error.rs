@@ -62,6 +62,26 @@ pub enum ConfigError {
         /// How long it has to be, in bytes.
         min: usize,
     },
+    /// A shared secret that is longer than what is compared.
+    #[error("the secret has {len} bytes and may have {max}")]
+    LongSecret {
+        /// How long it is, in bytes.
+        len: usize,
+        /// How long it may be, in bytes.
+        max: usize,
+    },
+    /// A list of shared secrets with nothing in it.
+    #[error("the list of shared secrets is empty, so no header would ever be believed")]
+    NoSecret,
+    /// One header is to carry two shared secrets at once.
+    #[error(
+        "the header `{name}` can't carry two secrets at once; if either is meant, say \
+         `shared_secrets(\"{name}\", [new, old])`"
+    )]
+    SecretsApart {
+        /// The header's name.
+        name: String,
+    },
     /// A shared secret that no header can carry: with white space around it, or characters that
     /// are not visible ASCII.
     #[error("the shared secret has characters that a header can't carry")]

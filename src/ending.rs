@@ -4,12 +4,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {
-    /// The whole response was handed to the server.
+    /// The whole response was handed to the server: to its end, its trailers, or as many bytes
+    /// as its `Content-Length` or the body's exact size hint says.
+    ///
+    /// This says nothing of what the response says; see [`Closed::status`](crate::Closed::status).
     Completed,
     /// The response, or what would have become one, was dropped before its end: the client went
     /// away, or a time limit struck.
     Cancelled,
-    /// The inner service or the body failed with an error.
+    /// The inner service or the body failed with an error, or the body had fewer or more bytes
+    /// than its `Content-Length` or its exact size hint says: what the client got is not whole.
     Failed,
     /// The inner service or the body panicked.
     Panicked,

@@ -17,10 +17,12 @@ use crate::{
     authorize::{Authorize, Denied},
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
+    outcome::Unavailable,
     policy::{Policy, Step, StepOf},
     resolve::{Asking, StrategyList, Tally, list::private::List},
-    response::ResponseBody,
-    scope::{Ending, OpenScope, within, within_and_back},
+    response::{Left, ResponseBody},
+    scope::{Ending, InScope, InstrumentScope, OpenScope},
+    time_limit::{Awaited, Deadline},
 };
 
 /// The response future of [`UserScope`](crate::UserScope).
@@ -112,6 +114,8 @@ where
 {
     #[pin]
     stage: Stage<L::Pending, A::Future, M::Future>,
+    #[pin]
+    deadline: Deadline,
     policy: Arc<Policy<L, M, A>>,
     /// Taken by the call.
     request: Option<Waiter<S, B>>,
@@ -126,13 +130,14 @@ pub(crate) enum Stage<P, A, M> {
         tally: Tally,
     },
     Authorizing {
+        /// In its scope, also where it is dropped.
         #[pin]
-        future: A,
+        future: InScope<A>,
         context: UserContext,
     },
     Building {
         #[pin]
-        future: M,
+        future: InScope<M>,
         context: UserContext,
     },
 }
@@ -203,6 +208,7 @@ where
         Self {
             state: State::Waiting(Box::pin(Waiting {
                 stage,
+                deadline: Deadline::default(),
                 policy,
                 request: Some(request),
             })),
@@ -211,9 +217,25 @@ where
 }
 
 impl<P, A, M> Stage<P, A, M> {
-    /// Waits for the one thing that the stage is about, and takes the next step.
+    pub(crate) fn authorizing(future: A, context: UserContext) -> Self {
+        Self::Authorizing {
+            future: future.in_scope(context.clone()),
+            context,
+        }
+    }
+
+    pub(crate) fn building(future: M, context: UserContext) -> Self {
+        Self::Building {
+            future: future.in_scope(context.clone()),
+            context,
+        }
+    }
+
+    /// Waits for the one thing that the stage is about, as long as it may take, and takes the
+    /// next step.
     fn poll_step<L, F, Z>(
         self: Pin<&mut Self>,
+        deadline: Pin<&mut Deadline>,
         policy: &Policy<L, F, Z>,
         head: &mut Parts,
         cx: &mut Context<'_>,
@@ -228,17 +250,28 @@ impl<P, A, M> Stage<P, A, M> {
         Poll::Ready(match self.project() {
             StageProjection::Resolving { pending, tally } => {
                 let mut asking = Asking::new(head, tally, &policy.audit, &*policy.clock);
-                let _ = ready!(policy.list.resume(pending, cx, &mut asking));
+                ready!(policy.poll_list(pending, deadline, cx, &mut asking));
                 policy.asked(head, tally)
             }
             StageProjection::Authorizing { future, context } => {
-                let answer = ready!(within(context, || future.poll(cx)));
+                let answer = match future.poll(cx) {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => {
+                        let limit = || policy.limits.authorize();
+                        let limit = ready!(deadline.poll(Awaited::Authorize, cx, limit));
+                        Err(Unavailable::timed_out(limit).into())
+                    }
+                };
                 policy.authorized(head, context.clone(), answer)
             }
-            StageProjection::Building { future, context } => {
-                let (built, lent) = within_and_back(context, || future.poll(cx));
-                policy.built(head, context.clone(), lent, ready!(built))
-            }
+            StageProjection::Building { future, context } => match future.poll(cx) {
+                Poll::Ready(built) => policy.built(head, context.clone(), context.clone(), built),
+                Poll::Pending => {
+                    let limit = || policy.limits.factory();
+                    let limit = ready!(deadline.poll(Awaited::Factory, cx, limit));
+                    policy.not_built(head, limit)
+                }
+            },
         })
     }
 }
@@ -257,14 +290,19 @@ where
             let Some(Waiter { head, .. }) = this.request else {
                 unreachable!("`ResponseFuture` polled after it was ready")
             };
-            match ready!(this.stage.as_mut().poll_step(this.policy, head, cx)) {
+            let deadline = this.deadline.as_mut();
+            let step = this
+                .stage
+                .as_mut()
+                .poll_step(deadline, this.policy, head, cx);
+            match ready!(step) {
                 Step::Resolve(pending, tally) => {
                     this.stage.set(Stage::Resolving { pending, tally });
                 }
                 Step::Authorize(future, context) => {
-                    this.stage.set(Stage::Authorizing { future, context });
+                    this.stage.set(Stage::authorizing(future, context));
                 }
-                Step::Build(future, context) => this.stage.set(Stage::Building { future, context }),
+                Step::Build(future, context) => this.stage.set(Stage::building(future, context)),
                 Step::Call(scope) => {
                     if let (Some(request), Some(scope)) = (this.request.take(), scope) {
                         return Poll::Ready(Ok((request, scope)));
@@ -358,29 +396,38 @@ fn close_with_body<B, E>(
         }
     };
     let status = response.status();
+    if let Some(scope) = scope.as_mut() {
+        scope.responds(status);
+    }
     let is_tunnel = expects == Expects::Tunnel && status.is_success();
     if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
-        if let Some(scope) = scope.take() {
-            scope.outlive_response();
-        }
-        return Ok(response.map(|body| ResponseBody::inner(body, None, None)));
+        let scope = scope.take().map(OpenScope::outlive_response);
+        return Ok(response.map(|body| ResponseBody::inner(body, scope, Left::Unknown)));
     }
-    // No server reads a body that the response can't have (RFC 9110 section 6.4.1).
-    let len = content_length(&response);
+    // No server reads a body that the response can't have (RFC 9110 section 6.4.1), and its
+    // `Content-Length` is that of another response (section 8.6).
     let has_no_body = expects == Expects::NoBody
-        || len == Some(0)
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;
-    if let (true, Some(scope)) = (has_no_body, scope.as_mut()) {
+    let left = match content_length(&response) {
+        _ if has_no_body => Left::Unknown,
+        Some(len) => Left::Exactly(len),
+        None => Left::AsHinted,
+    };
+    if let (true, Some(scope)) = (has_no_body || left == Left::Exactly(0), scope.as_mut()) {
         scope.completes();
     }
-    Ok(response.map(|body| ResponseBody::inner(body, scope.take(), len)))
+    Ok(response.map(|body| ResponseBody::inner(body, scope.take(), left)))
 }
 
-/// What a server will stop at, whatever the body has after it.
+/// What a server will stop at, whatever the body has after it. Nothing where there are several.
 fn content_length<B>(response: &Response<B>) -> Option<u64> {
-    let value = response.headers().get(header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.parse().ok()
+    let mut values = response.headers().get_all(header::CONTENT_LENGTH).iter();
+    let value = values.next()?.to_str().ok()?;
+    // `parse` would take a sign as well.
+    (values.next().is_none() && value.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| value.parse().ok())
+        .flatten()
 }
 
 impl<S, L, M, A, B> fmt::Debug for ResponseFuture<S, L, M, A, B>

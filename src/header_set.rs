@@ -13,6 +13,8 @@ impl HeaderSet {
     pub(crate) const NONE: Self = Self(0);
     /// Of who looks at more than headers.
     pub(crate) const ANYTHING: Self = Self(u64::MAX);
+    /// The field that announces trailers.
+    pub(crate) const TRAILER: Self = Self(bit(b"trailer"));
 
     /// What was sent. Never nothing, so that it meets `ANYTHING`.
     pub(crate) fn sent(headers: &HeaderMap) -> Self {
@@ -42,10 +44,25 @@ impl HeaderSet {
 /// The same for all names that a CGI-style upstream would take for one another: they differ in
 /// what is no letter and no digit.
 #[inline]
-fn bit(name: &[u8]) -> u64 {
-    let folded = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(FOLDED[usize::from(*byte)]));
+const fn bit(name: &[u8]) -> u64 {
     let mix = folded(name.first()) * 2 + folded(name.last()) * 31 + name.len() * 3;
     1 << (mix % 64)
+}
+
+#[inline]
+const fn folded(byte: Option<&u8>) -> usize {
+    match byte {
+        Some(byte) => FOLDED[*byte as usize] as usize,
+        None => 0,
+    }
+}
+
+/// Whether a CGI-style upstream would take the two names for one: it makes everything that is
+/// no letter and no digit an underscore (RFC 3875 section 4.1.18, and Apache's `http2env`).
+#[inline]
+pub(crate) fn fold_alike(ours: &[u8], sent: &[u8]) -> bool {
+    let mut pairs = ours.iter().zip(sent);
+    ours.len() == sent.len() && pairs.all(|(a, b)| folded(Some(a)) == folded(Some(b)))
 }
 
 /// What is no letter and no digit is all the same.

@@ -70,6 +70,8 @@
 //! - **What is asserted and what is proved stay apart**: [`Evidence`] says which, and
 //!   [`Builder::require_proved`] asks for proof.
 //! - **A store that is down is 503**, not "nobody".
+//! - **Nothing is waited for for ever**: a strategy or a step that takes longer than its
+//!   [time limit](Builder::time_limit) is 503.
 //! - **The response tells an attacker nothing**; the [`AuditEvent`] tells the operator
 //!   everything but the credential.
 //!
@@ -77,7 +79,7 @@
 //!
 //! The factory is the application's own type. Shared infrastructure goes into the closure that
 //! builds it; the user comes in through the [`UserContext`] of each request. Sync and async
-//! closures, [an own type](MakeFactory), a time limit and a [lazy](Lazy) form are choices of the
+//! closures, [an own type](MakeFactory) and a [lazy](Lazy) form are choices of the
 //! [`Builder`].
 //!
 //! # Cost
@@ -95,14 +97,15 @@
 //! | `uuid` | yes | [`IdSource::uuid_v7`], [`UserScopeLayer::builder`], [`UserContext::builder`] |
 //! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
 //! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
-//! | `tokio` | | [`Strategy::timeout`], [`Builder::factory_time_limit`], [`LazyAsync`] |
+//! | `tokio` | | time limits: [`Builder::time_limit`], [`Strategy::timeout`]; [`LazyAsync`] |
 //! | `jwt` | | [`jwt`]: tokens that are verified; with the next two |
 //! | `jwt-aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
 //! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
 //! | `jwks` | | [`RemoteKeys`](jwt::RemoteKeys): key sets that are fetched and kept fresh |
 //! | `session` | | [`SessionCookie`], [`FromSession`]: sessions in any store of the `tower-sessions` family |
-//! | `session-stores-0-14` | | [`StoreOf014`]: stores that were published for `tower-sessions-core` 0.14 |
+//! | `session-stores-0-14` | | [`StoreOf014`] for stores, and [`FromSession`] for sessions, of `tower-sessions-core` 0.14 |
 //! | `query` | | [`CorrelationIds::query`] |
+//! | `unicode-ids` | yes | ids of users in every script, checked to be in one normal form |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
 //! | `stream` | | [`InScope`] for streams |
 //! | `hashed-user-ids` | | [`UserIdTelemetry::Hashed`]: user ids in logs as a keyed hash |
@@ -147,8 +150,10 @@ mod stripped;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+mod time_limit;
 #[cfg(feature = "jwt")]
 mod token;
+mod trailers;
 mod violation;
 
 #[cfg(feature = "hashed-user-ids")]
@@ -156,7 +161,7 @@ mod violation;
 pub use self::audit::UserIdKey;
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
-pub use self::context::PortableContext;
+pub use self::context::{PortableContext, VouchError};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::integration::ScopeRejection;
@@ -198,6 +203,7 @@ pub use self::{
         InvalidReason, Outcome, Presence, Reads, Strategy, StripReason, TrustedHeader, Unavailable,
         UnavailableReason, Untrusted, Verdict, from_async_fn, from_fn,
     },
+    trailers::WithoutTrailers,
     violation::ScopeViolation,
 };
 #[cfg(feature = "tokio")]

@@ -100,6 +100,8 @@ pub struct Invalid {
 struct Why<R> {
     reason: R,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// Whose credential it was. Not part of `Debug`.
+    user: Option<Box<str>>,
 }
 
 impl<R: fmt::Debug> Why<R> {
@@ -117,8 +119,29 @@ impl Invalid {
     pub fn new(reason: InvalidReason) -> Self {
         let source = None;
         Self {
-            why: Box::new(Why { reason, source }),
+            why: Box::new(Why {
+                reason,
+                source,
+                user: None,
+            }),
         }
+    }
+
+    /// Says whose credential it was, where that is known for certain: of a genuine one that has
+    /// ended, or is for somebody else.
+    #[cfg(feature = "jwt")]
+    #[must_use]
+    pub(crate) fn of_user(mut self, user: Option<String>) -> Self {
+        self.why.user = user.map(String::into_boxed_str);
+        self
+    }
+
+    /// Whose credential it was, as it says itself, where it is genuine and refused for another
+    /// reason, such as a token that has expired. It is not an id that was validated, and not part
+    /// of `Display` or `Debug`.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.why.user.as_deref()
     }
 
     /// Keeps the error that told, for the operator's log.
@@ -182,6 +205,9 @@ pub enum InvalidReason {
     /// The id in it is not one. 400.
     #[error("holds an id that {0}")]
     Id(IdProblem),
+    /// It is announced as a trailer field, which identifies nobody. 400.
+    #[error("is announced as a trailer")]
+    Trailer,
     /// It was good until some time ago. 401.
     #[error("has expired")]
     Expired,
@@ -194,7 +220,7 @@ pub enum InvalidReason {
 impl InvalidReason {
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) => {
+            Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) | Self::Trailer => {
                 StatusCode::BAD_REQUEST
             }
             Self::Expired | Self::Rejected(_) => StatusCode::UNAUTHORIZED,
@@ -215,7 +241,11 @@ impl Unavailable {
         let reason = UnavailableReason::Source;
         let source = Some(Arc::new(source) as _);
         Self {
-            why: Box::new(Why { reason, source }),
+            why: Box::new(Why {
+                reason,
+                source,
+                user: None,
+            }),
         }
     }
 
@@ -225,7 +255,11 @@ impl Unavailable {
         let reason = UnavailableReason::TimedOut { limit };
         let source = None;
         Self {
-            why: Box::new(Why { reason, source }),
+            why: Box::new(Why {
+                reason,
+                source,
+                user: None,
+            }),
         }
     }
 

@@ -3,10 +3,16 @@
 //! `service.rs` runs the steps as far as they go at once; `future.rs` goes on where one had to
 //! wait. Both meet here.
 
-use std::{future::poll_fn, pin::pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::{Response, header, request::Parts};
 
 use crate::{
     audit::{Audit, AuditEvent},
@@ -15,15 +21,17 @@ use crate::{
     context::{CorrelationError, CorrelationIds, IdSource, Identity, Ids, UserContext},
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
-    header_set::HeaderSet,
+    header_set::{HeaderSet, fold_alike},
+    outcome::InvalidReason,
     peer::peer_ip,
-    rejection::{Reason, Rejection, RespondToRejection, challenges},
+    rejection::{FactoryFailure, Reason, Rejection, RespondToRejection, challenges},
     resolve::{
         Asking, Explanation, Progress, Removed, Rule, Steps, StrategyList, Tally,
         list::private::List,
     },
     scope::{Guard, OpenScope, within_and_back},
     strategy::{ExistingContext, Fallback, Presence},
+    time_limit::{Awaited, Deadline, TimeLimits},
 };
 
 /// Takes out of the request what outer layers left. A middleware in between may have replaced
@@ -52,6 +60,7 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Guard,
+    pub(crate) limits: TimeLimits,
 }
 
 /// What comes next for a request.
@@ -89,6 +98,42 @@ where
             Progress::Done(_) => self.asked(head, &mut tally),
             Progress::Waiting(pending) => Step::Resolve(pending, tally),
         }
+    }
+
+    /// Waits for the list, and for none of its strategies longer than it may take.
+    pub(crate) fn poll_list(
+        &self,
+        pending: Pin<&mut L::Pending>,
+        deadline: Pin<&mut Deadline>,
+        cx: &mut Context<'_>,
+        asking: &mut Asking<'_>,
+    ) -> Poll<()> {
+        if self.list.resume(pending, cx, asking).is_ready() {
+            return Poll::Ready(());
+        }
+        let place = asking.asked();
+        let limit = || self.strategy_at(place).1.or(self.limits.each);
+        deadline
+            .poll(Awaited::Strategy(place), cx, limit)
+            .map(|limit| asking.gives_up(self.strategy_at(place).0, limit))
+    }
+
+    /// The name of a strategy, and its own time limit.
+    fn strategy_at(&self, place: usize) -> (&'static str, Option<Duration>) {
+        let (mut index, mut found) = (0, ("", None));
+        self.list.each(&mut |strategy| {
+            if index == place {
+                found = (strategy.name(), strategy.time_limit());
+            }
+            index += 1;
+        });
+        found
+    }
+
+    /// The factory was not built in time.
+    pub(crate) fn not_built(&self, head: &Parts, limit: Duration) -> StepOf<L, M, A> {
+        let failure = FactoryFailure::TimedOut { limit };
+        self.reject(head, &Rejection::new(Reason::Factory(failure)))
     }
 
     /// The list has said all it has to say.
@@ -181,10 +226,10 @@ where
                 .list
                 .ask(&mut Asking::new(&head, &mut tally, &audit, &*self.clock));
             if let Progress::Waiting(pending) = asked {
-                let mut pending = pin!(pending);
-                let _ = poll_fn(|cx| {
+                let (mut pending, mut deadline) = (pin!(pending), pin!(Deadline::default()));
+                poll_fn(|cx| {
                     let mut asking = Asking::new(&head, &mut tally, &audit, &*self.clock);
-                    self.list.resume(pending.as_mut(), cx, &mut asking)
+                    self.poll_list(pending.as_mut(), deadline.as_mut(), cx, &mut asking)
                 })
                 .await;
             }
@@ -200,10 +245,15 @@ where
         tally: &mut Tally,
         audit: &Audit,
     ) -> Result<UserContext, Rejection> {
+        if let Some(strategy) = self.announced_in_trailer(head, tally.sent()) {
+            self.scrub(head, tally, audit);
+            let invalid = InvalidReason::Trailer.into();
+            return Err(Rejection::new(Reason::Invalid { strategy, invalid }));
+        }
         let found = match tally.take_found() {
             Some((strategy, identity)) => {
                 self.scrub(head, tally, audit);
-                self.context(head, tally, strategy, identity)
+                self.context(head, tally, audit, strategy, identity)
             }
             None => self.without_identity(head, tally, audit),
         };
@@ -236,7 +286,7 @@ where
         let reason = match sent {
             Some(strategy) => Reason::NotBelieved { strategy },
             None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
-                Some((name, identity)) => return self.context(head, tally, name, identity),
+                Some((name, identity)) => return self.context(head, tally, audit, name, identity),
                 None => Reason::Nobody,
             },
         };
@@ -248,6 +298,7 @@ where
         &self,
         head: &mut Parts,
         tally: &Tally,
+        audit: &Audit,
         strategy: &'static str,
         identity: Identity,
     ) -> Result<UserContext, Rejection> {
@@ -258,7 +309,7 @@ where
             if self.keep_existing {
                 remove_outer(head);
             }
-            let ids = self.correlate(head, tally.sent(), &identity);
+            let ids = self.correlate(head, tally.sent(), audit, &identity);
             ids.map(|ids| UserContext::resolved(identity, strategy, ids, &self.ids, handles))
         };
         context.map_err(|error| self.challenged(Rejection::new(Reason::Correlation(error))))
@@ -269,13 +320,51 @@ where
         &self,
         head: &Parts,
         sent: HeaderSet,
+        audit: &Audit,
         identity: &Identity,
     ) -> Result<Option<Box<Ids>>, CorrelationError> {
         let mut ids = self.correlation.read(head, sent)?;
+        if let Some(problem) = ids.as_ref().and_then(|ids| ids.trace_ignored()) {
+            let peer = peer_ip(&head.extensions);
+            audit.emit(&AuditEvent::TraceIgnored { problem, peer });
+        }
         if let Some(work) = identity.work() {
             ids.get_or_insert_default().bind(work)?;
         }
         Ok(ids)
+    }
+
+    /// The strategy that reads a header of a name which the request announces as a trailer field
+    /// (RFC 9110 section 6.6.2), or of one that an upstream would fold into it. Trailers come when
+    /// nothing can be removed from them any more.
+    #[inline]
+    fn announced_in_trailer(&self, head: &Parts, sent: HeaderSet) -> Option<&'static str> {
+        if sent.meets(HeaderSet::TRAILER) && head.headers.contains_key(header::TRAILER) {
+            self.reads_a_trailer(head)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn reads_a_trailer(&self, head: &Parts) -> Option<&'static str> {
+        let fields = head.headers.get_all(header::TRAILER).iter();
+        let announced: Vec<Vec<u8>> = fields
+            .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+            .map(|name| name.trim_ascii().to_ascii_lowercase())
+            .collect();
+        let mut first = None;
+        self.list.each(&mut |strategy| {
+            let names = strategy.headers().unwrap_or_default();
+            let is_read = |name: &Vec<u8>| {
+                let mut names = names.iter();
+                names.any(|ours| fold_alike(ours.as_str().as_bytes(), name))
+            };
+            if first.is_none() && announced.iter().any(is_read) {
+                first = Some(strategy.name());
+            }
+        });
+        first
     }
 
     fn first_sent(&self, head: &Parts) -> Option<&'static str> {

@@ -29,7 +29,7 @@ enum Kind<B> {
         /// There until it is dropped, which happens in its scope.
         #[pin]
         body: Option<B>,
-        /// Whether the body's end was seen, by a server that asks before it polls.
+        /// Whether a server that asks before it polls was told of the body's end.
         ended: AtomicBool,
         left: Left,
         scope: Option<OpenScope>,
@@ -37,36 +37,56 @@ enum Kind<B> {
     Rejection(Bytes),
 }
 
-/// How many bytes of data are still to come. Over HTTP/1 a server that has sent as many as
-/// `Content-Length` says asks for no more, and so never sees the body's own end.
-enum Left {
-    /// As the body's size hint says, once it is polled.
+/// How many bytes of data are still to come.
+///
+/// Over HTTP/1 a server that has sent as many as `Content-Length` says polls no more, so the
+/// count is the only way to see the end. A body that stops before is not whole: its client gets
+/// an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// As the body's size hint says at the first poll. Servers make a `Content-Length` of it.
     AsHinted,
     Exactly(u64),
+    /// Not known, or of no importance as the response has no body (RFC 9110 section 6.4.1).
     Unknown,
 }
 
 impl Left {
-    /// Whether the data that was just handed over was the last.
-    fn is_none_after<D: Buf>(&mut self, frame: &Frame<D>) -> bool {
-        match (self, frame.data_ref()) {
-            (Self::Exactly(left), Some(data)) => {
-                *left = left.saturating_sub(data.remaining() as u64);
-                *left == 0
+    /// Subtracts the data of a frame, and tells whether that was all there may be.
+    fn count<D: Buf>(&mut self, frame: &Frame<D>) -> Count {
+        let len = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        match self {
+            Self::Exactly(left) if len > *left => Count::TooMuch,
+            Self::Exactly(left) => {
+                *left -= len;
+                match (*left, len) {
+                    (0, 1..) => Count::Last,
+                    _ => Count::More,
+                }
             }
-            _ => false,
+            Self::AsHinted | Self::Unknown => Count::More,
         }
+    }
+
+    fn is_short(self) -> bool {
+        matches!(self, Self::Exactly(1..))
     }
 }
 
+/// What a frame is for a body whose length is known.
+enum Count {
+    More,
+    Last,
+    TooMuch,
+}
+
 impl<B> ResponseBody<B> {
-    /// `len` is what the response's `Content-Length` says, where it has one.
-    pub(crate) fn inner(body: B, scope: Option<OpenScope>, len: Option<u64>) -> Self {
+    pub(crate) fn inner(body: B, scope: Option<OpenScope>, left: Left) -> Self {
         Self {
             kind: Kind::Inner {
                 body: Some(body),
                 ended: AtomicBool::new(false),
-                left: len.map_or(Left::AsHinted, Left::Exactly),
+                left,
                 scope,
             },
         }
@@ -85,17 +105,26 @@ impl<B> PinnedDrop for Kind<B> {
         if let KindProjection::Inner {
             mut body,
             ended,
+            left,
             scope: Some(scope),
-            ..
         } = self.project()
         {
             if *ended.get_mut() {
-                scope.completes();
+                ends(scope, *left);
             }
             if mem::needs_drop::<B>() {
                 scope.run(|| body.set(None));
             }
         }
+    }
+}
+
+/// The body is at its end.
+fn ends(scope: &mut OpenScope, left: Left) {
+    if left.is_short() {
+        scope.falls_short();
+    } else {
+        scope.completes();
     }
 }
 
@@ -128,22 +157,26 @@ where
                 let Some(scope) = scope else {
                     return body.poll_frame(cx);
                 };
-                if let Left::AsHinted = left {
-                    *left = body
-                        .size_hint()
-                        .exact()
-                        .map_or(Left::Unknown, Left::Exactly);
-                }
-                let frame = ready!(scope.run(|| body.as_mut().poll_frame(cx)));
-                match &frame {
-                    None => scope.completes(),
-                    Some(Err(_)) => scope.ends(Ending::Failed),
-                    // A server need not poll again for an end that it was told of.
-                    Some(Ok(frame)) => {
-                        if left.is_none_after(frame) || body.is_end_stream() {
-                            scope.completes();
-                        }
+                // A server need not poll again for an end that it was told of.
+                let (frame, is_end) = ready!(scope.run(|| {
+                    if *left == Left::AsHinted {
+                        let len = body.size_hint().exact();
+                        *left = len.map_or(Left::Unknown, Left::Exactly);
                     }
+                    let frame = body.as_mut().poll_frame(cx);
+                    frame.map(|frame| (frame, body.is_end_stream()))
+                }));
+                match &frame {
+                    None => ends(scope, *left),
+                    Some(Err(_)) => scope.ends(Ending::Failed),
+                    Some(Ok(frame)) => match left.count(frame) {
+                        Count::TooMuch => scope.ends(Ending::Failed),
+                        Count::Last => scope.completes(),
+                        // Nothing comes after trailers (RFC 9110 section 6.5), and hyper does
+                        // not ask.
+                        Count::More if is_end || frame.is_trailers() => ends(scope, *left),
+                        Count::More => {}
+                    },
                 }
                 Poll::Ready(frame)
             }
@@ -157,8 +190,12 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Inner { body, ended, .. } => {
-                let end = body.as_ref().is_none_or(Body::is_end_stream);
+            Kind::Inner {
+                body, ended, scope, ..
+            } => {
+                let end = body
+                    .as_ref()
+                    .is_none_or(|body| look(scope.as_ref(), || body.is_end_stream()));
                 if end {
                     ended.store(true, Ordering::Relaxed);
                 }
@@ -170,9 +207,29 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Inner { body, .. } => body.as_ref().map_or_else(SizeHint::new, Body::size_hint),
+            Kind::Inner {
+                body, ended, scope, ..
+            } => {
+                let Some(body) = body else {
+                    return SizeHint::new();
+                };
+                let hint = look(scope.as_ref(), || body.size_hint());
+                // Hyper drops a body that has nothing to come without a poll.
+                if hint.exact() == Some(0) {
+                    ended.store(true, Ordering::Relaxed);
+                }
+                hint
+            }
             Kind::Rejection(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
+    }
+}
+
+/// Asks a body that can't be changed, in its scope.
+fn look<R>(scope: Option<&OpenScope>, at: impl FnOnce() -> R) -> R {
+    match scope {
+        Some(scope) => scope.look(at),
+        None => at(),
     }
 }
 
@@ -180,9 +237,8 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_tuple("ResponseBody");
         match &self.kind {
-            Kind::Inner { body, .. } => out.field(body),
-            Kind::Rejection(bytes) => out.field(bytes),
-        };
-        out.finish()
+            Kind::Inner { body, scope, .. } => look(scope.as_ref(), || out.field(body).finish()),
+            Kind::Rejection(bytes) => out.field(bytes).finish(),
+        }
     }
 }

@@ -22,9 +22,15 @@ use crate::{
 /// Resolves the user of each request, then calls the inner service; made by
 /// [`UserScopeLayer`](crate::UserScopeLayer).
 ///
+/// # Readiness and permits
 /// Its readiness is the inner service's. Where nothing has to be waited for, the instance that
 /// was polled ready is called at once and in place; where something has to, that very instance
-/// waits with the request and a clone takes its place.
+/// waits with the request and a clone takes its place. It keeps what it was given to be ready,
+/// such as the permit of an inner [`ConcurrencyLimit`](https://docs.rs/tower/0.5/tower/limit/concurrency/struct.ConcurrencyLimit.html), which
+/// nobody else can use meanwhile: Tower has no way to give it back and to ask again. No strategy
+/// and no step is waited for longer than its [time limit](crate::Builder::time_limit). Where that
+/// is too long for permits that others need, put the limit of concurrency outside of this layer
+/// too, or instead.
 pub struct UserScope<S, L, M, A> {
     inner: S,
     policy: Arc<Policy<L, M, A>>,
@@ -95,8 +101,8 @@ where
                 return ResponseFuture::rejected(response);
             }
             Step::Resolve(pending, tally) => Stage::Resolving { pending, tally },
-            Step::Authorize(future, context) => Stage::Authorizing { future, context },
-            Step::Build(future, context) => Stage::Building { future, context },
+            Step::Authorize(future, context) => Stage::authorizing(future, context),
+            Step::Build(future, context) => Stage::building(future, context),
         };
         let request = Waiter {
             inner: self.take_ready_inner(),

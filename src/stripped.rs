@@ -8,13 +8,26 @@ use thiserror::Error;
 pub struct Stripped<'a> {
     header: &'a HeaderName,
     reason: StripReason,
+    wanted: Option<&'a str>,
 }
 
 impl<'a> Stripped<'a> {
     /// A header that a strategy of the application's own removed.
     #[must_use]
     pub fn new(header: &'a HeaderName, reason: StripReason) -> Self {
-        Self { header, reason }
+        Self {
+            header,
+            reason,
+            wanted: None,
+        }
+    }
+
+    /// Says what the sender would have had to be, such as the networks of trusted proxies; for
+    /// operators, and never a secret.
+    #[must_use]
+    pub fn with_wanted(mut self, wanted: &'a str) -> Self {
+        self.wanted = Some(wanted);
+        self
     }
 
     /// The name, as it was sent.
@@ -27,6 +40,12 @@ impl<'a> Stripped<'a> {
     #[must_use]
     pub fn reason(&self) -> StripReason {
         self.reason
+    }
+
+    /// What the sender would have had to be, where that is known.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&'a str> {
+        self.wanted
     }
 }
 

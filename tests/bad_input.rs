@@ -47,10 +47,12 @@ fn id(field: &'static str, problem: CorrelationProblem) -> Result<&'static str, 
 
 const ALICE: (&str, &[u8]) = ("x-user-id", b"alice");
 const THREAD: &str = "x-thread-id";
+const TRACE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const TRACE_OF_VERSION_FF: &[u8] = b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// B01, B07 and B23 over the wire; small enough for every server's own limits.
 fn bad_headers() -> Vec<Bad> {
-    use CorrelationProblem::{Id, Malformed, NotText, Repeated};
+    use CorrelationProblem::{Id, NotText, Repeated};
 
     let longest = [b'a'; UserId::MAX_LEN];
     let longest_text = "a".repeat(UserId::MAX_LEN);
@@ -120,7 +122,17 @@ fn bad_headers() -> Vec<Bad> {
         bad(
             "a trace that W3C does not know",
             &[ALICE, ("traceparent", b"00-0-0-0")],
-            id("traceparent", Malformed),
+            Ok("alice"),
+        ),
+        bad(
+            "a trace of the version that there is never",
+            &[ALICE, ("traceparent", TRACE_OF_VERSION_FF)],
+            Ok("alice"),
+        ),
+        bad(
+            "two traces",
+            &[ALICE, ("traceparent", TRACE), ("traceparent", TRACE)],
+            Ok("alice"),
         ),
     ]
 }

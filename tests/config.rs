@@ -42,6 +42,10 @@ fn many(count: usize) -> Option<ConfigError> {
 fn every_mistake_is_an_error_of_build() {
     let absent = |_: &http::request::Parts| Outcome::Absent;
     let secret = |secret: &str| with(TrustedHeader::new("x-user-id").shared_secret("x-s", secret));
+    let secrets = |secrets: &[&str]| {
+        let secrets = secrets.iter().copied();
+        with(TrustedHeader::new("x-user-id").shared_secrets("x-s", secrets))
+    };
     let header_name: IsExpected = |error| matches!(error, ConfigError::HeaderName { .. });
     let id: IsExpected = |error| matches!(error, ConfigError::Id(_));
     let zero: IsExpected = |error| matches!(error, ConfigError::ZeroTimeLimit);
@@ -85,6 +89,11 @@ fn every_mistake_is_an_error_of_build() {
             header_name,
         ),
         (
+            "a list of secrets with one that servers trim",
+            secrets(&["long enough, surely", " sixteen letters "]),
+            |error| matches!(error, ConfigError::UnsendableSecret),
+        ),
+        (
             "a secret that servers trim",
             secret(" sixteen letters "),
             |error| matches!(error, ConfigError::UnsendableSecret),
@@ -102,6 +111,38 @@ fn every_mistake_is_an_error_of_build() {
         ("a weak secret", secret("hunter2"), |error| {
             matches!(error, ConfigError::WeakSecret { len: 7, min: 16 })
         }),
+        (
+            "a secret a byte too short",
+            secret(&"x".repeat(15)),
+            |error| matches!(error, ConfigError::WeakSecret { len: 15, min: 16 }),
+        ),
+        (
+            "a secret longer than what is compared",
+            secret(&"x".repeat(257)),
+            |error| matches!(error, ConfigError::LongSecret { len: 257, max: 256 }),
+        ),
+        (
+            "a good secret and a weak one",
+            secrets(&["long enough, surely", &"x".repeat(15)]),
+            |error| matches!(error, ConfigError::WeakSecret { len: 15, min: 16 }),
+        ),
+        (
+            "a weak secret and a good one",
+            secrets(&[&"x".repeat(15), "long enough, surely"]),
+            |error| matches!(error, ConfigError::WeakSecret { len: 15, min: 16 }),
+        ),
+        ("no secret at all", secrets(&[]), |error| {
+            matches!(error, ConfigError::NoSecret)
+        }),
+        (
+            "two secrets that would both have to be in one header",
+            with(
+                TrustedHeader::new("x-user-id")
+                    .shared_secret("x-s", "long enough, surely")
+                    .shared_secret("X-S", "another one, as long"),
+            ),
+            |error| matches!(error, ConfigError::SecretsApart { name } if name == "x-s"),
+        ),
         (
             "one header for user and tenant",
             with(header("x-u").tenant_header("X-U")),
@@ -161,6 +202,14 @@ fn many_with(strategy: BoxStrategy) -> Option<ConfigError> {
 #[test]
 fn the_longest_list_builds() {
     assert_eq!(many(64), None, "64 strategies are allowed");
+}
+
+#[test]
+fn secrets_of_every_length_that_is_allowed_build() {
+    for len in [16, 17, 255, 256] {
+        let header = TrustedHeader::new("x-user-id").shared_secret("x-s", "x".repeat(len));
+        assert_eq!(with(header), None, "{len} bytes");
+    }
 }
 
 #[test]

@@ -4,13 +4,16 @@ use std::{
     collections::{BTreeSet, HashSet},
     sync::Mutex,
     thread,
+    time::{Duration, SystemTime},
 };
 
 use proptest::{option, prelude::*, sample::select};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    ConnectionId, IdProblem, IdRules, Identity, PortableContext, Principal, RequestId, RunId,
-    ServiceName, TenantId, ThreadId, UserContext, UserId,
+    ConnectionId, Evidence, IdProblem, IdRules, IdSource, Identity, PortableContext, Principal,
+    RequestId, RunId, ServiceName, TenantId, ThreadId, UserContext, UserId, VouchError,
+    testing::TestClock,
 };
 
 fn user(id: &str) -> UserContext {
@@ -308,9 +311,10 @@ proptest! {
         if let Ok(arrived) = serde_json::from_value::<PortableContext>(sent) {
             let again = serde_json::to_value(&arrived).expect("serialises");
             prop_assert_eq!(again.get(field).unwrap_or(&Value::Null), &value);
-            let context = arrived.clone().vouched_for("test");
-            prop_assert_eq!(PortableContext::from(&context), arrived);
-            prop_assert!(context.depth() <= UserContext::MAX_DEPTH);
+            if let Ok(context) = arrived.clone().vouched_for("test") {
+                prop_assert_eq!(PortableContext::from(&context), arrived);
+                prop_assert!(context.depth() <= UserContext::MAX_DEPTH);
+            }
         }
     }
 
@@ -321,7 +325,7 @@ proptest! {
         document.splice(at..at, bytes);
         if let Ok(arrived) = serde_json::from_slice::<PortableContext>(&document) {
             let context = arrived.vouched_for("test");
-            prop_assert!(context.evidence().is_asserted());
+            prop_assert!(context.is_ok_and(|context| !context.evidence().is_proved()));
         }
     }
 }
@@ -375,14 +379,115 @@ fn b06_a_context_survives_a_trip_and_comes_back_equal() {
             PortableContext::from(&sent),
             "equal after the trip"
         );
-        let there = arrived.vouched_for("queue");
+        let there = arrived.vouched_for("queue").expect("without an end");
         assert_eq!(there.subject(), sent.subject(), "the same user");
         assert_eq!(there.request_id(), sent.request_id(), "the same request");
         assert_eq!(there.parent_id(), sent.parent_id(), "the same parent");
         assert_eq!(there.depth(), sent.depth(), "the same depth");
         assert_eq!(there.strategy(), "queue", "found by whoever vouches");
-        assert!(there.evidence().is_asserted(), "proof doesn't travel");
+        assert!(!there.evidence().is_proved(), "proof doesn't travel");
         assert!(there.require_proved().is_err(), "and can't be pretended");
+    }
+}
+
+#[test]
+fn b06_an_end_travels_along_and_nobody_vouches_for_what_has_ended() {
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::new(seconds, 7);
+    let clock = TestClock::at(at(1_000));
+    let alice = || Identity::proved(UserId::try_from("alice").expect("an id"));
+    for (end, has_ended) in [
+        (Some(at(1_001)), false),
+        (Some(at(1_000)), true),
+        (Some(at(999)), true),
+        (
+            SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(9)),
+            true,
+        ),
+        (None, false),
+    ] {
+        let identity = match end {
+            Some(end) => alice().expires_at(end),
+            None => alice(),
+        };
+        let sent = UserContext::builder(identity).build();
+        let wire = serde_json::to_string(&PortableContext::from(&sent)).expect("serialises");
+        let arrived: PortableContext = serde_json::from_str(&wire).expect("deserialises");
+        let there = arrived.vouched_for_with("queue", IdSource::uuid_v7(), &clock);
+        match there {
+            Ok(there) => {
+                assert!(!has_ended, "{end:?}");
+                assert_eq!(there.identity().expiry(), end, "the same end");
+            }
+            Err(error) => {
+                assert!(has_ended, "{end:?}");
+                assert_eq!(error, VouchError::Expired);
+            }
+        }
+    }
+}
+
+#[test]
+fn b06_what_a_credential_is_bound_to_still_binds_after_a_trip() {
+    let id = |text: &str| ThreadId::try_from(text).expect("an id");
+    let identity = Identity::proved(UserId::try_from("alice").expect("an id"))
+        .thread_id(id("t-1"))
+        .run_id(RunId::try_from("r-1").expect("an id"));
+    let here = UserContext::builder(identity).build();
+    let wire = serde_json::to_value(PortableContext::from(&here)).expect("serialises");
+    let arrive = |document: &Value| {
+        let arrived = PortableContext::deserialize(document).expect("well formed");
+        arrived.vouched_for("queue")
+    };
+    let there = arrive(&wire).expect("the thread and the run that it is for");
+    assert_eq!(
+        (there.thread_id(), there.run_id()),
+        (&id("t-1"), here.run_id())
+    );
+    let again = serde_json::to_value(PortableContext::from(&there)).expect("serialises");
+    assert_eq!(
+        again["bound_to"], wire["bound_to"],
+        "the next service is told"
+    );
+
+    for field in ["thread_id", "run_id"] {
+        let mut other = wire.clone();
+        other[field] = json!("another");
+        let refused = arrive(&other).expect_err("it is for another one");
+        assert!(
+            matches!(refused, VouchError::NotOfCredential(error) if error.field() == field),
+            "{refused}"
+        );
+    }
+    // And a layer that takes the identity holds requests to it.
+    let inner = UserContext::builder(there.identity().clone()).build();
+    assert_eq!(inner.thread_id(), &id("t-1"));
+}
+
+#[test]
+fn b06_a_trip_makes_nobody_more_believed_than_before() {
+    let wire = |context: &UserContext| {
+        serde_json::to_value(PortableContext::from(context)).expect("serialises")
+    };
+    let mut old = wire(&user("alice"));
+    for field in ["evidence", "expires_at", "bound_to"] {
+        old.as_object_mut().expect("an object").remove(field);
+    }
+    let arrived = PortableContext::deserialize(&old).expect("of an older version");
+    let there = arrived.vouched_for("queue").expect("without an end");
+    assert!(there.evidence().is_asserted(), "as it was before");
+
+    for (word, is_it) in [
+        (
+            "development",
+            Evidence::is_development as fn(Evidence) -> bool,
+        ),
+        ("fallback", Evidence::is_fallback),
+        ("asserted", Evidence::is_asserted),
+    ] {
+        let arrived = PortableContext::deserialize(&arriving("evidence", word.into()));
+        let there = arrived.expect("a word").vouched_for("queue").expect("good");
+        assert!(is_it(there.evidence()), "{word} is what it stays");
+        assert_eq!(wire(&there)["evidence"], word, "and on the next trip too");
     }
 }
 
@@ -411,6 +516,19 @@ fn b06_hostile_documents_are_refused() {
         ("depth", json!(-1)),
         ("depth", json!("1")),
         ("evidence", json!("proved")),
+        ("evidence", json!(null)),
+        ("expires_at", json!(1_900_000_000)),
+        ("expires_at", json!("2030-01-01T00:00:00Z")),
+        (
+            "expires_at",
+            json!({ "secs_since_epoch": -1, "nanos_since_epoch": 0 }),
+        ),
+        (
+            "expires_at",
+            json!({ "secs_since_epoch": u64::MAX, "nanos_since_epoch": 0 }),
+        ),
+        ("bound_to", json!({ "thread_id": "a b" })),
+        ("bound_to", json!({ "tenant_id": "acme" })),
         ("attributes", json!({ "role": "admin" })),
     ];
     for (field, value) in hostile {
@@ -450,4 +568,101 @@ fn code_that_wants_a_user_gets_an_error_and_not_a_default() {
     }
     let alice = user("alice");
     assert!(alice.require_user().is_ok_and(|id| *id == "alice"));
+}
+
+/// Characters that are refused in ids although Unicode's tables do not ask for it: drawn as
+/// nothing, or unassigned and not to be trusted to stay.
+fn is_refused_besides(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2800}' | '\u{FF00}'..='\u{FFFD}' | '\u{13430}'..='\u{13455}' | '\u{1D173}'..='\u{1D17A}'
+    )
+}
+
+#[test]
+fn b01_characters_that_nobody_sees_are_those_of_unicodes_own_tables() {
+    use icu_properties::{
+        CodePointMapData, CodePointSetData,
+        props::{
+            BidiControl, DefaultIgnorableCodePoint, EastAsianWidth, GeneralCategory,
+            NoncharacterCodePoint, WhiteSpace,
+        },
+    };
+
+    let sets = [
+        CodePointSetData::new::<DefaultIgnorableCodePoint>(),
+        CodePointSetData::new::<NoncharacterCodePoint>(),
+        CodePointSetData::new::<WhiteSpace>(),
+        CodePointSetData::new::<BidiControl>(),
+    ];
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    let widths = CodePointMapData::<EastAsianWidth>::new();
+    let mut wrong = Vec::new();
+    for c in '\0'..=char::MAX {
+        let category = matches!(
+            categories.get(c),
+            GeneralCategory::Control | GeneralCategory::Format
+        );
+        // The won sign is narrow by nature.
+        let width = matches!(
+            widths.get(c),
+            EastAsianWidth::Fullwidth | EastAsianWidth::Halfwidth
+        ) && c != '\u{20A9}';
+        let unseen = category || width || sets.iter().any(|set| set.contains(c));
+        let refused = match UserId::try_from(format!("a{c}b")) {
+            Err(error) => matches!(error.problem(), IdProblem::ForbiddenCharacter { at: 1 }),
+            Ok(_) => false,
+        };
+        if refused != (unseen && c != ' ') && !(refused && is_refused_besides(c)) {
+            wrong.push((format!("U+{:04X}", u32::from(c)), refused));
+        }
+    }
+    assert!(wrong.is_empty(), "refused or not, and wrongly: {wrong:?}");
+}
+
+#[test]
+fn b01_an_id_in_another_normal_form_is_refused_and_not_a_second_user() {
+    use unicode_normalization::UnicodeNormalization;
+
+    for name in [
+        "josé",
+        "Ångström",
+        "Việt",
+        "ẹ́",
+        "한글",
+        "ガ",
+        "क़",
+        "ᾴ",
+        "q\u{303}",
+    ] {
+        let composed: String = name.nfc().collect();
+        let decomposed: String = name.nfd().collect();
+        let id = UserId::try_from(composed.as_str());
+        assert!(
+            id.is_ok_and(|id| id.as_str() == composed),
+            "{name}: composed"
+        );
+        if composed != decomposed {
+            for wrong in [
+                UserId::try_from(decomposed.as_str()).map(drop),
+                TenantId::try_from(decomposed.as_str()).map(drop),
+                ServiceName::try_from(decomposed.as_str()).map(drop),
+                IdRules::new().user_id(&decomposed).map(drop),
+            ] {
+                let problem = wrong.expect_err("decomposed").problem();
+                assert_eq!(problem, IdProblem::NotNormalized, "{name}");
+            }
+        }
+    }
+    // Singletons, and marks in another order than the canonical one.
+    for singleton in ["\u{212B}", "\u{2126}", "a\u{301}\u{323}", "\u{387}"] {
+        let error = UserId::try_from(singleton).expect_err("not normal");
+        assert_eq!(error.problem(), IdProblem::NotNormalized, "{singleton:?}");
+    }
+    assert!(UserId::try_from("Ａlice").is_err(), "a wide letter");
+    assert_ne!(
+        UserId::try_from("Alice"),
+        UserId::try_from("alice"),
+        "case is kept"
+    );
 }

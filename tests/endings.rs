@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -31,9 +32,17 @@ enum Http {
     Two,
 }
 
-/// Sends one request over a real connection, reads the whole answer, and tells how the scope
-/// ended.
-async fn ending_of(version: Http, method: Method, length: Option<&'static str>) -> Ending {
+/// Sends one request over a real connection, has the answer read, and tells how the scope ended.
+async fn served<B>(
+    version: Http,
+    method: Method,
+    length: Option<&'static str>,
+    make: impl Fn() -> B + Clone + Send + 'static,
+    check: impl FnOnce(Result<Bytes, Box<dyn std::error::Error>>),
+) -> Ending
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     let (ended, mut endings) = mpsc::unbounded_channel();
     let layer = UserScopeLayer::builder()
         .fallback(Fallback::anonymous())
@@ -43,20 +52,16 @@ async fn ending_of(version: Http, method: Method, length: Option<&'static str>) 
         })
         .build()
         .expect("good");
-    let service = layer.layer(service_fn(
-        move |_: Request<hyper::body::Incoming>| async move {
-            let frames =
-                ["he", "llo"].map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(part))));
-            let mut response = Response::new(StreamBody::new(tokio_stream::iter(frames)));
-            if let Some(length) = length {
-                let length = HeaderValue::from_static(length);
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_LENGTH, length);
-            }
-            Ok::<_, Infallible>(response)
-        },
-    ));
+    let service = layer.layer(service_fn(move |_: Request<hyper::body::Incoming>| {
+        let mut response = Response::new(make());
+        if let Some(length) = length {
+            let length = HeaderValue::from_static(length);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+        }
+        std::future::ready(Ok::<_, Infallible>(response))
+    }));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let server = tokio::spawn(async move {
@@ -79,16 +84,18 @@ async fn ending_of(version: Http, method: Method, length: Option<&'static str>) 
         .http2_only(version == Http::Two)
         .build_http::<Empty<Bytes>>();
     let request = Request::builder()
-        .method(method.clone())
+        .method(method)
         .uri(format!("http://{address}/"))
+        // Else a server of HTTP/1 sends no trailers (RFC 9110 section 6.5.1).
+        .header(header::TE, "trailers")
         .body(Empty::new())
         .expect("a request");
-    let response = client.request(request).await.expect("an answer");
-    let body = response.into_body().collect().await;
-    let body = body.unwrap_or_else(|error| panic!("{version:?} {method} {length:?}: {error}"));
-    let body = body.to_bytes();
-    let whole = if method == Method::HEAD { "" } else { "hello" };
-    assert_eq!(body, whole);
+    // A server that notices that a body is too short may have sent nothing yet.
+    let read = async {
+        let response = client.request(request).await?;
+        Ok(response.into_body().collect().await?.to_bytes())
+    };
+    check(read.await);
     let ending = tokio::time::timeout(Duration::from_secs(10), endings.recv()).await;
     let ending = ending
         .expect("the scope closes")
@@ -96,6 +103,21 @@ async fn ending_of(version: Http, method: Method, length: Option<&'static str>) 
     assert!(endings.try_recv().is_err(), "it closes once");
     server.abort();
     ending
+}
+
+/// As [`served`], with a body of two frames that arrives whole.
+async fn ending_of(version: Http, method: Method, length: Option<&'static str>) -> Ending {
+    let what = format!("{version:?} {method} {length:?}");
+    let whole = if method == Method::HEAD { "" } else { "hello" };
+    let make = || {
+        let frames = ["he", "llo"].map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(part))));
+        StreamBody::new(tokio_stream::iter(frames))
+    };
+    served(version, method, length, make, |body| {
+        let body = body.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(body, whole);
+    })
+    .await
 }
 
 #[tokio::test]
@@ -117,14 +139,32 @@ async fn a_response_that_arrives_whole_is_completed_whatever_its_framing() {
     }
 }
 
-/// A body of one frame that its server is told of or not, and which can fail.
-struct OneFrame {
-    frame: Option<Result<Bytes, &'static str>>,
+/// What a body hands over, one after the other.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Data(&'static str),
+    Trailers,
+    Fails,
+}
+
+/// A body whose server is told of its length and its end, or not, rightly or wrongly.
+struct Parts {
+    left: std::collections::VecDeque<Part>,
     hint: SizeHint,
     says_end: bool,
 }
 
-impl Body for OneFrame {
+impl Parts {
+    fn of(parts: &[Part]) -> Self {
+        Self {
+            left: parts.iter().copied().collect(),
+            hint: SizeHint::new(),
+            says_end: false,
+        }
+    }
+}
+
+impl Body for Parts {
     type Data = Bytes;
     type Error = &'static str;
 
@@ -132,7 +172,11 @@ impl Body for OneFrame {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-        Poll::Ready(self.frame.take().map(|frame| frame.map(Frame::data)))
+        Poll::Ready(self.left.pop_front().map(|part| match part {
+            Part::Data(data) => Ok(Frame::data(Bytes::from(data))),
+            Part::Trailers => Ok(Frame::trailers(http::HeaderMap::new())),
+            Part::Fails => Err("broken"),
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,80 +188,560 @@ impl Body for OneFrame {
     }
 }
 
-async fn ending_after_one_frame(make: fn() -> OneFrame) -> Ending {
-    let endings: Arc<Mutex<Vec<Ending>>> = Arc::default();
+/// What is known of a scope when it closes.
+type End = (Ending, Option<u16>);
+
+/// The endings of the scopes of a layer around this response.
+async fn endings_of<B>(
+    method: Method,
+    make: impl Fn() -> Response<B> + Clone,
+    read: impl AsyncFnOnce(Response<tower_user_scope::ResponseBody<B>>),
+) -> Vec<End>
+where
+    B: Body<Data = Bytes>,
+{
+    let endings: Arc<Mutex<Vec<End>>> = Arc::default();
     let log = Arc::clone(&endings);
     let layer = UserScopeLayer::builder()
         .fallback(Fallback::anonymous())
         .factory(|_| ())
         .on_close(move |closed| {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.push(closed.ending());
+            let status = closed.status().map(|status| status.as_u16());
+            log.push((closed.ending(), status));
         })
         .build()
         .expect("good");
-    let inner = service_fn(move |_: Request<()>| {
-        std::future::ready(Ok::<_, Infallible>(Response::new(make())))
-    });
-    let response = layer.layer(inner).oneshot(Request::new(())).await;
-    let mut body = Box::pin(response.expect("infallible").into_body());
-    let _ = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
-    let _ = body.is_end_stream();
-    drop(body);
+    let inner = service_fn(move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(make())));
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    let response = layer.layer(inner).oneshot(request).await;
+    read(response.expect("infallible")).await;
     let endings = endings.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(endings.len(), 1, "it closes once");
-    endings[0]
+    endings.clone()
+}
+
+/// Polls for so many frames, then asks whether the body is at its end, as servers do.
+async fn poll_frames<B: Body>(count: usize, body: B) {
+    let mut body = Box::pin(body);
+    for _ in 0..count {
+        let _ = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+    }
+    let _ = body.is_end_stream();
 }
 
 #[tokio::test]
 async fn a_body_ends_as_its_last_frame_says() {
-    fn whole() -> OneFrame {
-        OneFrame {
-            frame: Some(Ok(Bytes::from("all"))),
-            hint: SizeHint::new(),
-            says_end: false,
-        }
-    }
-    type Make = fn() -> OneFrame;
-    let cases: [(&str, Make, Ending); 5] = [
-        ("more may come", whole, Ending::Cancelled),
+    use Ending::{Cancelled, Completed, Failed};
+    use Part::{Data, Fails, Trailers};
+    type Case = (&'static str, usize, Parts, Ending);
+    let whole = || Parts::of(&[Data("all")]);
+    let hinted = |len| Parts {
+        hint: SizeHint::with_exact(len),
+        ..whole()
+    };
+    let cases: [Case; 11] = [
+        ("more may come", 1, whole(), Cancelled),
+        ("it was polled to its end", 2, whole(), Completed),
         (
             "it says that it is at its end",
-            || OneFrame {
+            1,
+            Parts {
                 says_end: true,
                 ..whole()
             },
-            Ending::Completed,
+            Completed,
+        ),
+        ("its hint was as long", 1, hinted(3), Completed),
+        ("its hint was longer", 1, hinted(4), Cancelled),
+        (
+            "its hint was longer, and it has ended",
+            2,
+            hinted(4),
+            Failed,
+        ),
+        ("its hint was shorter", 1, hinted(2), Failed),
+        (
+            "trailers are the end",
+            2,
+            Parts::of(&[Data("all"), Trailers]),
+            Completed,
         ),
         (
-            "its hint was as long",
-            || OneFrame {
-                hint: SizeHint::with_exact(3),
-                ..whole()
-            },
-            Ending::Completed,
-        ),
-        (
-            "its hint was longer",
-            || OneFrame {
+            "trailers are the end of a body that its hint said to be longer",
+            2,
+            Parts {
                 hint: SizeHint::with_exact(4),
-                ..whole()
+                ..Parts::of(&[Data("all"), Trailers])
             },
-            Ending::Cancelled,
+            Failed,
         ),
         (
             "it failed and then says that it is at its end",
-            || OneFrame {
-                frame: Some(Err("broken")),
+            1,
+            Parts {
                 says_end: true,
-                ..whole()
+                ..Parts::of(&[Fails])
             },
-            Ending::Failed,
+            Failed,
+        ),
+        (
+            "it failed after the last byte that its hint told of",
+            2,
+            Parts {
+                hint: SizeHint::with_exact(3),
+                ..Parts::of(&[Data("all"), Fails])
+            },
+            Failed,
         ),
     ];
-    for (what, make, ending) in cases {
-        assert_eq!(ending_after_one_frame(make).await, ending, "{what}");
+    for (what, frames, body, ending) in cases {
+        let body = Arc::new(Mutex::new(Some(body)));
+        let make = move || {
+            let body = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Response::new(body.expect("asked once"))
+        };
+        let read = async |response: Response<_>| poll_frames(frames, response.into_body()).await;
+        let endings = endings_of(Method::GET, make, read).await;
+        assert_eq!(endings, [(ending, Some(200))], "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_response_is_whole_where_it_has_as_many_bytes_as_it_declares() {
+    use Ending::{Cancelled, Completed, Failed};
+    use Part::{Data, Trailers};
+    type Case<'a> = (
+        &'static str,
+        &'a Method,
+        u16,
+        &'static str,
+        &'a [Part],
+        usize,
+        Ending,
+    );
+    let (get, head) = (Method::GET, Method::HEAD);
+    let hello: &[Part] = &[Data("he"), Data("llo")];
+    let cases: [Case<'_>; 20] = [
+        ("as declared", &get, 200, "5", hello, 2, Completed),
+        ("as declared, read on", &get, 200, "5", hello, 3, Completed),
+        (
+            "an error that arrives is whole too",
+            &get,
+            500,
+            "5",
+            hello,
+            2,
+            Completed,
+        ),
+        ("the client went away", &get, 200, "5", hello, 1, Cancelled),
+        ("less than declared", &get, 200, "10", hello, 3, Failed),
+        (
+            "less than declared, to be continued",
+            &get,
+            200,
+            "10",
+            hello,
+            2,
+            Cancelled,
+        ),
+        (
+            "more than declared, in one frame",
+            &get,
+            200,
+            "4",
+            hello,
+            2,
+            Failed,
+        ),
+        (
+            "more than declared, in another",
+            &get,
+            200,
+            "2",
+            hello,
+            2,
+            Failed,
+        ),
+        (
+            "more than declared, not asked for",
+            &get,
+            200,
+            "2",
+            hello,
+            1,
+            Completed,
+        ),
+        (
+            "nothing, where some was declared",
+            &get,
+            200,
+            "5",
+            &[],
+            1,
+            Failed,
+        ),
+        (
+            "trailers before all was there",
+            &get,
+            200,
+            "10",
+            &[Data("hello"), Trailers],
+            2,
+            Failed,
+        ),
+        (
+            "trailers after all was there",
+            &get,
+            200,
+            "5",
+            &[Data("hello"), Trailers],
+            2,
+            Completed,
+        ),
+        (
+            "nothing declared and unread",
+            &get,
+            200,
+            "0",
+            &[],
+            0,
+            Completed,
+        ),
+        (
+            "some, where nothing was declared",
+            &get,
+            200,
+            "0",
+            hello,
+            1,
+            Failed,
+        ),
+        (
+            "HEAD declares another response's",
+            &head,
+            200,
+            "10",
+            &[],
+            0,
+            Completed,
+        ),
+        (
+            "HEAD, and a server that polls",
+            &head,
+            200,
+            "10",
+            &[],
+            1,
+            Completed,
+        ),
+        ("204 has no body", &get, 204, "10", &[], 0, Completed),
+        (
+            "304 declares another response's",
+            &get,
+            304,
+            "10",
+            &[],
+            1,
+            Completed,
+        ),
+        (
+            "a length with a sign is none",
+            &get,
+            200,
+            "+10",
+            hello,
+            3,
+            Completed,
+        ),
+        (
+            "a list of lengths is none",
+            &get,
+            200,
+            "10, 10",
+            hello,
+            3,
+            Completed,
+        ),
+    ];
+    for (what, method, status, length, parts, frames, ending) in cases {
+        let make = || {
+            let mut response = Response::new(Parts::of(parts));
+            *response.status_mut() = status.try_into().expect("a status");
+            let length = HeaderValue::from_static(length);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+            response
+        };
+        let read = async |response: Response<tower_user_scope::ResponseBody<Parts>>| {
+            let mut body = Box::pin(response.into_body());
+            for _ in 0..frames {
+                let _ = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+            }
+        };
+        let endings = endings_of(method.clone(), make, read).await;
+        assert_eq!(endings, [(ending, Some(status))], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_says_before_any_poll_that_nothing_comes_is_whole_unless_it_declared_more() {
+    use Ending::{Cancelled, Completed, Failed};
+    type Ask = fn(&dyn Body<Data = Bytes, Error = &'static str>);
+    let asks: [(&str, Ask); 2] = [
+        ("is_end_stream", |body| assert!(body.is_end_stream())),
+        ("size_hint", |body| {
+            assert_eq!(body.size_hint().exact(), Some(0));
+        }),
+    ];
+    for (asked, ask) in asks {
+        for (length, ending) in [
+            (None, Completed),
+            (Some("0"), Completed),
+            (Some("5"), Failed),
+        ] {
+            let make = || {
+                let mut response = Response::new(Parts {
+                    hint: SizeHint::with_exact(0),
+                    says_end: true,
+                    ..Parts::of(&[])
+                });
+                if let Some(length) = length {
+                    let length = HeaderValue::from_static(length);
+                    response
+                        .headers_mut()
+                        .insert(header::CONTENT_LENGTH, length);
+                }
+                response
+            };
+            let read = async |response: Response<_>| ask(&response.into_body());
+            let endings = endings_of(Method::GET, make, read).await;
+            assert_eq!(endings, [(ending, Some(200))], "{asked} with {length:?}");
+        }
+    }
+    let unasked = endings_of(
+        Method::GET,
+        || Response::new(Parts::of(&[])),
+        async |response| drop(response),
+    );
+    assert_eq!(unasked.await, [(Cancelled, Some(200))], "nobody looked");
+}
+
+#[tokio::test]
+async fn bodies_that_end_with_trailers_and_bodies_of_another_length_end_so_on_real_servers() {
+    use Part::{Data, Trailers};
+    for version in [Http::One, Http::Two] {
+        let cases: [(&[Part], Option<&'static str>, Ending); 3] = [
+            (&[Data("hello"), Trailers], None, Ending::Completed),
+            (&[Data("hello")], Some("10"), Ending::Failed),
+            (&[Data("hello")], Some("3"), Ending::Failed),
+        ];
+        for (parts, length, ending) in cases {
+            let ended = served(version, Method::GET, length, || Parts::of(parts), |_| {}).await;
+            assert_eq!(ended, ending, "{version:?} {parts:?} {length:?}");
+        }
+    }
+}
+
+/// Tells in whose scope it is used, by every method that a server or a middleware may call.
+struct Watchful {
+    seen: Seen,
+}
+
+type Seen = Arc<Mutex<Vec<(&'static str, Option<String>)>>>;
+
+impl Watchful {
+    fn note(&self, what: &'static str) {
+        let user = UserContext::current().and_then(|user| Some(user.user_id()?.to_string()));
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((what, user));
+    }
+}
+
+impl Body for Watchful {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.note("poll_frame");
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from("x")))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.note("is_end_stream");
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.note("size_hint");
+        SizeHint::new()
+    }
+}
+
+impl std::fmt::Debug for Watchful {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.note("fmt");
+        f.write_str("Watchful")
+    }
+}
+
+impl Drop for Watchful {
+    fn drop(&mut self) {
+        self.note("drop");
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_asked_of_a_body_is_asked_in_its_own_scope() {
+    for (method, status) in [
+        (Method::GET, 200),
+        (Method::HEAD, 200),
+        // The response's body may be the tunnel.
+        (Method::CONNECT, 200),
+        (Method::GET, 101),
+    ] {
+        for with_factory in [true, false] {
+            let seen = Seen::default();
+            let of_body = Arc::clone(&seen);
+            let inner = service_fn(move |_: Request<()>| {
+                let seen = Arc::clone(&of_body);
+                let mut response = Response::new(Watchful { seen });
+                *response.status_mut() = status.try_into().expect("a status");
+                std::future::ready(Ok::<_, Infallible>(response))
+            });
+            let mut request = Request::new(());
+            *request.method_mut() = method.clone();
+            let builder = UserScopeLayer::builder().strategy(alice());
+            let response = if with_factory {
+                let layer = builder.factory(|_| "factory").build().expect("good");
+                layer.layer(inner).oneshot(request).await
+            } else {
+                let layer = builder.context_only().build().expect("good");
+                layer.layer(inner).oneshot(request).await
+            };
+            // As where another user's request is polled on this thread meanwhile.
+            let id = UserId::try_from("bob").expect("an id");
+            let bob = UserContext::builder(Identity::proved(id)).build();
+            async move {
+                let mut body = Box::pin(response.expect("infallible").into_body());
+                let _ = (body.is_end_stream(), body.size_hint(), format!("{body:?}"));
+                let _ = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+                drop(body);
+                let current = UserContext::current().expect("a scope");
+                assert_eq!(current.user_id().map(UserId::as_str), Some("bob"));
+            }
+            .in_scope(bob)
+            .await;
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            for what in ["is_end_stream", "size_hint", "fmt", "poll_frame", "drop"] {
+                assert!(seen.iter().any(|(of, _)| *of == what), "{what} of {method}");
+            }
+            for (what, user) in seen.iter() {
+                assert_eq!(
+                    user.as_deref(),
+                    Some("alice"),
+                    "{what} of {method} {status}"
+                );
+            }
+        }
+    }
+}
+
+/// Panics where it is asked something.
+struct Panicky;
+
+impl Body for Panicky {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        panic!("planted in is_end_stream")
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        panic!("planted in size_hint")
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_panics_in_a_question_has_panicked_whatever_comes_after() {
+    let asks: [fn(&dyn Body<Data = Bytes, Error = Infallible>); 2] = [
+        |body| assert!(body.is_end_stream()),
+        |body| assert!(body.size_hint().exact().is_some()),
+    ];
+    for ask in asks {
+        let read = async |response: Response<tower_user_scope::ResponseBody<Panicky>>| {
+            let body = response.into_body();
+            let asked = catch_unwind(AssertUnwindSafe(|| ask(&body)));
+            assert!(asked.is_err(), "it panics");
+            assert_eq!(UserContext::current(), None, "and its scope is left");
+        };
+        let endings = endings_of(Method::GET, || Response::new(Panicky), read).await;
+        assert_eq!(endings, [(Ending::Panicked, Some(200))]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_another_panic_drops_was_cancelled() {
+    let read = async |response: Response<tower_user_scope::ResponseBody<Parts>>| {
+        let of_somebody_else = catch_unwind(AssertUnwindSafe(move || {
+            let _held = response;
+            panic!("planted beside the body");
+        }));
+        assert!(of_somebody_else.is_err());
+    };
+    let make = || Response::new(Parts::of(&[Part::Data("hello")]));
+    let endings = endings_of(Method::GET, make, read).await;
+    assert_eq!(
+        endings,
+        [(Ending::Cancelled, Some(200))],
+        "it did not panic itself"
+    );
+}
+
+#[tokio::test]
+async fn a_scope_without_a_response_has_no_status() {
+    let endings: Arc<Mutex<Vec<End>>> = Arc::default();
+    let log = Arc::clone(&endings);
+    let layer = UserScopeLayer::builder()
+        .fallback(Fallback::anonymous())
+        .context_only()
+        .on_close(move |closed| {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push((
+                closed.ending(),
+                closed.status().map(|status| status.as_u16()),
+            ));
+        })
+        .build()
+        .expect("good");
+    let fails = service_fn(async |_: Request<()>| Err::<Response<Empty<Bytes>>, _>("planted"));
+    let failed = layer.layer(fails).oneshot(Request::new(())).await;
+    assert!(failed.is_err());
+    let waits = service_fn(async |_: Request<()>| {
+        std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+    });
+    let mut gone = Box::pin(layer.layer(waits).oneshot(Request::new(())));
+    assert!(futures::poll!(&mut gone).is_pending());
+    drop(gone);
+    let endings = endings.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(
+        *endings,
+        [(Ending::Failed, None), (Ending::Cancelled, None)]
+    );
 }
 
 /// Uses the factory when it is dropped, as a transaction guard would.

@@ -1,14 +1,15 @@
 //! What would happen to a request is what happens to it, told without making it.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, net::IpAddr};
 
 use http::{Request, Response, request::Parts};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    ExplainedStep, Fallback, Identity, Invalid, InvalidReason, Outcome, Reads, Rejection, Strategy,
-    TrustedHeader, UserContext, UserId, UserScopeLayer, from_async_fn,
-    testing::{Recorder, uncovered},
+    ExistingContext, ExplainedStep, Fallback, Identity, Invalid, InvalidReason, Outcome, PeerAddr,
+    Reads, Rejection, Strategy, TrustedHeader, UserContext, UserId, UserScopeLayer, from_async_fn,
+    from_fn,
+    testing::{Recorded, Recorder, uncovered},
 };
 
 fn waiting_key() -> impl Strategy<Future: Send> + Clone {
@@ -139,4 +140,128 @@ async fn routes_that_no_layer_covers_are_found_whatever_it_lets_in() {
         let open = uncovered(app, ["/in", "/out", "/nowhere"], axum::body::Body::empty).await;
         assert_eq!(open, ["/out"]);
     }
+}
+
+/// A layer that believes these networks, asked from this address.
+async fn explained(networks: &[String], peer: Option<[u8; 4]>) -> (String, Vec<Recorded>) {
+    let recorder = Recorder::new();
+    let layer = UserScopeLayer::builder()
+        .strategy(
+            TrustedHeader::new("x-user-id")
+                .from_proxies(networks)
+                .expect("good")
+                .shared_secret("x-secret", "a canary of enough bytes"),
+        )
+        .observer(recorder.clone())
+        .context_only()
+        .build()
+        .expect("good");
+    let mut head = head(&[
+        ("x-user-id", "alice"),
+        ("x-secret", "a guess of enough bytes"),
+    ]);
+    if let Some(peer) = peer {
+        let address = (IpAddr::from(peer), 4711).into();
+        head.extensions.insert(PeerAddr(address));
+    }
+    let why = layer.explain(&head).await.to_string();
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+    let request = Request::from_parts(head, ());
+    let _ = layer.layer(inner).oneshot(request).await;
+    (why, recorder.take())
+}
+
+#[tokio::test]
+async fn a_wrong_peer_is_explained_by_its_address_and_the_networks_that_were_wanted() {
+    let few = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()];
+    let many: Vec<String> = (0..100).map(|at| format!("10.{at}.0.0/16")).collect();
+    let (wrong, none) = (Some([203, 0, 113, 9]), None);
+    let eight = "10.0.0.0/16, 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, 10.4.0.0/16, 10.5.0.0/16, \
+                 10.6.0.0/16, 10.7.0.0/16 and 92 more";
+    for (networks, peer, expected) in [
+        (
+            &few[..],
+            wrong,
+            "removes x-user-id, peer_not_listed: the peer is 203.0.113.9, wanted is 10.0.0.0/8, \
+             fd00::/8\n"
+                .to_owned(),
+        ),
+        (
+            &few,
+            none,
+            "removes x-user-id, unknown_peer: wanted is 10.0.0.0/8, fd00::/8\n".to_owned(),
+        ),
+        (&many, wrong, format!("wanted is {eight}\n")),
+        // Of a secret nothing is told, neither the one that was sent nor the right one.
+        (
+            &few,
+            Some([10, 0, 0, 7]),
+            "removes x-user-id, secret_mismatch\n".to_owned(),
+        ),
+    ] {
+        let (why, told) = explained(networks, peer).await;
+        assert!(why.contains(&expected), "{peer:?}: {why}");
+        for secret in ["canary", "guess"] {
+            assert!(!why.contains(secret) && !format!("{told:?}").contains(secret));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trace_that_is_ignored_is_told() {
+    let layer = UserScopeLayer::builder()
+        .strategy(waiting_key())
+        .context_only()
+        .build()
+        .expect("good");
+    let head = head(&[("x-key", "good"), ("traceparent", "00-0-0-0")]);
+    let why = layer.explain(&head).await;
+    assert_eq!(
+        why.to_string(),
+        "key: found\ntraceparent does not follow the W3C grammar and is ignored\n\
+         goes on as a user, proved by key"
+    );
+}
+
+#[tokio::test]
+async fn beside_an_outer_context_an_explanation_says_what_happens_there() {
+    let outer = || {
+        let alice = UserId::try_from("alice").expect("an id");
+        UserContext::builder(Identity::proved(alice)).build()
+    };
+    let mut with_outer = head(&[]);
+    with_outer.extensions.insert(outer());
+
+    // A layer that does not read it does not see it, and it stays in the request.
+    let layer = UserScopeLayer::builder()
+        .strategy(from_fn(
+            Reads::extension::<UserContext>(),
+            |head| match head.extensions.get::<UserContext>() {
+                Some(_) => Invalid::new(InvalidReason::Rejected("outer")).into(),
+                None => Outcome::Absent,
+            },
+        ))
+        .fallback(Fallback::anonymous())
+        .context_only()
+        .build()
+        .expect("good");
+    let why = layer.explain(&with_outer).await;
+    assert_eq!(
+        why.to_string(),
+        "from_fn: absent\ngoes on as a anonymous, fallback by anonymous_fallback"
+    );
+    assert!(with_outer.extensions.get::<UserContext>().is_some());
+
+    // And one that continues it says so.
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .fallback(Fallback::anonymous())
+        .context_only()
+        .build()
+        .expect("good");
+    let why = layer.explain(&with_outer).await;
+    assert_eq!(
+        why.to_string(),
+        "existing_context: found\ngoes on as a user, proved by existing_context"
+    );
 }

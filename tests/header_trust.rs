@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_user_scope::{
     AuditEvent, Fallback, IdProblem, IdRules, Identity, InvalidReason, Outcome, PeerAddr, Reads,
     Reason, Rejection, Strategy as _, StripReason, TenantId, TrustedHeader, Untrusted, UserContext,
-    UserId, UserScopeExt, UserScopeLayer, from_fn, strategy::Trusting,
+    UserId, UserScopeExt, UserScopeLayer, WithoutTrailers, from_fn, strategy::Trusting,
 };
 
 /// What the inner service was given.
@@ -539,4 +539,118 @@ proptest! {
             prop_assert!(!id.contains(','));
         }
     }
+}
+
+#[tokio::test]
+async fn a_secret_can_be_changed_while_the_old_one_is_still_sent_and_nothing_is_reported() {
+    const NEW: &str = "a newer secret, and a longer one";
+    let (layer, stripped) =
+        layer_of(TrustedHeader::new("x-user-id").shared_secrets("x-proxy-secret", [NEW, SECRET]));
+    let cut = &NEW.as_bytes()[..SECRET.len()];
+    let long = [NEW.as_bytes(), &[b'x'; 8_000]].concat();
+    for (secret, is_believed) in [
+        (NEW.as_bytes(), true),
+        (SECRET.as_bytes(), true),
+        (cut, false),
+        (long.as_slice(), false),
+        (b"", false),
+        (b"another secret of enough bytes", false),
+    ] {
+        let sent = [ALICE, ("x-proxy-secret", secret)];
+        let answered = send(&layer, request(None, &sent)).await;
+        let removed = stripped.take();
+        assert_eq!(answered.is_ok(), is_believed, "{secret:?}: {answered:?}");
+        if let Ok(seen) = answered {
+            assert_eq!(removed, [], "a good request reports nothing");
+            assert!(!seen.headers.contains_key("x-proxy-secret"));
+        } else {
+            let why = StripReason::Untrusted(Untrusted::SecretMismatch);
+            assert_eq!(removed, [("x-user-id".to_owned(), why)], "{secret:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trailer_that_is_announced_under_an_identity_headers_name_is_refused() {
+    fn everybody() -> impl tower_user_scope::Strategy<Future: Send> + Send + Sync + 'static {
+        from_fn(Reads::predicate(|_| true), |_| {
+            Identity::proved(UserId::try_from("bob").expect("an id")).into()
+        })
+    }
+    type Builders = [(&'static str, fn() -> Vec<tower_user_scope::BoxStrategy>); 4];
+    let header = || {
+        by_address()
+            .tenant_header("x-tenant-id")
+            .shared_secret("x-proxy-secret", SECRET)
+    };
+    let lists: Builders = [
+        ("alone", || vec![by_address().boxed()]),
+        ("after somebody was found", || {
+            vec![everybody().boxed(), by_address().boxed()]
+        }),
+        ("optional", || {
+            vec![everybody().boxed(), by_address().optional().boxed()]
+        }),
+        ("where it does not apply", || {
+            vec![everybody().boxed(), by_address().when(|_| false).boxed()]
+        }),
+    ];
+    for (name, list) in lists {
+        let layer = UserScopeLayer::builder()
+            .strategies(list())
+            .fallback(Fallback::anonymous())
+            .context_only()
+            .build()
+            .expect("valid");
+        for announced in ["x-user-id", "X-User-ID", "a, x_user_id ,b", "x.user-id"] {
+            for peer in [PROXY, STRANGER, None] {
+                let sent = [("trailer", announced.as_bytes())];
+                let refused = send(&layer, request(peer, &sent)).await;
+                let refused = refused.expect_err("whoever announces it");
+                assert_eq!(refused.status(), 400, "{name}: {announced}");
+                assert!(
+                    matches!(refused.reason(), Reason::Invalid { strategy: "trusted_header", invalid, .. }
+                        if invalid.reason() == InvalidReason::Trailer),
+                    "{name}: {announced}: {refused:?}"
+                );
+            }
+        }
+        for other in ["x-checksum", "x-user-ids", "", ",,"] {
+            let sent = [("trailer", other.as_bytes())];
+            let answered = send(&layer, request(STRANGER, &sent)).await;
+            assert!(answered.is_ok(), "{name}: {other:?}");
+        }
+    }
+    let (layer, _) = layer_of(header());
+    for announced in ["x-tenant-id", "x-proxy-secret"] {
+        let sent = [ALICE, ("trailer", announced.as_bytes())];
+        let refused = send(&layer, request(PROXY, &sent)).await;
+        assert_eq!(refused.expect_err(announced).status(), 400, "{announced}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_trailers_ends_before_them_and_hands_on_the_rest() {
+    use http_body::Body as _;
+    use http_body_util::{BodyExt, Full};
+
+    let trailers = || {
+        let alice = HeaderValue::from_static("alice");
+        HeaderMap::from_iter([(HeaderName::from_static("x-user-id"), alice)])
+    };
+    let with = Full::new(bytes::Bytes::from_static(b"data"))
+        .with_trailers(async move { Some(Ok(trailers())) });
+    let mut body = Box::pin(WithoutTrailers::new(with));
+    assert!(!body.is_end_stream());
+    let data = body.frame().await.expect("a frame").expect("infallible");
+    assert_eq!(data.into_data().expect("data"), "data");
+    assert!(body.frame().await.is_none(), "in the place of trailers");
+    assert!(body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(0));
+    assert!(body.frame().await.is_none(), "and nothing after");
+
+    let without = WithoutTrailers::new(Full::new(bytes::Bytes::from_static(b"data")));
+    assert_eq!(without.size_hint().exact(), Some(4));
+    let collected = without.collect().await.expect("infallible");
+    assert_eq!(collected.to_bytes(), "data");
 }

@@ -18,21 +18,26 @@ use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 use tower_user_scope::{
     ConfigError, Strategy,
     jwt::{
-        Algorithm, FetchDocument, FetchError, HttpsFetch, RemoteKeys, TokenConfigError,
-        TokenProblem,
+        Algorithm, CryptoProvider, FetchDocument, FetchError, HttpsFetch, Issuer, Jwt, RemoteKeys,
+        TokenConfigError, TokenProblem, UrlProblem,
     },
+    testing::TestClock,
 };
 
 use crate::{
-    issuer::{IssuerServer, jwk},
-    tokens::{Asked, Why, asking, claims, jwt, minted},
+    issuer::{IssuerServer, eventually, jwk},
+    tokens::{
+        AUDIENCE, Asked, ISSUER, Why, asking, asking_at, claims, claims_with, jwk::others, jwt,
+        jwt_on, minted,
+    },
 };
 
 const ED: Algorithm = Algorithm::EdDSA;
 const ES: Algorithm = Algorithm::ES256;
+const MINUTE: Duration = Duration::from_secs(60);
 const AGES: Duration = Duration::from_secs(3_600);
 
-/// Keys that are fetched when they are asked for, and not of themselves.
+/// Keys that are fetched when they are asked for, and not of themselves while a test runs.
 fn keys(server: &IssuerServer) -> RemoteKeys {
     RemoteKeys::from_url(server.url("/keys"))
         .refresh_every(AGES)
@@ -65,19 +70,12 @@ fn token(algorithm: Algorithm, id: &str) -> String {
     minted(algorithm, Some(id), &claims("alice"))
 }
 
-/// Asks until the answer is this one, for ten seconds at the most.
+/// Asks until the answer is this one.
 async fn until(asked: &Asked, token: &str, wanted: &Result<String, Why>) {
-    let wait = async {
-        while asked.user(token).await != *wanted {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(Duration::from_secs(10), wait)
-        .await
-        .is_err()
-    {
-        panic!("never {wanted:?}, but {:?}", asked.user(token).await);
-    }
+    eventually(&format!("{wanted:?}"), async || {
+        asked.user(token).await == *wanted
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -92,9 +90,7 @@ async fn keys_that_arrive_late_are_waited_for() {
             tokio::spawn(async move { asked.user(&token(ED, "a")).await })
         })
         .collect();
-    while server.asked() == 0 {
-        tokio::task::yield_now().await;
-    }
+    server.is_asked(1).await;
     server.open();
     for answer in waiting {
         assert_eq!(answer.await.expect("it ends"), alice());
@@ -164,7 +160,7 @@ async fn an_issuer_that_withdraws_its_last_key_is_not_taken_for_one_that_is_down
         ("none for verifying", vec![encryption]),
         (
             "more without an id than are tried",
-            vec![without_id(jwk(ES, "x")); 5],
+            others("x").map(without_id).to_vec(),
         ),
     ] {
         let server = IssuerServer::start().await;
@@ -196,7 +192,7 @@ async fn keys_can_be_kept_for_as_long_as_there_is_a_duration_for() {
 #[tokio::test]
 async fn keys_without_an_id_that_are_too_many_leave_the_others_alone() {
     let server = IssuerServer::start().await;
-    let mut published = vec![without_id(jwk(ES, "x")); 5];
+    let mut published = others("x").map(without_id).to_vec();
     published.push(jwk(ED, "a"));
     server.publish(published);
     let asked = asking(jwt(keys(&server)));
@@ -210,6 +206,7 @@ async fn each_published_key_counts_for_itself() {
     let without_id = without_id(jwk(Algorithm::ES384, "x"));
     let mut encryption = jwk(ES, "enc");
     encryption["use"] = json!("enc");
+    let [another, ..] = others("twice");
     let mut short = jwk(ED, "short");
     short["x"] = json!("AAAA");
     server.publish([
@@ -220,7 +217,7 @@ async fn each_published_key_counts_for_itself() {
         encryption,
         short,
         jwk(ES, "twice"),
-        jwk(ES, "twice"),
+        another,
         without_id,
         jwk(ED, "good"),
     ]);
@@ -301,13 +298,17 @@ async fn metadata_leads_to_the_keys_of_the_issuer_that_was_asked_for() {
     ];
     for (metadata, answer) in cases {
         server.answer(at, StatusCode::OK, metadata.to_string());
-        let asked = asking(jwt(RemoteKeys::discover(&issuer)));
-        assert_eq!(asked.user(&token(ED, "a")).await, answer, "{metadata}");
+        let strategy = Jwt::new(RemoteKeys::discover(&issuer))
+            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .issuer(&issuer)
+            .audience(AUDIENCE);
+        let token = minted(ED, Some("a"), &claims_with(json!({"iss": issuer})));
+        assert_eq!(asking(strategy).user(&token).await, answer, "{metadata}");
     }
 }
 
-#[tokio::test]
-async fn over_https_the_certificate_counts() {
+/// A certificate for `localhost`, and what a server does with it.
+fn certificate() -> (reqwest::Certificate, rustls::ServerConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -317,6 +318,19 @@ async fn over_https_the_certificate_counts() {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("the key is the certificate's");
+    let root = reqwest::Certificate::from_der(made.cert.der()).expect("a certificate");
+    (root, config)
+}
+
+/// An application's client, which follows redirects as `reqwest` does by default.
+fn client(root: reqwest::Certificate) -> HttpsFetch {
+    let client = reqwest::Client::builder().tls_certs_only([root]).build();
+    HttpsFetch::with_client(client.expect("a client"))
+}
+
+#[tokio::test]
+async fn over_https_the_certificate_counts() {
+    let (root, config) = certificate();
     let server = IssuerServer::start_with_tls(config).await;
     server.publish([jwk(ED, "a")]);
 
@@ -325,35 +339,74 @@ async fn over_https_the_certificate_counts() {
         unknown_authority.user(&token(ED, "a")).await,
         Err(Why::Unavailable)
     );
-
-    let root = reqwest::Certificate::from_der(made.cert.der()).expect("a certificate");
-    let client = reqwest::Client::builder()
-        .tls_certs_only([root])
-        .build()
-        .expect("a client");
-    let asked = asking(jwt(
-        keys(&server).fetch_with(HttpsFetch::with_client(client))
-    ));
+    let asked = asking(jwt(keys(&server).fetch_with(client(root))));
     assert_eq!(asked.user(&token(ED, "a")).await, alice());
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_applications_client_counts_at_the_same_host_only() {
+    let (root, config) = certificate();
+    let plain = IssuerServer::start().await;
+    let other = IssuerServer::start_with_tls(config.clone()).await;
+    let server = IssuerServer::start_with_tls(config).await;
+    for server in [&plain, &other, &server] {
+        server.publish([jwk(ED, "a")]);
+    }
+    server.answer("/moved", StatusCode::FOUND, "");
+    for (location, answer) in [
+        (server.url("/keys"), alice()),
+        ("/keys".to_owned(), alice()),
+        (other.url("/keys"), Err(Why::Unavailable)),
+        (plain.url("/keys"), Err(Why::Unavailable)),
+    ] {
+        server.redirect_to(location.clone());
+        let moved = RemoteKeys::from_url(server.url("/moved")).fetch_with(client(root.clone()));
+        assert_eq!(
+            asking(jwt(moved)).user(&token(ED, "a")).await,
+            answer,
+            "{location}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_id_asks_again_also_where_a_key_of_its_algorithm_has_none() {
+    let server = IssuerServer::start().await;
+    // RFC 8037, appendix A.2.
+    let other = json!({
+        "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    });
+    server.publish([other.clone(), jwk(ES, "a")]);
+    let clock = TestClock::now();
+    let asked = asking_at(jwt(keys(&server)), clock.clone());
+    assert_eq!(asked.user(&token(ES, "a")).await, alice());
+    assert_eq!(asked.user(&token(ED, "new")).await, unknown());
+    server.publish([other, jwk(ES, "a"), jwk(ED, "new")]);
+    clock.advance(MINUTE);
+    assert_eq!(asked.user(&token(ED, "new")).await, alice());
+    assert_eq!(server.asked(), 2);
 }
 
 #[tokio::test]
 async fn old_keys_are_kept_for_a_while_and_then_it_is_503() {
     let mut server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
-    let asked = asking(jwt(eager(&server)
-        .refresh_every(Duration::from_millis(50))
-        .keep_for(Duration::from_millis(1_500))));
-    assert_eq!(asked.user(&token(ED, "a")).await, alice());
-    server.kill().await;
-    // Tokens that were seen before, and others.
+    let clock = TestClock::now();
+    let asked = asking_at(
+        jwt(eager(&server).refresh_every(MINUTE).keep_for(10 * MINUTE)),
+        clock.clone(),
+    );
     let seen = token(ED, "a");
     assert_eq!(asked.user(&seen).await, alice());
-    assert_eq!(
-        asked.user(&minted(ED, Some("a"), &claims("bob"))).await,
-        Ok("bob".to_owned())
-    );
-    until(&asked, &seen, &Err(Why::Unavailable)).await;
+    server.kill().await;
+    for minute in 0..10 {
+        // Tokens that were seen before, and others.
+        assert_eq!(asked.user(&seen).await, alice(), "{minute}");
+        let other = minted(ED, Some("a"), &claims(&format!("user-{minute}")));
+        assert_eq!(asked.user(&other).await, Ok(format!("user-{minute}")));
+        clock.advance(MINUTE);
+    }
+    assert_eq!(asked.user(&seen).await, Err(Why::Unavailable));
     assert_eq!(asked.user(&token(ED, "a")).await, Err(Why::Unavailable));
     server.restart().await;
     until(&asked, &seen, &alice()).await;
@@ -402,9 +455,7 @@ async fn a_request_that_goes_away_takes_nothing_with_it() {
         let asked = asked.clone();
         tokio::spawn(async move { asked.user(&token(ED, "a")).await })
     };
-    while server.asked() == 0 {
-        tokio::task::yield_now().await;
-    }
+    server.is_asked(1).await;
     first.abort();
     assert!(first.await.expect_err("it was cancelled").is_cancelled());
     server.open();
@@ -416,7 +467,9 @@ async fn a_request_that_goes_away_takes_nothing_with_it() {
 async fn rotation_in_the_middle_of_a_burst_refuses_nobody_who_is_good() {
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
-    let asked = asking(jwt(eager(&server).refresh_every(Duration::from_millis(5))));
+    // With one provider, since a burst has to be quick.
+    let keys = eager(&server).refresh_every(Duration::from_millis(5));
+    let asked = asking(jwt_on(CryptoProvider::aws_lc_rs(), keys));
     let stop = Arc::new(AtomicBool::new(false));
     let sent = Arc::new(AtomicUsize::new(0));
     let workers: Vec<_> = (0..8)
@@ -441,9 +494,7 @@ async fn rotation_in_the_middle_of_a_burst_refuses_nobody_who_is_good() {
         } else {
             server.publish([jwk(Algorithm::ES384, "c"), jwk(ED, "a")]);
         }
-        while server.asked() < fetched + 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        server.is_asked(fetched + 2).await;
     }
     stop.store(true, Ordering::SeqCst);
     for worker in workers {
@@ -456,9 +507,10 @@ async fn rotation_in_the_middle_of_a_burst_refuses_nobody_who_is_good() {
 async fn an_issuer_that_is_killed_and_restarted_under_load_gives_right_answers_or_503() {
     let mut server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
-    let asked = asking(jwt(eager(&server)
+    let keys = eager(&server)
         .refresh_every(Duration::from_millis(10))
-        .keep_for(Duration::from_millis(100))));
+        .keep_for(Duration::from_millis(100));
+    let asked = asking(jwt_on(CryptoProvider::aws_lc_rs(), keys));
     let stop = Arc::new(AtomicBool::new(false));
     let down = Arc::new(AtomicUsize::new(0));
     let workers: Vec<_> = (0..8)
@@ -483,9 +535,7 @@ async fn an_issuer_that_is_killed_and_restarted_under_load_gives_right_answers_o
     for _ in 0..3 {
         let before = down.load(Ordering::SeqCst);
         server.kill().await;
-        while down.load(Ordering::SeqCst) == before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually("a 503", async || down.load(Ordering::SeqCst) > before).await;
         server.restart().await;
         until(&asked, &token(ED, "a"), &alice()).await;
     }
@@ -513,25 +563,44 @@ async fn keys_can_come_from_anywhere() {
 
 #[test]
 fn addresses_and_intervals_that_can_not_be_meant_are_told_by_build() {
+    use UrlProblem::{Fragment, NotAUrl, NotHttps, Placeholder, Query, UserInfo};
+
     let error = |keys: RemoteKeys| match jwt(keys).validate() {
         Err(ConfigError::Token(error)) => error,
         other => panic!("{other:?}"),
     };
-    for url in [
-        "http://id.example/keys",
-        "id.example",
-        "",
-        "ftp://id.example",
+    for (url, shown, problem) in [
+        ("http://id.example/keys", "http://id.example/keys", NotHttps),
+        ("ftp://id.example", "ftp://id.example", NotHttps),
+        ("id.example", "..", NotAUrl),
+        ("", "..", NotAUrl),
+        (
+            "https://s:secret@id.example/a?b=secret",
+            "https://id.example/a..",
+            UserInfo,
+        ),
+        ("https://id.example/#a", "https://id.example/..", Fragment),
+        (
+            "https://id.example/{tenantid}/v2.0",
+            "https://id.example/%7Btenantid%7D/v2.0",
+            Placeholder,
+        ),
     ] {
         for keys in [RemoteKeys::from_url(url), RemoteKeys::discover(url)] {
-            assert_eq!(
-                error(keys),
-                TokenConfigError::Url {
-                    url: url.to_owned()
-                }
-            );
+            let found = error(keys);
+            assert!(!found.to_string().contains("secret"), "{found}");
+            let url = shown.to_owned();
+            assert_eq!(found, TokenConfigError::Url { url, problem });
         }
     }
+    let with_query = "https://id.example/?p=secret";
+    assert_eq!(jwt(RemoteKeys::from_url(with_query)).validate(), Ok(()));
+    let found = error(RemoteKeys::discover(with_query));
+    assert!(
+        matches!(found, TokenConfigError::Url { problem: Query, .. }),
+        "{found}"
+    );
+
     let good = || RemoteKeys::from_url("https://id.example/keys");
     assert_eq!(jwt(good()).validate(), Ok(()));
     for keys in [
@@ -542,5 +611,81 @@ fn addresses_and_intervals_that_can_not_be_meant_are_told_by_build() {
         good().refetch_at_most_every(Duration::from_secs(301)),
     ] {
         assert_eq!(error(keys), TokenConfigError::Intervals);
+    }
+}
+
+#[test]
+fn keys_that_are_discovered_from_another_issuer_are_told_by_build() {
+    for (issuer, discovered, fits) in [
+        (ISSUER, ISSUER, true),
+        ("https://id.example/", "https://id.example/", true),
+        ("https://id.example", "https://other.example", false),
+        ("https://id.example", "https://id.example/", false),
+        ("https://id.example/", "https://id.example", false),
+    ] {
+        let keys = || RemoteKeys::discover(discovered);
+        let provider = CryptoProvider::aws_lc_rs();
+        let one = Jwt::new(keys()).issuer(issuer).audience(AUDIENCE);
+        let of_several = Jwt::of_issuers([Issuer::new(issuer, keys()).audience(AUDIENCE)]);
+        for strategy in [one, of_several] {
+            let told = strategy.crypto_provider(provider).validate();
+            if fits {
+                assert_eq!(told, Ok(()), "{issuer} {discovered}");
+                continue;
+            }
+            let error = TokenConfigError::OtherIssuer {
+                issuer: issuer.to_owned(),
+                discovered: discovered.to_owned(),
+            };
+            let text = error.to_string();
+            assert!(text.contains(&format!("`{issuer}`")), "{text}");
+            assert!(text.contains(&format!("`{discovered}`")), "{text}");
+            assert_eq!(told, Err(ConfigError::Token(error)));
+        }
+    }
+    let any = Jwt::new(RemoteKeys::discover("https://other.example"))
+        .crypto_provider(CryptoProvider::aws_lc_rs())
+        .dangerously_accept_any_issuer()
+        .audience(AUDIENCE);
+    assert_eq!(any.validate(), Ok(()));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_metadata_is_told_apart() {
+    let server = IssuerServer::start().await;
+    let issuer = server.url("/tenant");
+    let at = "/tenant/.well-known/openid-configuration";
+    let why = async || {
+        let error = RemoteKeys::discover(&issuer).ready().await;
+        let error = error.expect_err("nothing of it is good");
+        let source = std::error::Error::source(&error).expect("a reason");
+        source.to_string()
+    };
+    assert_eq!(
+        why().await,
+        "the issuer's metadata could not be fetched: the server answered with status 404"
+    );
+    for (metadata, told) in [
+        (
+            json!({"issuer": format!("{issuer}/"), "jwks_uri": server.url("/keys")}),
+            format!("the metadata is that of the issuer `{issuer}/`, not of `{issuer}`"),
+        ),
+        (
+            json!({"issuer": issuer}),
+            "the issuer's metadata is not an object that names an issuer and its keys".to_owned(),
+        ),
+        (
+            json!({"issuer": issuer, "jwks_uri": "http://s:secret@id.example/k?a=secret"}),
+            "the key set's URL `http://id.example/k..` is not fetched: it is not an https URL; \
+             plain http is for loopback only"
+                .to_owned(),
+        ),
+        (
+            json!({"issuer": issuer, "jwks_uri": server.url("/none")}),
+            "the server answered with status 404".to_owned(),
+        ),
+    ] {
+        server.answer(at, StatusCode::OK, metadata.to_string());
+        assert_eq!(why().await, told, "{metadata}");
     }
 }

@@ -17,15 +17,14 @@ use serde_json::{Value, json};
 use tower_user_scope::{
     CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, Strategy, UserId,
     jwt::{
-        CryptoProvider, Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource,
-        VerifiedToken,
+        Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource, VerifiedToken,
     },
     testing::TestClock,
 };
 
 use crate::tokens::{
-    ALGORITHMS, AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt,
-    minted, now, refused, signed, verifying,
+    ALGORITHMS, AUDIENCE, HS, ISSUER, OTHER_SECRET, Why, asking, asking_at, bearer, claims,
+    claims_with, hs, jwt, minted, missing, now, providers::both, refused, signed, verifying,
 };
 
 #[tokio::test]
@@ -70,11 +69,7 @@ async fn claims_that_do_not_hold_are_refused() {
     let cases: Vec<(&str, Value, TokenProblem)> = vec![
         ("expired", json!({"exp": now() - 31}), TokenProblem::Expired),
         ("long expired", json!({"exp": 0}), TokenProblem::Expired),
-        (
-            "no exp",
-            json!({"exp": null}),
-            TokenProblem::MissingClaim("exp"),
-        ),
+        ("no exp", json!({"exp": null}), missing("exp")),
         (
             "not yet",
             json!({"nbf": now() + 90}),
@@ -90,11 +85,7 @@ async fn claims_that_do_not_hold_are_refused() {
             json!({"iss": "https://id.example/"}),
             TokenProblem::WrongIssuer,
         ),
-        (
-            "no issuer",
-            json!({"iss": null}),
-            TokenProblem::MissingClaim("iss"),
-        ),
+        ("no issuer", json!({"iss": null}), missing("iss")),
         (
             "another audience",
             json!({"aud": "other"}),
@@ -105,69 +96,67 @@ async fn claims_that_do_not_hold_are_refused() {
             json!({"aud": ["other", "API"]}),
             TokenProblem::WrongAudience,
         ),
-        (
-            "no audience",
-            json!({"aud": null}),
-            TokenProblem::MissingClaim("aud"),
-        ),
+        ("no audience", json!({"aud": null}), missing("aud")),
         (
             "an empty list of audiences",
             json!({"aud": []}),
-            TokenProblem::MissingClaim("aud"),
+            missing("aud"),
         ),
-        (
-            "no subject",
-            json!({"sub": null}),
-            TokenProblem::MissingClaim("sub"),
-        ),
+        ("no subject", json!({"sub": null}), missing("sub")),
         (
             "exp in a string",
             json!({"exp": "9999999999"}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
         (
-            "exp as a fraction",
-            json!({"exp": 9_999_999_999.5}),
-            TokenProblem::Claims,
+            "negative exp",
+            json!({"exp": -1}),
+            TokenProblem::NumericDate("exp"),
         ),
-        ("negative exp", json!({"exp": -1}), TokenProblem::Claims),
         (
             "exp after the year 9999",
             json!({"exp": 253_402_300_800_u64}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
         (
             "exp at the end of u64",
             json!({"exp": u64::MAX}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
         (
             "exp as a list",
             json!({"exp": [9_999_999_999_u64]}),
-            TokenProblem::Claims,
+            TokenProblem::NumericDate("exp"),
         ),
-        ("exp as a bool", json!({"exp": true}), TokenProblem::Claims),
-        ("nbf in a string", json!({"nbf": "0"}), TokenProblem::Claims),
-        ("iat in a string", json!({"iat": "0"}), TokenProblem::Claims),
+        (
+            "exp as a bool",
+            json!({"exp": true}),
+            TokenProblem::NumericDate("exp"),
+        ),
+        (
+            "nbf in a string",
+            json!({"nbf": "0"}),
+            TokenProblem::NumericDate("nbf"),
+        ),
         (
             "a subject that is a number",
             json!({"sub": 7}),
-            TokenProblem::Claims,
+            TokenProblem::NumericId("sub".into()),
         ),
         (
             "an issuer that is a list",
             json!({"iss": [ISSUER]}),
-            TokenProblem::Claims,
+            TokenProblem::ClaimType("iss".into()),
         ),
         (
             "an audience that is an object",
             json!({"aud": {"api": true}}),
-            TokenProblem::Claims,
+            TokenProblem::ClaimType("aud".into()),
         ),
         (
             "audiences that are numbers",
             json!({"aud": ["api", 7]}),
-            TokenProblem::Claims,
+            TokenProblem::ClaimType("aud".into()),
         ),
     ];
     let asked = hs();
@@ -227,14 +216,14 @@ async fn only_tokens_of_the_type_that_is_asked_for_are_accepted() {
 
 #[tokio::test]
 async fn several_issuers_are_told_apart_and_committed_to() {
-    let other = Key::hmac(HS, [9; 32]).expect("long enough");
+    let other = Key::hmac(HS, OTHER_SECRET).expect("long enough");
     let asked = asking(
         Jwt::of_issuers([
             Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
             Issuer::new("https://partner.example", other).audience("partners"),
         ])
         .issuers_share_users()
-        .crypto_provider(CryptoProvider::aws_lc_rs()),
+        .crypto_provider(both()),
     );
     let partner = json!({"iss": "https://partner.example", "aud": "partners"});
     let ours = minted(HS, None, &claims("alice"));
@@ -254,10 +243,7 @@ async fn several_issuers_are_told_apart_and_committed_to() {
     );
     assert_eq!(asked.user(&token).await, refused(TokenProblem::WrongIssuer));
     let token = minted(HS, None, &claims_with(json!({"iss": null})));
-    assert_eq!(
-        asked.user(&token).await,
-        refused(TokenProblem::MissingClaim("iss"))
-    );
+    assert_eq!(asked.user(&token).await, refused(missing("iss")));
 }
 
 #[tokio::test]
@@ -268,7 +254,7 @@ async fn users_of_several_issuers_are_one_only_where_that_is_said() {
             Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
             Issuer::new(PARTNER, verifying(HS)).audience(AUDIENCE),
         ])
-        .crypto_provider(CryptoProvider::aws_lc_rs())
+        .crypto_provider(both())
     };
     assert_eq!(
         several().validate(),
@@ -418,17 +404,14 @@ async fn an_id_of_the_applications_making_that_is_none_makes_a_bad_token() {
 async fn issuer_and_audience_are_waived_by_name_only() {
     let asked = asking(
         Jwt::new(verifying(HS))
-            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .crypto_provider(both())
             .dangerously_accept_any_issuer()
             .dangerously_accept_any_audience(),
     );
     let token = minted(HS, None, &claims_with(json!({"iss": null, "aud": null})));
     assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
     let token = minted(HS, None, &claims_with(json!({"exp": null})));
-    assert_eq!(
-        asked.user(&token).await,
-        refused(TokenProblem::MissingClaim("exp"))
-    );
+    assert_eq!(asked.user(&token).await, refused(missing("exp")));
 }
 
 #[tokio::test]
@@ -449,7 +432,7 @@ async fn the_scheme_is_read_as_rfc_6750_says() {
         (format!("Bearer {token}, Bearer {token}"), Err(malformed())),
         (format!("Bearer {token} {token}"), Err(malformed())),
         (format!("Bearer \"{token}\""), Err(malformed())),
-        (format!("Bearer\t{token}"), Ok(false)),
+        (format!("Bearer\t{token}"), Err(malformed())),
         ("Bearer =".to_owned(), Err(malformed())),
     ];
     for (value, expected) in cases {
@@ -636,13 +619,12 @@ async fn named_claims_say_who_and_for_what() {
     );
 
     let token = minted(HS, None, &claims_with(json!({"uid": 7})));
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::Claims));
-    let token = minted(HS, None, &claims("alice"));
-    let why = asked.user(&token).await.expect_err("no uid");
-    assert!(
-        matches!(why, Why::Token(TokenProblem::MissingClaim(_))),
-        "{why:?}"
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenProblem::NumericId("uid".into()))
     );
+    let token = minted(HS, None, &claims("alice"));
+    assert_eq!(asked.user(&token).await, refused(missing("uid")));
 }
 
 #[tokio::test]

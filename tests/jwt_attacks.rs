@@ -10,8 +10,8 @@ use tower_user_scope::{
 };
 
 use crate::tokens::{
-    AUDIENCE, Asked, HS, ISSUER, Why, asking, base64url, bearer, claims, claims_with, hs,
-    is_before_claims, jwt, minted, public_pem, refused, signed, verifying,
+    AUDIENCE, Asked, HS, ISSUER, OTHER_SECRET, Why, asking, base64url, bearer, claims, claims_with,
+    hs, is_before_claims, jwt, minted, public_pem, refused, signed, verifying,
 };
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn what_is_no_signed_jwt_is_refused() {
         format!("{}/{payload}.{signature}", &head[1..]),
     ] {
         let why = asked.user(&token).await.expect_err("no token");
-        assert!(is_before_claims(why), "{token} was refused as {why:?}");
+        assert!(is_before_claims(&why), "{token} was refused as {why:?}");
     }
 }
 
@@ -186,7 +186,7 @@ async fn no_spelling_of_none_is_an_algorithm() {
                     base64url(claims("alice").to_string())
                 );
                 let why = asked.user(&token).await.expect_err("not signed");
-                assert!(is_before_claims(why), "alg {none:?}: {why:?}");
+                assert!(is_before_claims(&why), "alg {none:?}: {why:?}");
             }
         }
     }
@@ -382,7 +382,7 @@ mod properties {
         let (asked, runtime) = ASKED.get_or_init(|| {
             let strategy = jwt([
                 verifying(HS).with_id("a"),
-                Key::hmac(HS, [1; 32]).expect("a key"),
+                Key::hmac(HS, OTHER_SECRET).expect("a key"),
             ])
             .also_from(TokenSource::cookie("token"))
             .also_from(TokenSource::websocket_protocol("bearer"))

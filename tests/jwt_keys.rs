@@ -1,21 +1,26 @@
 //! Keys: bound to their algorithms, told apart by their ids, and refused where they are weak.
 
+#[path = "jwt_keys/forms.rs"]
+mod forms;
+#[path = "jwt_keys/sets.rs"]
+mod sets;
 mod tokens;
+#[path = "jwt_keys/weak.rs"]
+mod weak;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_user_scope::{
     ConfigError, Strategy,
-    jwt::{
-        Algorithm, CryptoProvider, Issuer, Jwt, Key, KeyError, KeySet, TokenConfigError,
-        TokenProblem, TokenSource,
-    },
+    jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenProblem, TokenSource},
 };
 
 use crate::tokens::{
-    ALGORITHMS, AUDIENCE, HS, ISSUER, SECRET, asking, claims, is_hmac, jwt, minted, public_der,
-    public_pem, refused, verifying,
+    ALGORITHMS, AUDIENCE, HS, ISSUER, OTHER_SECRET, SECRET, asking, claims, is_hmac, jwt, jwt_on,
+    minted,
+    providers::{both, each},
+    public_der, public_pem, refused, verifying,
 };
 
 #[tokio::test]
@@ -86,7 +91,7 @@ async fn a_token_without_a_key_id_means_the_only_key_for_its_algorithm() {
 
 #[tokio::test]
 async fn secrets_without_ids_can_be_rotated() {
-    let old = Key::hmac(HS, [1; 32]).expect("long enough");
+    let old = Key::hmac(HS, OTHER_SECRET).expect("long enough");
     let asked = asking(jwt([old, verifying(HS)]));
     for kid in [None, Some("whatever")] {
         let token = minted(HS, kid, &claims("alice"));
@@ -96,20 +101,6 @@ async fn secrets_without_ids_can_be_rotated() {
             "kid {kid:?}"
         );
     }
-}
-
-#[test]
-fn keys_that_are_weak_or_unreadable_are_refused_when_they_are_made() {
-    let short = |algorithm, len| {
-        let error = Key::hmac(algorithm, vec![7; len]).expect_err("too short");
-        assert!(
-            matches!(error, KeyError::ShortSecret { .. }),
-            "{algorithm}: {error:?}"
-        );
-    };
-    short(Algorithm::HS256, 31);
-    short(Algorithm::HS384, 47);
-    short(Algorithm::HS512, 63);
 }
 
 #[test]
@@ -191,24 +182,8 @@ fn jwks_that_do_not_fit_are_refused() {
         );
     }
     assert_eq!(Key::from_jwk("{}").map(|_| ()), Err(KeyError::Unsupported));
+    assert_eq!(Key::from_jwk("7").map(|_| ()), Err(KeyError::NotJwk));
     assert_eq!(Key::from_jwk("[]").map(|_| ()), Err(KeyError::NotJwk));
-}
-
-#[test]
-fn sets_that_leave_open_which_key_is_meant_are_refused() {
-    let set = |keys: Vec<Key>| KeySet::new(keys).map(|set| set.len());
-    let rsa = || verifying(Algorithm::RS256);
-    assert_eq!(set(vec![]), Err(KeyError::NoKey));
-    assert_eq!(set(vec![rsa(), verifying(HS)]), Err(KeyError::MixedKeys));
-    assert_eq!(
-        set(vec![rsa().with_id("a"), rsa().with_id("a")]),
-        Err(KeyError::DuplicateKeyId)
-    );
-    assert_eq!(set((0..4).map(|_| rsa()).collect()), Ok(4));
-    assert!(matches!(
-        set((0..5).map(|_| rsa()).collect()),
-        Err(KeyError::TooManyWithoutId { limit: 4, .. })
-    ));
 }
 
 #[test]
@@ -230,7 +205,7 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
     assert_eq!(
         error(
             Jwt::new(verifying(HS))
-                .crypto_provider(CryptoProvider::aws_lc_rs())
+                .crypto_provider(both())
                 .issuer("")
                 .audience("a")
         ),
@@ -239,7 +214,7 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
     assert_eq!(
         error(
             Jwt::new(verifying(HS))
-                .crypto_provider(CryptoProvider::aws_lc_rs())
+                .crypto_provider(both())
                 .issuer("i")
                 .audience("")
         ),
@@ -247,7 +222,7 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
     );
     let same = || Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE);
     for issuers in [vec![], vec![same(), same()]] {
-        let several = Jwt::of_issuers(issuers).crypto_provider(CryptoProvider::aws_lc_rs());
+        let several = Jwt::of_issuers(issuers).crypto_provider(both());
         assert_eq!(error(several), TokenConfigError::Issuers);
     }
     for name in ["", "aud", "exp", "nbf", "iat", "cnf"] {
@@ -275,8 +250,7 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
     }
 }
 
-/// What one crypto provider does is tested above; here, that both are asked for.
-#[cfg(all(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto"))]
+/// Where features turn on both, nothing chooses for the application.
 #[test]
 fn two_crypto_providers_have_to_be_chosen_from() {
     let unchosen = Jwt::new(verifying(HS)).issuer(ISSUER).audience(AUDIENCE);
@@ -286,36 +260,24 @@ fn two_crypto_providers_have_to_be_chosen_from() {
     );
 }
 
-#[cfg(feature = "jwt-rust-crypto")]
 #[tokio::test]
-async fn the_other_crypto_provider_says_the_same() {
-    for algorithm in ALGORITHMS {
-        let asked =
-            asking(jwt(verifying(algorithm)).crypto_provider(CryptoProvider::rust_crypto()));
-        let token = minted(algorithm, None, &claims("alice"));
-        assert_eq!(
-            asked.user(&token).await,
-            Ok("alice".to_owned()),
-            "{algorithm}"
-        );
-        let wrong = token.rsplit_once('.').expect("three parts").0.to_owned()
-            + "."
-            + &tokens::base64url([7; 64]);
-        assert_eq!(
-            asked.user(&wrong).await,
-            refused(TokenProblem::Signature),
-            "{algorithm}"
-        );
+async fn each_crypto_provider_verifies_each_algorithm() {
+    for (name, provider) in each() {
+        for algorithm in ALGORITHMS {
+            let asked = asking(jwt_on(provider, verifying(algorithm)));
+            let token = minted(algorithm, None, &claims("alice"));
+            assert_eq!(
+                asked.user(&token).await,
+                Ok("alice".to_owned()),
+                "{algorithm} by {name}"
+            );
+            let message = token.rsplit_once('.').expect("three parts").0;
+            let wrong = format!("{message}.{}", tokens::base64url([7; 64]));
+            assert_eq!(
+                asked.user(&wrong).await,
+                refused(TokenProblem::Signature),
+                "{algorithm} by {name}"
+            );
+        }
     }
-}
-
-/// A provider with neither features nor a choice is an error of `build()`, not a panic.
-#[cfg(not(any(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto")))]
-#[test]
-fn no_crypto_provider_is_told_by_build() {
-    let without = Jwt::new(verifying(HS)).issuer(ISSUER).audience(AUDIENCE);
-    assert_eq!(
-        without.validate(),
-        Err(ConfigError::Token(TokenConfigError::NoCryptoProvider))
-    );
 }

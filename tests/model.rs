@@ -14,7 +14,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -190,20 +190,17 @@ fn b15_a_scope_says_at_its_end_exactly_who_still_holds_it_in_every_order() {
     for keeps in [false, true] {
         check_dfs(
             move || {
-                let (held, kept) = (
-                    Arc::new(AtomicUsize::new(2)),
-                    Arc::new(AtomicBool::new(false)),
-                );
+                let held = Arc::new(AtomicUsize::new(2));
                 let (log, alarms, closed) = (Log::default(), Log::default(), Log::default());
                 let (alarm, close) = (alarms.clone(), closed.clone());
-                let (holds, keep) = (held.clone(), kept.clone());
+                let holds = held.clone();
                 let observe = move |event: &AuditEvent<'_>| match event {
                     AuditEvent::FactoryRetained { holders, .. } => {
                         lock(&alarm).push(format!("held by {holders}"));
                     }
                     AuditEvent::ScopeClosed { .. } => {
                         let held = holds.load(Ordering::SeqCst);
-                        if held > 0 && !keep.load(Ordering::SeqCst) {
+                        if held > 0 {
                             lock(&close).push(format!("held by {held}"));
                         }
                     }
@@ -211,16 +208,15 @@ fn b15_a_scope_says_at_its_end_exactly_who_still_holds_it_in_every_order() {
                 };
                 let (handles, response) = open(&Method::GET, 2, &log, observe);
                 let holders = handles.into_iter().map(|handle| {
-                    let (held, kept) = (held.clone(), kept.clone());
+                    let held = held.clone();
                     thread::spawn(move || {
                         thread::yield_now();
-                        if keeps {
-                            kept.store(true, Ordering::SeqCst);
-                            drop(Scoped::keep(&handle));
-                        }
+                        let kept = keeps.then(|| Scoped::keep(&handle));
                         // Counted in one step with what it counts.
                         drop(handle);
                         held.fetch_sub(1, Ordering::SeqCst);
+                        thread::yield_now();
+                        drop(kept);
                     })
                 });
                 let holders: Vec<_> = holders.collect();

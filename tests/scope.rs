@@ -477,6 +477,88 @@ async fn a_factory_that_outlives_its_scope_is_reported_unless_it_is_kept() {
 }
 
 #[tokio::test]
+async fn keeping_one_handle_excuses_no_other() {
+    type Keeps = fn(Scoped<Agents>) -> Vec<Scoped<Agents>>;
+    let cases: [(&str, Keeps, &[&str]); 6] = [
+        ("one is kept", |mine| vec![Scoped::keep(&mine)], &[]),
+        (
+            "two are kept",
+            |mine| vec![Scoped::keep(&mine), Scoped::keep(&mine)],
+            &[],
+        ),
+        (
+            "one is kept and one forgotten",
+            |mine| vec![Scoped::keep(&mine), mine],
+            &["retained 1"],
+        ),
+        (
+            "one is kept for a moment only, and another forgotten",
+            |mine| {
+                drop(Scoped::keep(&mine));
+                vec![mine]
+            },
+            &["retained 1"],
+        ),
+        (
+            "a clone of a kept one is not kept",
+            |mine| {
+                let kept = Scoped::keep(&mine);
+                vec![kept.clone(), kept]
+            },
+            &["retained 1"],
+        ),
+        (
+            "a clone of a kept one can be kept",
+            |mine| vec![Scoped::keep(&Scoped::keep(&mine).clone())],
+            &[],
+        ),
+    ];
+    for (what, keep, expected) in cases {
+        let log = Log::default();
+        let layer = UserScopeLayer::builder()
+            .strategy(ExistingContext::new())
+            .factory(agents)
+            .observer(log.observer())
+            .build()
+            .expect("a valid configuration");
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let holds = Arc::clone(&held);
+        let mut service = layer.layer(service_fn(move |request: Request<()>| {
+            let mine = mine(&request);
+            drop(request);
+            *holds.lock().expect("no panic in here") = keep(mine);
+            async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))) }
+        }));
+        drop(service.call(request("alice")).await.expect("infallible"));
+        assert_eq!(log.lines(), expected, "{what}");
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn keeping_a_handle_excuses_no_bare_factory() {
+    let log = Log::default();
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .factory(agents)
+        .insert_as_arc()
+        .observer(log.observer())
+        .build()
+        .expect("a valid configuration");
+    let held = Arc::new(Mutex::new(None));
+    let holds = Arc::clone(&held);
+    let mut service = layer.layer(service_fn(move |request: Request<()>| {
+        let bare = request.extensions().get::<Arc<Agents>>().cloned();
+        let kept = Scoped::keep(&mine(&request));
+        *holds.lock().expect("no panic in here") = Some((kept, bare));
+        async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))) }
+    }));
+    drop(service.call(request("alice")).await.expect("infallible"));
+    assert_eq!(log.lines(), ["retained 1"]);
+    drop(held);
+}
+
+#[tokio::test]
 async fn a_bare_factory_that_outlives_its_scope_is_reported_too() {
     let log = Log::default();
     let layer = UserScopeLayer::builder()

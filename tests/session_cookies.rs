@@ -51,6 +51,18 @@ async fn one_cookie_of_the_exact_name_is_looked_up_once_and_anything_else_never(
             1,
         ),
         (
+            "a cookie of the name without a value",
+            vec![format!("a=b; {SID}; c=d")],
+            malformed(),
+            0,
+        ),
+        (
+            "one beside the session",
+            vec![format!("{SID}={alice}; {SID}")],
+            Came::Repeated,
+            0,
+        ),
+        (
             "the session among other cookies",
             vec![format!("a=b; {SID}={alice};c=d; flag")],
             Came::User("alice"),

@@ -36,10 +36,10 @@ pub fn target() -> MutexGuard<'static, Target> {
 impl Target {
     fn new() -> Self {
         let keys = [
-            Key::hmac(Algorithm::HS256, [7; 32])
+            Key::hmac(Algorithm::HS256, b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ")
                 .expect("a key")
                 .with_id("a"),
-            Key::hmac(Algorithm::HS384, [8; 48]).expect("a key"),
+            Key::hmac(Algorithm::HS384, b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJqK7Nhh6Kc4x1ZuUJ").expect("a key"),
         ];
         let layer = UserScopeLayer::builder()
             .strategy(

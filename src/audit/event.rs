@@ -2,13 +2,13 @@
 
 use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use tracing::Span;
 
 use super::{Observer, UserIdTelemetry};
 use crate::{
     config_error::ConfigError,
-    context::UserContext,
+    context::{CorrelationProblem, UserContext},
     ending::Ending,
     outcome::{Invalid, Outcome, Verdict},
     rejection::Rejection,
@@ -53,6 +53,9 @@ pub enum AuditEvent<'a> {
         reason: StripReason,
         /// The address at the other end, where it is known.
         peer: Option<IpAddr>,
+        /// From which networks it would have been believed, where the peer is in none of them:
+        /// the first eight, and how many more.
+        wanted: Option<&'a str>,
         /// How many more of the same request's headers were removed for this strategy, which
         /// have no event of their own.
         more: usize,
@@ -65,6 +68,15 @@ pub enum AuditEvent<'a> {
         strategy: &'static str,
         /// What was wrong.
         invalid: &'a Invalid,
+    },
+    /// The `traceparent` of a request is malformed or was sent more than once. It is ignored, as
+    /// the W3C's Trace Context asks for, and the request goes on.
+    #[non_exhaustive]
+    TraceIgnored {
+        /// What is wrong with it.
+        problem: CorrelationProblem,
+        /// The address at the other end, where it is known.
+        peer: Option<IpAddr>,
     },
     /// Two strategies found different principals in one request.
     #[non_exhaustive]
@@ -105,6 +117,8 @@ pub enum AuditEvent<'a> {
         ending: Ending,
         /// How long it was open.
         lasted: Duration,
+        /// The status of the response, where there was one.
+        status: Option<StatusCode>,
     },
 }
 
@@ -240,6 +254,7 @@ impl Audit {
                 header,
                 reason,
                 peer,
+                wanted,
                 more,
             } => tracing::warn!(
                 target: "tower_user_scope::audit",
@@ -247,6 +262,7 @@ impl Audit {
                 header = header.as_str(),
                 reason = reason.as_str(),
                 peer = peer.map(tracing::field::display),
+                wanted,
                 more,
                 "identity header removed"
             ),
@@ -255,6 +271,12 @@ impl Audit {
                 strategy,
                 reason = %invalid.reason(),
                 "bad credential passed over, because its strategy is optional"
+            ),
+            AuditEvent::TraceIgnored { problem, peer } => tracing::debug!(
+                target: "tower_user_scope::audit",
+                reason = %problem,
+                peer = peer.map(tracing::field::display),
+                "traceparent ignored"
             ),
             AuditEvent::Conflict { first, second } => tracing::warn!(
                 target: "tower_user_scope::audit",
@@ -288,9 +310,11 @@ impl Audit {
                 context,
                 ending,
                 lasted,
+                status,
             } => tracing::debug!(
                 target: "tower_user_scope::audit",
                 ending = ending.as_str(),
+                status = status.map(|status| status.as_u16()),
                 lasted = ?lasted,
                 request_id = %context.request_id(),
                 "scope closed"

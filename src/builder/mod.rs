@@ -1,13 +1,11 @@
 //! What the application configures, checked by `build()`.
 
-#[cfg(feature = "tokio")]
-use std::time::Duration;
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use http::request::Parts;
 
 #[cfg(feature = "tokio")]
-use crate::factory::{LazyAsync, LazyAsyncFn, TimeLimit};
+use crate::factory::{LazyAsync, LazyAsyncFn, LazyLimit};
 use crate::{
     audit::{Audit, Observer, UserIdTelemetry},
     authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied},
@@ -24,6 +22,7 @@ use crate::{
     resolve::{Empty, Rule, StrategyList, Tally, Then, ThenEach},
     scope::{Closed, Guard, Hooks, Isolation, Watch},
     strategy::{BoxStrategy, Fallback, Strategy},
+    time_limit::TimeLimits,
 };
 
 /// Configures a [`UserScopeLayer`]; see [`UserScopeLayer::builder`].
@@ -51,8 +50,10 @@ struct Settings {
     isolation: Isolation,
     strict: bool,
     hooks: Hooks,
-    /// What no later step can put right; told by `build()`.
-    wrong: Option<ConfigError>,
+    limits: TimeLimits,
+    /// Told when all is said.
+    #[cfg(feature = "tokio")]
+    lazy_limit: LazyLimit,
 }
 
 impl UserScopeLayer {
@@ -87,7 +88,9 @@ impl Builder {
                 isolation: Isolation::default(),
                 strict: false,
                 hooks: Hooks::default(),
-                wrong: None,
+                limits: TimeLimits::default(),
+                #[cfg(feature = "tokio")]
+                lazy_limit: LazyLimit::default(),
             },
         }
     }
@@ -283,7 +286,8 @@ impl<L, A> Builder<L, NoFactory, A> {
         T: Send + Sync + 'static,
         E: Into<BoxError>,
     {
-        self.make_factory(LazyAsyncFn::new(make))
+        let limit = Arc::clone(&self.settings.lazy_limit);
+        self.make_factory(LazyAsyncFn::new(make, limit))
     }
 
     /// Builds a factory with a type of the application's own.
@@ -336,18 +340,65 @@ where
         self.remake(|make| make.reshape(Shapes::with_value))
     }
 
-    /// Gives up building the factory after `limit`: the request is then answered with 503.
-    /// Needs a Tokio runtime with its timer, and only where building really waits.
+    /// Gives up building the factory after `limit` instead of the [time limit](Self::time_limit)
+    /// of all steps, also where a handler waits for a lazy one: the request is then answered with
+    /// 503. Zero is an error of `build()`.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
-    pub fn factory_time_limit(
-        mut self,
-        limit: Duration,
-    ) -> Builder<L, Provided<TimeLimit<M>, T>, A> {
-        if limit.is_zero() {
-            self.settings.wrong = Some(ConfigError::ZeroTimeLimit);
-        }
-        self.remake(|make| make.map(|make| TimeLimit::new(make, limit)))
+    pub fn factory_time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.factory = Some(limit);
+        self
+    }
+}
+
+/// How long is it waited for?
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+impl<L, M, A> Builder<L, M, A> {
+    /// Waits for each strategy, for the `authorize` step and for the factory no longer than
+    /// `limit`, by default 10 seconds; zero is an error of `build()`.
+    ///
+    /// Each has this much time for itself. Where it strikes, what was waited for is dropped and
+    /// the request is answered with 503; the [reason](crate::Reason) and the audit event name
+    /// the strategy or the step. [`Strategy::timeout`],
+    /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
+    /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
+    ///
+    /// Needs the feature `tokio`, which `session` and `jwks` bring along, and a Tokio runtime with
+    /// timers; without them a request waits as long as it has to, and an error is logged once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_user_scope::{Outcome, Reads, UserScopeLayer, from_async_fn};
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(from_async_fn(Reads::header("x-api-key"), |_| async {
+    ///         // Asks a store that may be down.
+    ///         Outcome::Absent
+    ///     }))
+    ///     .time_limit(Duration::from_secs(2))
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.each = Some(limit);
+        self
+    }
+
+    /// Waits as long as it takes, except for what has a limit of its own. A store that hangs then
+    /// holds its requests, and whatever they hold, for ever.
+    pub fn without_time_limit(mut self) -> Self {
+        self.settings.limits.each = None;
+        self
+    }
+
+    /// Gives up the `authorize` step after `limit` instead of the
+    /// [time limit](Self::time_limit) of all steps.
+    pub fn authorize_time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.authorize = Some(limit);
+        self
     }
 }
 
@@ -373,6 +424,10 @@ impl<L, M, A> Builder<L, M, A> {
     /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
     /// logged, and stops nobody else's.
     ///
+    /// A response that was sent whole may be an error, so a hook that commits looks at the
+    /// [status](Closed::status) too. The client has its answer by then: what must fail *with*
+    /// the request belongs into the handler.
+    ///
     /// ```
     /// use tower_user_scope::{Ending, ExistingContext, UserScopeLayer};
     ///
@@ -387,8 +442,9 @@ impl<L, M, A> Builder<L, M, A> {
     ///     .factory(|_user| Transaction)
     ///     .on_close(|closed| {
     ///         if let Some(transaction) = closed.scoped::<Transaction>() {
+    ///             let succeeded = closed.status().is_some_and(|status| status.is_success());
     ///             match closed.ending() {
-    ///                 Ending::Completed => transaction.commit(),
+    ///                 Ending::Completed if succeeded => transaction.commit(),
     ///                 _ => transaction.roll_back(),
     ///             }
     ///         }
@@ -452,9 +508,6 @@ impl<L, M, A> Builder<L, M, A> {
         M: ProvideFactory,
         A: Authorize,
     {
-        if let Some(wrong) = self.settings.wrong {
-            return Err(wrong);
-        }
         let count = self.list.len();
         if count == 0 && self.settings.fallbacks.is_empty() {
             return Err(ConfigError::NoStrategy);
@@ -479,6 +532,12 @@ impl<L, M, A> Builder<L, M, A> {
             fallback.validate()?;
         }
         self.settings.audit.validate()?;
+        let limits = self.settings.limits;
+        if [limits.each, limits.authorize, limits.factory].contains(&Some(Duration::ZERO)) {
+            return Err(ConfigError::ZeroTimeLimit);
+        }
+        #[cfg(feature = "tokio")]
+        let _ = self.settings.lazy_limit.set(limits.factory());
         // Where nobody watches, no request pays for a count of those who do.
         let watched = self.settings.audit.is_observed() || !self.settings.hooks.is_empty();
         let watch = watched.then(|| {
@@ -505,6 +564,7 @@ impl<L, M, A> Builder<L, M, A> {
                 strict: self.settings.strict,
                 watch,
             },
+            limits,
         }))
     }
 }

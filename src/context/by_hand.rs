@@ -1,11 +1,11 @@
 //! A context that no layer resolved: a test's, or another framework's.
 
-#[cfg(feature = "serde")]
-use super::known::Descent;
 use super::{
     ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId,
     UserContext, known::Request,
 };
+#[cfg(feature = "serde")]
+use super::{CorrelationError, known::Descent};
 
 /// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
 #[derive(Debug)]
@@ -73,10 +73,18 @@ impl ContextBuilder {
     }
 
     #[cfg(feature = "serde")]
-    pub(super) fn lineage(self, parent: Option<RequestId>, depth: u8) -> UserContext {
+    pub(super) fn lineage(
+        self,
+        parent: Option<RequestId>,
+        depth: u8,
+    ) -> Result<UserContext, CorrelationError> {
+        let correlation = match self.identity.work() {
+            Some(work) => self.correlation.bound_to(work)?,
+            None => self.correlation,
+        };
         let request = Request {
             strategy: self.strategy,
-            correlation: self.correlation,
+            correlation,
             handles: Handles::NONE,
             descent: Some(Box::new(Descent {
                 parent,
@@ -84,6 +92,6 @@ impl ContextBuilder {
                 outer: Vec::new(),
             })),
         };
-        UserContext::new(self.identity, request)
+        Ok(UserContext::new(self.identity, request))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use super::{
-    ConnectionId, CorrelationError, CorrelationKind, IdSource, RequestId, RunId, ThreadId,
-    TraceParent, identity::Work,
+    ConnectionId, CorrelationError, CorrelationKind, CorrelationProblem, IdSource, RequestId,
+    RunId, ThreadId, TraceParent, identity::Work,
 };
 
 /// The ids of one request.
@@ -23,6 +23,8 @@ pub(crate) struct Ids {
     run: OnceLock<RunId>,
     connection: OnceLock<ConnectionId>,
     trace_parent: Option<TraceParent>,
+    /// Why the `traceparent` that was sent is not used.
+    trace_ignored: Option<CorrelationProblem>,
     /// A bit for each kind that the client sent.
     sent: u8,
     /// A bit for each kind that was not made here: sent, or set by hand.
@@ -31,7 +33,15 @@ pub(crate) struct Ids {
 
 impl Ids {
     /// What the client sent, by [`CorrelationKind`].
-    pub(super) fn sent(found: [Option<RequestId>; 4], trace_parent: Option<TraceParent>) -> Self {
+    pub(super) fn sent(
+        found: [Option<RequestId>; 4],
+        trace_parent: Option<Result<TraceParent, CorrelationProblem>>,
+    ) -> Self {
+        let (trace_parent, trace_ignored) = match trace_parent {
+            None => (None, None),
+            Some(Ok(parent)) => (Some(parent), None),
+            Some(Err(problem)) => (None, Some(problem)),
+        };
         let sent = CorrelationKind::ALL
             .into_iter()
             .filter(|kind| found[*kind as usize].is_some())
@@ -44,9 +54,15 @@ impl Ids {
             run: cell(run.map(RunId::same)),
             connection: cell(connection.map(ConnectionId::same)),
             trace_parent,
+            trace_ignored,
             sent,
             stated: sent,
         }
+    }
+
+    /// Why the `traceparent` that was sent is not used.
+    pub(crate) fn trace_ignored(&self) -> Option<CorrelationProblem> {
+        self.trace_ignored
     }
 
     /// Takes what the credential was given out for, which the request may repeat and not change.

@@ -44,6 +44,8 @@ impl CorrelationKind {
 }
 
 /// Why a correlation id of a request was refused; the response is 400.
+///
+/// A bad `traceparent` is ignored instead: see [`CorrelationIds::trace_context`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{field} {problem}")]
 pub struct CorrelationError {
@@ -59,7 +61,7 @@ impl CorrelationError {
         }
     }
 
-    /// Which id it is, such as `thread_id`, or `traceparent`.
+    /// Which id it is, such as `thread_id`.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
@@ -89,7 +91,7 @@ pub enum CorrelationProblem {
     /// [`Identity::thread_id`](crate::Identity::thread_id).
     #[error("is not the one that the credential is for")]
     NotOfCredential,
-    /// A `traceparent` that the W3C's grammar does not know.
+    /// The `traceparent` does not follow the W3C's grammar. It is ignored and refuses nobody.
     #[error("does not follow the W3C grammar")]
     Malformed,
     /// The query string is longer than [`CorrelationIds::MAX_QUERY_LEN`] and was not searched.
@@ -109,7 +111,10 @@ impl From<IdError> for CorrelationError {
 /// Where the correlation ids of a request are read from.
 ///
 /// An id that is there and good is kept; one that is there and bad is refused with 400; one
-/// that is not there is made when it is first asked for.
+/// that is not there is made when it is first asked for. The application may look up by any of
+/// the four ids what it is about to do, so that a bad one is not replaced in silence; an id that
+/// a service has no use for is switched off with [`without_header`](Self::without_header). A
+/// `traceparent` is only for tracing: a bad one is ignored.
 ///
 /// ```
 /// use http::HeaderName;
@@ -165,8 +170,10 @@ impl CorrelationIds {
         self.gathered()
     }
 
-    /// Says whether `traceparent` is read; by default it is, and one that does not follow the
-    /// W3C's grammar is refused like any other bad id.
+    /// Says whether `traceparent` is read; by default it is. One that does not follow the W3C's
+    /// grammar, or that is sent more than once, is ignored, and an audit event says so
+    /// ([`AuditEvent::TraceIgnored`](crate::AuditEvent::TraceIgnored)): the trace starts anew
+    /// (Trace Context, section 3.2), and the request goes on.
     ///
     /// Where it is sent, a request without a request id of its own is known by
     /// `{trace-id}-{parent-id}`.
@@ -212,7 +219,6 @@ impl CorrelationIds {
 
     fn read_sent(&self, head: &Parts) -> Result<Box<Ids>, CorrelationError> {
         let sent = self.sent(&head.headers)?;
-        let trace_parent = sent.trace_parent.map(trace_parent).transpose()?;
         let mut found: [Option<RequestId>; 4] = [None, None, None, None];
         for kind in CorrelationKind::ALL {
             if let Some(value) = sent.ids[kind as usize] {
@@ -221,7 +227,7 @@ impl CorrelationIds {
         }
         #[cfg(feature = "query")]
         self.add_from_query(head, &mut found)?;
-        Ok(Box::new(Ids::sent(found, trace_parent)))
+        Ok(Box::new(Ids::sent(found, sent.trace_parent)))
     }
 
     /// One pass over the headers instead of a look-up for each name.
@@ -235,9 +241,11 @@ impl CorrelationIds {
                     return Err(repeated(kind.field()));
                 }
             }
-            let is_trace_parent = self.trace_context && *name == TRACEPARENT;
-            if is_trace_parent && sent.trace_parent.replace(value).is_some() {
-                return Err(repeated("traceparent"));
+            if self.trace_context && *name == TRACEPARENT {
+                sent.trace_parent = match sent.trace_parent {
+                    None => Some(trace_parent(value)),
+                    Some(_) => Some(Err(CorrelationProblem::Repeated)),
+                };
             }
         }
         Ok(sent)
@@ -304,7 +312,7 @@ impl Default for CorrelationIds {
 #[derive(Default)]
 struct Sent<'a> {
     ids: [Option<&'a HeaderValue>; 4],
-    trace_parent: Option<&'a HeaderValue>,
+    trace_parent: Option<Result<TraceParent, CorrelationProblem>>,
 }
 
 fn repeated(field: &'static str) -> CorrelationError {
@@ -314,11 +322,15 @@ fn repeated(field: &'static str) -> CorrelationError {
     }
 }
 
-fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationError> {
-    TraceParent::parse(value.as_bytes()).ok_or(CorrelationError {
-        field: "traceparent",
-        problem: CorrelationProblem::Malformed,
-    })
+fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationProblem> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let value = value.as_bytes();
+    let start = value.iter().take_while(|byte| is_space(byte)).count();
+    let end = value.iter().rev().take_while(|byte| is_space(byte)).count();
+    value
+        .get(start..value.len() - end)
+        .and_then(TraceParent::parse)
+        .ok_or(CorrelationProblem::Malformed)
 }
 
 fn from_header(kind: CorrelationKind, value: &HeaderValue) -> Result<RequestId, CorrelationError> {

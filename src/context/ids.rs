@@ -74,6 +74,11 @@ pub enum IdProblem {
         /// Where the character begins, in bytes.
         at: usize,
     },
+    /// The text is not in Unicode's Normalization Form C, so that it looks like another id and is
+    /// none: "é" written as an "e" and an accent, for example. Without the feature `unicode-ids`
+    /// every text with a character from U+0300 on counts as such, because it can't be checked.
+    #[error("is not in Unicode's normal form (NFC)")]
+    NotNormalized,
     /// The whole text is what a program prints when it has no value, such as `undefined`.
     #[error("is a placeholder, not a value")]
     Placeholder,
@@ -190,6 +195,9 @@ impl IdRules {
             if let Some((at, _)) = text.char_indices().find(|(_, c)| is_unfit(*c)) {
                 return refuse(IdProblem::ForbiddenCharacter { at });
             }
+            if !is_normalized(text) {
+                return refuse(IdProblem::NotNormalized);
+            }
         }
         if self.is_placeholder(text) {
             return refuse(IdProblem::Placeholder);
@@ -212,10 +220,28 @@ impl Default for IdRules {
     }
 }
 
+/// Whether the text is in Normalization Form C, as RFC 8265 section 3.4 wants names of users to
+/// be: composed and decomposed letters are one name and must not be two users.
+///
+/// It is refused and not composed: who gives ids out knows the id in one form only, and finds
+/// nothing under another.
+fn is_normalized(text: &str) -> bool {
+    // No text without characters from here on can be composed.
+    const FIRST_COMBINING: char = '\u{300}';
+    if text.chars().all(|c| c < FIRST_COMBINING) {
+        return true;
+    }
+    #[cfg(feature = "unicode-ids")]
+    return unicode_normalization::is_nfc(text);
+    #[cfg(not(feature = "unicode-ids"))]
+    false
+}
+
 /// Characters that nobody sees, by which two ids that differ look alike, or which break a log
 /// line (classes that RFC 8264 section 9 disallows in identifiers): controls, white space other
-/// than the space, what Unicode's `Default_Ignorable_Code_Point` has, noncharacters, and a few
-/// that are drawn as nothing.
+/// than the space, what Unicode's `Default_Ignorable_Code_Point` and `Cf` have, noncharacters,
+/// wide and narrow forms of other characters (RFC 8265 section 3.4 takes them for those), and a
+/// few that are drawn as nothing. `tests/context.rs` holds the table against Unicode's.
 fn is_unfit(c: char) -> bool {
     let is_noncharacter = u32::from(c) & 0xFFFE == 0xFFFE;
     c.is_control()
@@ -225,7 +251,12 @@ fn is_unfit(c: char) -> bool {
             c,
             '\u{00AD}'
                 | '\u{034F}'
+                | '\u{0600}'..='\u{0605}'
                 | '\u{061C}'
+                | '\u{06DD}'
+                | '\u{070F}'
+                | '\u{0890}'..='\u{0891}'
+                | '\u{08E2}'
                 | '\u{115F}'..='\u{1160}'
                 | '\u{17B4}'..='\u{17B5}'
                 | '\u{180B}'..='\u{180F}'
@@ -237,8 +268,9 @@ fn is_unfit(c: char) -> bool {
                 | '\u{FDD0}'..='\u{FDEF}'
                 | '\u{FE00}'..='\u{FE0F}'
                 | '\u{FEFF}'
-                | '\u{FFA0}'
-                | '\u{FFF0}'..='\u{FFFD}'
+                | '\u{FF00}'..='\u{FFFD}'
+                | '\u{110BD}'
+                | '\u{110CD}'
                 | '\u{13430}'..='\u{13455}'
                 | '\u{1BCA0}'..='\u{1BCA3}'
                 | '\u{1D173}'..='\u{1D17A}'
@@ -366,7 +398,12 @@ const RULES: &IdRules = &IdRules::new();
 id! {
     /// The id of a human or other account: 1 to 256 bytes of text without control, invisible
     /// or bidirectional format characters, and not a stringified nothing such as `undefined`.
-    /// It is compared byte by byte and not normalised: whoever gives ids out does that.
+    ///
+    /// It is compared byte by byte. So that what looks alike is one user, an id that is not in
+    /// Unicode's Normalization Form C, or that has wide or narrow forms of characters, is refused
+    /// (by the profile `UsernameCasePreserved` of RFC 8265 section 3.4, which would convert it).
+    /// Upper and lower case are two ids, and so are letters of two scripts that look alike. An
+    /// application whose ids come in another form converts them in a strategy of its own.
     ///
     /// Two users of the same id in two tenants are two users: compare
     /// [`Subject`](crate::Subject)s, not user ids, wherever there are tenants.

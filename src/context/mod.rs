@@ -32,4 +32,4 @@ pub(crate) use self::{
 };
 
 #[cfg(feature = "serde")]
-pub use self::portable::PortableContext;
+pub use self::portable::{PortableContext, VouchError};

@@ -2,18 +2,27 @@
 //!
 //! What arrives is checked for form again and is nobody's identity until the receiver says so.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::{
-    ConnectionId, IdSource, Identity, Principal, RequestId, RunId, ServiceName, TenantId, ThreadId,
-    UserContext, UserId,
+    ConnectionId, CorrelationError, Evidence, IdSource, Identity, Principal, RequestId, RunId,
+    ServiceName, TenantId, ThreadId, UserContext, UserId, identity::Work,
 };
+use crate::clock::{Clock, SystemClock};
 
-/// What of a [`UserContext`] may travel to another service: who, and the correlation ids.
+/// What of a [`UserContext`] may travel to another service: who and until when, the correlation
+/// ids, and the thread and the run that the credential is bound to.
 ///
-/// Evidence and attributes stay behind. Deserialising validates each id again; being well
-/// formed makes nobody trusted, so the way back is spelled out:
+/// Attributes stay behind, and so does proof: what was proved here is asserted there. What was
+/// asserted, a fallback's or a development user's stays what it is. Deserialising validates each
+/// id again; being well formed makes nobody trusted, so the way back is spelled out:
 /// [`vouched_for`](Self::vouched_for).
+///
+/// A document without `expires_at` is of an identity that has no end, one without `bound_to` of a
+/// credential that is for all of its user's work, and one without `evidence` is asserted.
 ///
 /// ```
 /// use tower_user_scope::{Identity, PortableContext, UserContext, UserId};
@@ -25,7 +34,7 @@ use super::{
 /// let arrived: PortableContext = serde_json::from_str(&wire)?;
 /// assert_eq!(arrived, PortableContext::from(&here));
 ///
-/// let there = arrived.vouched_for("job_queue");
+/// let there = arrived.vouched_for("job_queue")?;
 /// assert_eq!(there.request_id(), here.request_id());
 /// assert!(there.evidence().is_asserted());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -44,6 +53,46 @@ pub struct PortableContext {
     parent_id: Option<RequestId>,
     #[serde(default, deserialize_with = "depth")]
     depth: u8,
+    #[serde(default)]
+    evidence: PortableEvidence,
+    /// In whole seconds and nanoseconds since 1970, as `serde` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<SystemTime>,
+    #[serde(default, skip_serializing_if = "BoundTo::is_nothing")]
+    bound_to: BoundTo,
+}
+
+/// How the identity is known there; there is no word for proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PortableEvidence {
+    #[default]
+    Asserted,
+    Development,
+    Fallback,
+}
+
+/// What the credential was given out for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundTo {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thread_id: Option<ThreadId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_id: Option<RunId>,
+}
+
+impl BoundTo {
+    fn of(work: Option<&Work>) -> Self {
+        Self {
+            thread_id: work.and_then(|work| work.threads.first().cloned()),
+            run_id: work.and_then(|work| work.runs.first().cloned()),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,27 +112,35 @@ fn depth<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Err
 }
 
 impl PortableContext {
-    /// The context that the application vouches for, asserted by the channel named `by`.
+    /// Returns the context that the application vouches for, found by the channel named `by`.
     ///
-    /// Call it only on what came through a channel that nobody else can write to.
+    /// Call it only on what came through a channel that nobody else can write to. The context
+    /// ends when the identity does: see [`Identity::expiry`].
+    ///
+    /// # Errors
+    /// [`VouchError::Expired`] if the identity has ended by the system's clock, and
+    /// [`VouchError::NotOfCredential`] if the thread or the run is not the one that the credential
+    /// was given out for.
     #[cfg(feature = "uuid")]
     #[cfg_attr(docsrs, doc(cfg(all(feature = "serde", feature = "uuid"))))]
-    #[must_use]
-    pub fn vouched_for(self, by: &'static str) -> UserContext {
-        self.vouched_for_with_ids(by, IdSource::uuid_v7())
+    pub fn vouched_for(self, by: &'static str) -> Result<UserContext, VouchError> {
+        self.vouched_for_with(by, IdSource::uuid_v7(), &SystemClock)
     }
 
-    /// As [`vouched_for`](Self::vouched_for), with children's ids from `source`.
-    #[must_use]
-    pub fn vouched_for_with_ids(self, by: &'static str, source: IdSource) -> UserContext {
-        let principal = match self.principal {
-            PortablePrincipal::User(id) => Principal::User(id),
-            PortablePrincipal::Service(name) => Principal::Service(name),
-            PortablePrincipal::Anonymous => Principal::Anonymous,
-        };
-        let mut identity = Identity::asserted(principal);
-        if let Some(tenant_id) = self.tenant_id {
-            identity = identity.tenant(tenant_id);
+    /// As [`vouched_for`](Self::vouched_for), with children's ids from `source`, and by the time
+    /// that `clock` tells.
+    ///
+    /// # Errors
+    /// As [`vouched_for`](Self::vouched_for).
+    pub fn vouched_for_with(
+        self,
+        by: &'static str,
+        source: IdSource,
+        clock: &dyn Clock,
+    ) -> Result<UserContext, VouchError> {
+        let identity = self.identity();
+        if identity.has_expired(clock) {
+            return Err(VouchError::Expired);
         }
         UserContext::builder_with_ids(identity, source)
             .strategy(by)
@@ -92,7 +149,46 @@ impl PortableContext {
             .run_id(self.run_id)
             .connection_id(self.connection_id)
             .lineage(self.parent_id, self.depth)
+            .map_err(VouchError::NotOfCredential)
     }
+
+    fn identity(&self) -> Identity {
+        let principal = match &self.principal {
+            PortablePrincipal::User(id) => Principal::User(id.clone()),
+            PortablePrincipal::Service(name) => Principal::Service(name.clone()),
+            PortablePrincipal::Anonymous => Principal::Anonymous,
+        };
+        let mut identity = match self.evidence {
+            PortableEvidence::Asserted => Identity::asserted(principal),
+            PortableEvidence::Development => Identity::known(principal, Evidence::DEVELOPMENT),
+            PortableEvidence::Fallback => Identity::known(principal, Evidence::FALLBACK),
+        };
+        if let Some(tenant_id) = &self.tenant_id {
+            identity = identity.tenant(tenant_id.clone());
+        }
+        if let Some(end) = self.expires_at {
+            identity = identity.expires_at(end);
+        }
+        if let Some(id) = &self.bound_to.thread_id {
+            identity = identity.thread_id(id.clone());
+        }
+        if let Some(id) = &self.bound_to.run_id {
+            identity = identity.run_id(id.clone());
+        }
+        identity
+    }
+}
+
+/// Why nobody can vouch for a [`PortableContext`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum VouchError {
+    /// The identity has ended.
+    #[error("the identity has ended")]
+    Expired,
+    /// The thread or the run is not the one that the credential was given out for.
+    #[error(transparent)]
+    NotOfCredential(CorrelationError),
 }
 
 impl From<&UserContext> for PortableContext {
@@ -110,6 +206,14 @@ impl From<&UserContext> for PortableContext {
             connection_id: context.connection_id().clone(),
             parent_id: context.parent_id().cloned(),
             depth: context.depth(),
+            evidence: match context.evidence() {
+                evidence if evidence.is_development() => PortableEvidence::Development,
+                evidence if evidence.is_fallback() => PortableEvidence::Fallback,
+                _ => PortableEvidence::Asserted,
+            },
+            // Whatever ended before 1970 has ended by then too, and can be written.
+            expires_at: (context.identity().expiry()).map(|end| end.max(SystemTime::UNIX_EPOCH)),
+            bound_to: BoundTo::of(context.identity().work()),
         }
     }
 }

@@ -108,6 +108,18 @@ mod tests {
             (GOOD.to_uppercase(), "capital letters"),
             (GOOD.replace('-', "_"), "other separators"),
             (
+                format!("{}_{}", &GOOD[..2], &GOOD[3..]),
+                "another first separator",
+            ),
+            (
+                format!("{}_{}", &GOOD[..35], &GOOD[36..]),
+                "another second separator",
+            ),
+            (
+                format!("{}_{}", &GOOD[..52], &GOOD[53..]),
+                "another third separator",
+            ),
+            (
                 GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
                 "a zero trace",
             ),

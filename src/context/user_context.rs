@@ -371,13 +371,14 @@ fn push_escaped(key: &mut String, part: &str) {
     }
 }
 
-/// Equal where everything that travels is equal; attributes and evidence of one request can't
-/// differ between its clones and are not compared.
+/// Equal where the subject, the evidence, the end and the correlation ids are equal. Attributes
+/// are not compared, because they have no equality.
 impl PartialEq for UserContext {
     fn eq(&self, other: &Self) -> bool {
         self.is_same(other)
             || (self.subject() == other.subject()
                 && self.evidence() == other.evidence()
+                && self.identity().expiry() == other.identity().expiry()
                 && self.request_id() == other.request_id()
                 && self.thread_id() == other.thread_id()
                 && self.run_id() == other.run_id()

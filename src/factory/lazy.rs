@@ -8,11 +8,18 @@ use std::{
     sync::{Arc, OnceLock},
 };
 #[cfg(feature = "tokio")]
-use std::{future::Future, pin::Pin};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
 use thiserror::Error;
 
 use super::{BoxError, FactoryUnavailable, MakeFactory};
+#[cfg(feature = "tokio")]
+use crate::time_limit::{Awaited, Deadline};
 use crate::{context::UserContext, eventually::Eventually, rejection::FactoryFailure};
 
 /// A factory that is built when it is first asked for, once for each request.
@@ -115,6 +122,7 @@ impl<F> fmt::Debug for LazyFn<F> {
 pub struct LazyAsync<F> {
     context: UserContext,
     make: MakeAsync<F>,
+    limit: LazyLimit,
     built: tokio::sync::OnceCell<Result<F, FactoryError>>,
 }
 
@@ -130,16 +138,31 @@ impl<F> LazyAsync<F> {
     /// The factory, built now if nobody asked before.
     ///
     /// # Errors
-    /// [`FactoryError`] where it could not be built.
+    /// [`FactoryError`] where it could not be built, or not within the layer's
+    /// [time limit](crate::Builder::time_limit).
     ///
     /// # Cancel safety
     /// Where the one that builds is dropped, the next one who waits begins anew.
     pub async fn get(&self) -> Result<&F, FactoryError> {
         self.built
-            .get_or_init(|| (self.make)(self.context.clone()))
+            .get_or_init(|| self.build())
             .await
             .as_ref()
             .map_err(Clone::clone)
+    }
+
+    async fn build(&self) -> Result<F, FactoryError> {
+        let mut building = (self.make)(self.context.clone());
+        let mut deadline = pin!(Deadline::default());
+        let limit = || self.limit.get().copied().flatten();
+        poll_fn(|cx| {
+            if let Poll::Ready(built) = building.as_mut().poll(cx) {
+                return Poll::Ready(built);
+            }
+            let late = deadline.as_mut().poll(Awaited::Factory, cx, limit);
+            late.map(|limit| Err(FactoryError::told(FactoryFailure::TimedOut { limit })))
+        })
+        .await
     }
 
     /// The factory, where somebody asked for it before.
@@ -160,24 +183,32 @@ impl<F> fmt::Debug for LazyAsync<F> {
 
 /// Makes a [`LazyAsync`] for each request.
 #[cfg(feature = "tokio")]
-pub struct LazyAsyncFn<F>(MakeAsync<F>);
+pub struct LazyAsyncFn<F> {
+    make: MakeAsync<F>,
+    limit: LazyLimit,
+}
+
+/// How long a lazy factory may be waited for: known when the layer is built.
+#[cfg(feature = "tokio")]
+pub(crate) type LazyLimit = Arc<OnceLock<Option<Duration>>>;
 
 #[cfg(feature = "tokio")]
 impl<F> LazyAsyncFn<F> {
-    pub(crate) fn new<C, Fut, E>(make: C) -> Self
+    pub(crate) fn new<C, Fut, E>(make: C, limit: LazyLimit) -> Self
     where
         C: Fn(UserContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<F, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self(Arc::new(move |context| {
+        let make: MakeAsync<F> = Arc::new(move |context| {
             let building = make(context);
             Box::pin(async move {
                 building
                     .await
                     .map_err(|error| FactoryError::told(failure(error)))
             })
-        }))
+        });
+        Self { make, limit }
     }
 }
 
@@ -190,7 +221,8 @@ impl<F> MakeFactory for LazyAsyncFn<F> {
     fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
         Eventually::Now(Ok(LazyAsync {
             context: context.clone(),
-            make: Arc::clone(&self.0),
+            make: Arc::clone(&self.make),
+            limit: Arc::clone(&self.limit),
             built: tokio::sync::OnceCell::new(),
         }))
     }
@@ -234,10 +266,6 @@ impl FactoryError {
 /// Tells what could not be reached from what failed, by the application's own word.
 pub(crate) fn failure(error: impl Into<BoxError>) -> FactoryFailure {
     let error = error.into();
-    #[cfg(feature = "tokio")]
-    if let Some(late) = error.downcast_ref::<super::time_limit::FactoryTimedOut>() {
-        return FactoryFailure::TimedOut { limit: late.limit };
-    }
     if error.is::<FactoryUnavailable>() {
         FactoryFailure::Unavailable(Arc::from(error))
     } else {

@@ -6,15 +6,11 @@ mod lazy;
 mod make_factory;
 pub(crate) mod provide;
 mod scoped;
-#[cfg(feature = "tokio")]
-mod time_limit;
 
 #[cfg(feature = "tokio")]
 pub use self::lazy::LazyAsync;
 #[cfg(feature = "tokio")]
-pub(crate) use self::lazy::LazyAsyncFn;
-#[cfg(feature = "tokio")]
-pub(crate) use self::time_limit::TimeLimit;
+pub(crate) use self::lazy::{LazyAsyncFn, LazyLimit};
 pub use self::{
     lazy::{FactoryError, Lazy},
     make_factory::{

@@ -85,14 +85,6 @@ where
         }
     }
 
-    #[cfg(feature = "tokio")]
-    pub(crate) fn map<N>(self, wrap: impl FnOnce(M) -> N) -> Provided<N, F> {
-        Provided {
-            make: wrap(self.make),
-            shapes: self.shapes,
-        }
-    }
-
     pub(crate) fn reshape(self, reshape: impl FnOnce(Shapes<F>) -> Shapes<F>) -> Self {
         Self {
             shapes: reshape(self.shapes),

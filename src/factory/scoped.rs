@@ -4,10 +4,7 @@ use std::{
     any::{Any, type_name},
     fmt, mem,
     ops::Deref,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use crate::{
@@ -25,8 +22,9 @@ use crate::{
 /// Each access checks that it happens in a scope of the user whom the factory was built for, or
 /// outside every scope. In another user's scope it panics, or [`try_get`](Self::try_get) gives
 /// the [`ScopeViolation`]; [`Builder::isolation`](crate::Builder::isolation) can turn that into
-/// a report. A clone that is still held when its scope closes is reported; who means to hold it
-/// longer (a WebSocket, a job) says so with [`keep`](Self::keep).
+/// a report. A clone that is still held when its scope closes is reported, unless it is one that
+/// [`keep`](Self::keep) returned, for a job that goes on. The scope of an upgraded connection,
+/// such as a WebSocket, lasts as long as its handles.
 ///
 /// What is meant to get round it is spelled out: [`lend`](Self::lend), and
 /// [`in_scope`](crate::InstrumentScope::in_scope) with another user's context.
@@ -44,14 +42,21 @@ use crate::{
 /// }
 /// ```
 pub struct Scoped<F> {
+    // Dropped first, so that a kept handle that goes is never counted as one that is not.
     shared: Arc<Shared<F>>,
+    /// Where it is kept on purpose.
+    #[expect(dead_code, reason = "held to be counted")]
+    kept: Option<Arc<Kept>>,
 }
+
+/// Counts the handles that are kept on purpose.
+struct Kept;
 
 struct Shared<F> {
     context: UserContext,
     factory: Held<F>,
     guard: Guard,
-    kept: AtomicBool,
+    kept: OnceLock<Arc<Kept>>,
     /// The scope of a connection that changed its protocol: it closes with the last handle.
     open: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -91,9 +96,10 @@ impl<F> Scoped<F> {
                 context,
                 factory,
                 guard: guard.clone(),
-                kept: AtomicBool::new(false),
+                kept: OnceLock::new(),
                 open: OnceLock::new(),
             }),
+            kept: None,
         }
     }
 
@@ -118,12 +124,29 @@ impl<F> Scoped<F> {
         }
     }
 
-    /// A handle that is held beyond the request on purpose, such as by a job: it is not reported
-    /// when the scope closes.
-    #[must_use]
+    /// Returns a handle that is held beyond the request on purpose, such as by a job: this one
+    /// handle is not reported when the scope closes.
+    ///
+    /// Every other one is, clones of this one too: each that is to outlive the request says so.
+    ///
+    /// ```
+    /// use tower_user_scope::Scoped;
+    ///
+    /// # struct Agents;
+    /// # impl Agents { async fn work(&self) {} }
+    /// async fn start(agents: Scoped<Agents>) {
+    ///     let agents = Scoped::keep(&agents);
+    ///     tokio::spawn(async move { agents.work().await });
+    /// }
+    /// # let _ = start;
+    /// ```
+    #[must_use = "what is kept is the handle that this returns"]
     pub fn keep(this: &Self) -> Self {
-        this.shared.kept.store(true, Ordering::Relaxed);
-        this.clone()
+        let kept = this.shared.kept.get_or_init(|| Arc::new(Kept));
+        Self {
+            kept: Some(Arc::clone(kept)),
+            ..this.clone()
+        }
     }
 
     /// The context that the factory was built for.
@@ -174,16 +197,7 @@ impl<F: Send + Sync + 'static> Scoped<F> {
 
     pub(crate) fn from_handle(handle: Arc<dyn Handle>) -> Option<Self> {
         let shared = handle.into_any().downcast().ok()?;
-        Some(Self { shared })
-    }
-}
-
-impl Closed {
-    /// The factory of the request, one last time; `None` where the layer built another type or
-    /// none, and for an upgraded connection, whose scope closes because the factory is gone.
-    #[must_use]
-    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
-        Scoped::from_handle(self.handle()?)
+        Some(Self { shared, kept: None })
     }
 }
 
@@ -203,8 +217,10 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
         }
     }
 
-    fn is_kept(&self) -> bool {
-        self.kept.load(Ordering::Relaxed)
+    fn kept_handles(&self) -> usize {
+        self.kept
+            .get()
+            .map_or(0, |kept| Arc::strong_count(kept) - 1)
     }
 
     fn keep_open(&self, scope: Box<dyn Any + Send + Sync>) {
@@ -235,11 +251,23 @@ impl<F> fmt::Debug for Lent<F> {
     }
 }
 
+/// The clone is not [kept](Scoped::keep).
 impl<F> Clone for Scoped<F> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
+            kept: None,
         }
+    }
+}
+
+impl Closed {
+    /// Returns the factory of the request, one last time; `None` where the layer built another
+    /// type or none, and for an upgraded connection, whose scope closes because the factory is
+    /// gone.
+    #[must_use]
+    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
+        Scoped::from_handle(Arc::clone(self.handle()?))
     }
 }
 
@@ -248,6 +276,6 @@ impl<F> fmt::Debug for Scoped<F> {
         f.debug_struct("Scoped")
             .field("factory", &format_args!("{}", type_name::<F>()))
             .field("context", &self.shared.context)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -1,19 +1,25 @@
-//! tonic: accessors on its requests, and its statuses for our errors.
+//! tonic: accessors on its requests, its statuses for our errors, and the names of its services.
 
 use http::Extensions;
-use tonic::{Request, Status};
+use tonic::{Request, Status, server::NamedService};
 
 use crate::{
     accessors::{MissingScope, private::HasExtensions},
     context::UserRequired,
     factory::FactoryError,
     rejection::FactoryFailure,
+    service::UserScope,
 };
 
 impl<T> HasExtensions for Request<T> {
     fn scope_extensions(&self) -> &Extensions {
         self.extensions()
     }
+}
+
+/// One service alone can have a layer: `server.add_service(layer.layer(GreeterServer::new(..)))`.
+impl<S: NamedService, L, M, A> NamedService for UserScope<S, L, M, A> {
+    const NAME: &'static str = S::NAME;
 }
 
 /// The service is outside the layer: `INTERNAL`.

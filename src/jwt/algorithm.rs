@@ -32,7 +32,7 @@ pub enum Algorithm {
     ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
-    /// EdDSA on Ed25519.
+    /// EdDSA on Ed25519, which tokens and keys also call `Ed25519` (RFC 9864 section 2.2).
     EdDSA,
 }
 
@@ -54,6 +54,8 @@ impl Algorithm {
 
     /// Compared exactly, as names of algorithms are (RFC 7515 section 4.1.1).
     pub(super) fn named(name: &str) -> Option<Self> {
+        // Ed25519 is the only curve of `EdDSA` here, so that both names mean the same.
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ALL
             .iter()
             .find_map(|(known, algorithm, _)| (*known == name).then_some(*algorithm))
@@ -101,6 +103,21 @@ impl fmt::Display for Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_compared_exactly_and_one_algorithm_has_two() {
+        for (name, algorithm) in [
+            ("EdDSA", Some(Algorithm::EdDSA)),
+            ("Ed25519", Some(Algorithm::EdDSA)),
+            ("ed25519", None),
+            ("Ed448", None),
+            ("none", None),
+            ("rs256", None),
+            ("", None),
+        ] {
+            assert_eq!(Algorithm::named(name), algorithm, "{name:?}");
+        }
+    }
 
     #[test]
     fn the_table_is_in_the_order_of_the_variants() {

@@ -64,7 +64,10 @@ impl Default for TokenCache {
 }
 
 /// The tokens themselves.
-pub(super) struct Remembered(Cache<Fingerprint, Arc<Verdict>, Share>);
+pub(super) struct Remembered {
+    verdicts: Cache<Fingerprint, Arc<Verdict>, Share>,
+    limits: TokenCache,
+}
 
 /// Weighs an entry in bytes, and at least its share of them: one capacity bounds both.
 #[derive(Clone)]
@@ -86,11 +89,20 @@ impl Remembered {
         let share = Share {
             least: bytes.div_ceil(limits.entries as u64),
         };
-        Self(Cache::with_weighter(
-            limits.entries.min(limits.bytes / 768),
-            bytes,
-            share,
-        ))
+        let entries = limits.entries.min(limits.bytes / 768);
+        Self {
+            verdicts: Cache::with_weighter(entries, bytes, share),
+            limits,
+        }
+    }
+
+    /// Another one with the same limits.
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(self.limits)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.verdicts.is_empty()
     }
 
     pub(super) fn fingerprint(token: &str) -> Fingerprint {
@@ -98,22 +110,22 @@ impl Remembered {
     }
 
     pub(super) fn get(&self, token: &Fingerprint) -> Option<Arc<Verdict>> {
-        self.0.get(token)
+        self.verdicts.get(token)
     }
 
     pub(super) fn insert(&self, token: Fingerprint, verdict: Arc<Verdict>) {
-        self.0.insert(token, verdict);
+        self.verdicts.insert(token, verdict);
     }
 
     pub(super) fn remove(&self, token: &Fingerprint) {
-        self.0.remove(token);
+        self.verdicts.remove(token);
     }
 }
 
 impl fmt::Debug for Remembered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remembered")
-            .field("len", &self.0.len())
+            .field("len", &self.verdicts.len())
             .finish_non_exhaustive()
     }
 }

@@ -17,8 +17,6 @@ pub(super) struct Identify {
     tenant: Option<Cow<'static, str>>,
     thread: Option<Cow<'static, str>>,
     run: Option<Cow<'static, str>>,
-    /// All that is read by name.
-    wanted: Vec<Cow<'static, str>>,
     rules: IdRules,
     attach: Option<Arc<Attach>>,
 }
@@ -47,19 +45,16 @@ impl Identify {
             tenant: None,
             thread: None,
             run: None,
-            wanted: Vec::new(),
             rules: IdRules::new(),
             attach: None,
         }
     }
 
     pub(super) fn by_claim(&mut self, name: Cow<'static, str>) {
-        self.wanted.push(name.clone());
         self.who = Who::Claim(name);
     }
 
     pub(super) fn beside(&mut self, what: Beside, name: Cow<'static, str>) {
-        self.wanted.push(name.clone());
         match what {
             Beside::Tenant => self.tenant = Some(name),
             Beside::Thread => self.thread = Some(name),
@@ -106,7 +101,7 @@ impl Identify {
         let unfit = |name: &&Cow<'static, str>| {
             matches!(&***name, "" | "aud" | "exp" | "nbf" | "iat" | "cnf")
         };
-        match self.wanted.iter().find(unfit) {
+        match self.names().find(unfit) {
             Some(name) => Err(TokenConfigError::ClaimName {
                 name: name.to_string(),
             }),
@@ -114,35 +109,48 @@ impl Identify {
         }
     }
 
-    pub(super) fn wanted(&self) -> &[Cow<'static, str>] {
-        &self.wanted
+    /// The claims that are read by name.
+    fn names(&self) -> impl Iterator<Item = &Cow<'static, str>> {
+        let who = match &self.who {
+            Who::Claim(name) => Some(name),
+            Who::Application(_) => None,
+        };
+        let beside = [&self.tenant, &self.thread, &self.run];
+        who.into_iter().chain(beside.into_iter().flatten())
+    }
+
+    /// Whom a token names, as far as that is one claim; for an operator to see.
+    pub(super) fn user_if_any<'a>(&self, claims: &Claims<'a>) -> Option<Cow<'a, str>> {
+        claims.text_if_any(match &self.who {
+            Who::Claim(name) => name,
+            Who::Application(_) => "sub",
+        })
     }
 
     pub(super) fn identity(
         &self,
-        claims: &Claims<'_, '_>,
+        claims: &Claims<'_>,
         token: &VerifiedToken,
         json: &[u8],
     ) -> Result<Identity, Invalid> {
         let mut identity = match &self.who {
             Who::Application(identity) => identity(token, json)?,
             Who::Claim(name) => {
-                let missing = TokenProblem::MissingClaim(match &**name {
-                    "sub" => "sub",
-                    _ => "for the user's id",
-                });
-                let id = claims.text(name).ok_or(missing)?;
-                Identity::proved(self.rules.user_id(id).map_err(not_an_id)?)
+                let id = claims.user_id(name.clone())?;
+                Identity::proved(self.rules.user_id(&id).map_err(not_an_id)?)
             }
         };
-        let text = |name: &Option<Cow<'static, str>>| claims.text(name.as_deref()?);
-        if let Some(id) = text(&self.tenant) {
-            identity = identity.tenant(self.rules.tenant_id(id).map_err(not_an_id)?);
+        let text = |name: &Option<Cow<'static, str>>| match name {
+            Some(name) => claims.text(name.clone()),
+            None => Ok(None),
+        };
+        if let Some(id) = text(&self.tenant)? {
+            identity = identity.tenant(self.rules.tenant_id(&id).map_err(not_an_id)?);
         }
-        if let Some(id) = text(&self.thread) {
+        if let Some(id) = text(&self.thread)? {
             identity = identity.thread_id(id.parse().map_err(not_an_id)?);
         }
-        if let Some(id) = text(&self.run) {
+        if let Some(id) = text(&self.run)? {
             identity = identity.run_id(id.parse().map_err(not_an_id)?);
         }
         if let Some(attach) = &self.attach {
@@ -172,7 +180,7 @@ fn not_an_id(error: IdError) -> Invalid {
 impl fmt::Debug for Identify {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identify")
-            .field("wanted", &self.wanted)
+            .field("claims", &self.names().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,8 @@ use super::{KeyError, KeySet, Stated, TokenConfigError, Unstated, keys::Keys};
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Issuer, Key};
 ///
-/// # let (ours, theirs) = ([7_u8; 32], [8_u8; 32]);
+/// # let ours = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
+/// # let theirs = b"qK7Nhh6Kc4x1ZuUJoYmwTQs0bRf3gVdE";
 /// let issuers = [
 ///     Issuer::new("https://id.example", Key::hmac(Algorithm::HS256, ours)?).audience("api"),
 ///     Issuer::new("https://partner.example", Key::hmac(Algorithm::HS256, theirs)?)
@@ -68,6 +69,20 @@ impl Rules {
             return Err(TokenConfigError::EmptyName);
         }
         Ok(())
+    }
+
+    /// Whether the keys are those of the issuer whose tokens are accepted. The URL that they are
+    /// discovered from was checked before, so that it can be shown.
+    pub(super) fn validate_discovery(&self) -> Result<(), TokenConfigError> {
+        match (&self.name, self.keys.discovered_from()) {
+            (Some(name), Some(discovered)) if **name != *discovered => {
+                Err(TokenConfigError::OtherIssuer {
+                    issuer: name.to_string(),
+                    discovered: discovered.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

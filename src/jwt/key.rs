@@ -2,21 +2,27 @@
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use jsonwebtoken::{
-    AlgorithmFamily, DecodingKey, DecodingKeyKind,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
-};
+use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 
-use super::{Algorithm, CryptoProvider, KeyError, TokenProblem, rsa};
+use super::{
+    Algorithm, CryptoProvider, KeyError, TokenProblem,
+    der::{self, PublicKey},
+    jwk::Jwk,
+    point, rsa, secret,
+};
 
 /// A key that verifies tokens, bound to its algorithms: a token's own `alg` chooses among
 /// those and never beyond them (RFC 8725 section 3.1).
 ///
+/// A weak key is an error, in whichever form it comes: an RSA key that is too short, too long or
+/// easily factored, a point that is not on its curve or of small order, a secret that is too short
+/// or can be guessed. Each key is checked, and used, as the number that it is: leading zeros don't
+/// matter.
+///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Key};
 ///
-/// # let secret_from_a_vault = [7_u8; 32];
+/// # let secret_from_a_vault = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
 /// let key = Key::hmac(Algorithm::HS256, secret_from_a_vault)?.with_id("2026-11");
 /// assert_eq!(key.id(), Some("2026-11"));
 /// # Ok::<(), tower_user_scope::jwt::KeyError>(())
@@ -24,18 +30,20 @@ use super::{Algorithm, CryptoProvider, KeyError, TokenProblem, rsa};
 pub struct Key {
     id: Option<Box<str>>,
     algorithms: Vec<Algorithm>,
+    /// RSA keys as their numbers, the others as their bytes: what was checked.
     decoding: DecodingKey,
-    /// What it was read from, to know it again after a refresh.
-    #[cfg(feature = "jwks")]
-    jwk: Option<serde_json::Value>,
 }
+
+/// What tells two keys of a set apart.
+pub(super) type Fingerprint<'k> = (Option<&'k str>, &'k [Algorithm], [&'k [u8]; 2]);
 
 impl Key {
     /// A secret that both sides know.
     ///
     /// # Errors
-    /// [`KeyError::ShortSecret`] for fewer bytes than the hash has, [`KeyError::Unreadable`]
-    /// for an algorithm that is not HMAC.
+    /// [`KeyError::ShortSecret`] for fewer bytes than the hash has, [`KeyError::GuessableSecret`]
+    /// for one that somebody finds who tries the obvious, such as zeros, and
+    /// [`KeyError::Unreadable`] for an algorithm that is not HMAC.
     pub fn hmac(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         if !algorithm.is_symmetric() {
             return Err(KeyError::Unreadable { algorithm });
@@ -49,27 +57,32 @@ impl Key {
                 least,
             });
         }
+        if secret::is_guessable(secret) {
+            return Err(KeyError::GuessableSecret);
+        }
         Ok(Self::new(algorithm, DecodingKey::from_secret(secret)))
     }
 
-    /// A public key in PEM: `PUBLIC KEY` (RFC 7468 section 13), for RSA also `RSA PUBLIC KEY`.
+    /// A public key in PEM: one block, `PUBLIC KEY` (RFC 7468 section 13), for RSA also
+    /// `RSA PUBLIC KEY`.
+    ///
+    /// A certificate is refused, because nothing here checks who signed it and whether it has
+    /// ended; so is a private key. `openssl x509 -pubkey -noout` and `openssl pkey -pubout` write
+    /// the public key of either.
     ///
     /// # Errors
-    /// [`KeyError::Unreadable`] for what is no such key, or not one for the algorithm.
+    /// [`KeyError::Certificate`] and [`KeyError::PrivateKey`] for those,
+    /// [`KeyError::Unreadable`] for what is no key, or not one for the algorithm, and another
+    /// [`KeyError`] for a weak one.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let pem = pem.as_ref();
-        let decoding = match algorithm.family() {
-            AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
-            AlgorithmFamily::Ec => DecodingKey::from_ec_pem(pem),
-            AlgorithmFamily::Ed => DecodingKey::from_ed_pem(pem),
-            AlgorithmFamily::Hmac => return Err(KeyError::Unreadable { algorithm }),
+        let refused = |error: Option<_>| error.unwrap_or(KeyError::Unreadable { algorithm });
+        let (der, is_rsa) = der::of_pem(pem.as_ref()).map_err(refused)?;
+        let public = if is_rsa {
+            der::rsa_public_key(&der)
+        } else {
+            der::public_key(&der)
         };
-        let key = Self::new(
-            algorithm,
-            decoding.map_err(|_| KeyError::Unreadable { algorithm })?,
-        );
-        key.check_point(algorithm)?;
-        Ok(key)
+        Self::public(algorithm, &public.map_err(refused)?)
     }
 
     /// A public key in DER: a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
@@ -77,71 +90,55 @@ impl Key {
     /// # Errors
     /// As [`from_pem`](Self::from_pem).
     pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let body = STANDARD.encode(der);
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
-        Self::from_pem(algorithm, pem)
+        let public = der::public_key(der.as_ref())
+            .map_err(|error| error.unwrap_or(KeyError::Unreadable { algorithm }))?;
+        Self::public(algorithm, &public)
+    }
+
+    fn public(algorithm: Algorithm, public: &PublicKey<'_>) -> Result<Self, KeyError> {
+        match (*public, algorithm) {
+            (PublicKey::Rsa { n, e }, _) if algorithm.family() == AlgorithmFamily::Rsa => {
+                Self::rsa(algorithm, n, e)
+            }
+            (PublicKey::P256(point), Algorithm::ES256)
+            | (PublicKey::P384(point), Algorithm::ES384) => {
+                point::check_ec(algorithm, point)?;
+                Ok(Self::new(algorithm, DecodingKey::from_ec_der(point)))
+            }
+            (PublicKey::Ed25519(point), Algorithm::EdDSA) => Self::ed25519(point),
+            _ => Err(KeyError::Unreadable { algorithm }),
+        }
     }
 
     /// A JSON Web Key (RFC 7517) with its own `alg`. One without takes that of its curve, an
-    /// RSA key `RS256`; see [`also_for`](Self::also_for).
+    /// RSA key `RS256`; see [`also_for`](Self::also_for). `Ed25519` and `EdDSA` are the same
+    /// (RFC 9864). Members that say nothing of the key are not looked at, and one that is `null`
+    /// is not there.
     ///
     /// # Errors
-    /// [`KeyError`] for a key that is not for verifying, is weak, or doesn't fit its `alg`.
+    /// [`KeyError`] for a key that is not for verifying, is private or weak, or doesn't fit its
+    /// `alg`.
     pub fn from_jwk(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let value = serde_json::from_str(json.as_ref()).map_err(|_| KeyError::NotJwk)?;
-        Self::from_jwk_value(&value)
+        Jwk::new(&value)?.key()
     }
 
-    pub(super) fn from_jwk_value(value: &serde_json::Value) -> Result<Self, KeyError> {
-        let jwk: Jwk = serde::Deserialize::deserialize(value).map_err(|_| KeyError::NotJwk)?;
-        let key = Self::of_jwk(&jwk)?;
-        Ok(Self {
-            id: jwk.common.key_id.map(String::into_boxed_str),
-            #[cfg(feature = "jwks")]
-            jwk: Some(value.clone()),
-            ..key
-        })
+    /// An RSA key of these numbers, with leading zeros or without.
+    pub(super) fn rsa(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        let (n, e) = (rsa::significant(n), rsa::significant(e));
+        rsa::check(n, e)?;
+        let decoding = DecodingKey::from_rsa_raw_components(n, e);
+        Ok(Self::new(algorithm, decoding))
     }
 
-    fn of_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
-        let common = &jwk.common;
-        let verifies = common
-            .public_key_use
-            .as_ref()
-            .is_none_or(|usage| *usage == PublicKeyUse::Signature)
-            && common
-                .key_operations
-                .as_ref()
-                .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
-        if !verifies {
-            return Err(KeyError::NotForVerifying);
-        }
-        let own = match common.key_algorithm {
-            Some(algorithm) => Some(named(algorithm)?),
-            None => None,
-        };
-        let algorithm = match &jwk.algorithm {
-            AlgorithmParameters::OctetKey(_) => own.ok_or(KeyError::Unsupported)?,
-            AlgorithmParameters::RSA(_) => own.unwrap_or(Algorithm::RS256),
-            AlgorithmParameters::EllipticCurve(key) => curve(&key.curve, own)?,
-            AlgorithmParameters::OctetKeyPair(key) => curve(&key.curve, own)?,
-            _ => return Err(KeyError::Unsupported),
-        };
-        let decoding =
-            DecodingKey::from_jwk(jwk).map_err(|_| KeyError::Unreadable { algorithm })?;
-        if decoding.family() != algorithm.family() {
-            return Err(KeyError::Mismatched);
-        }
-        if let AlgorithmParameters::OctetKey(_) = jwk.algorithm {
-            let secret = decoding.try_get_as_bytes().unwrap_or_default();
-            return Self::hmac(algorithm, secret);
-        }
-        if let DecodingKeyKind::RsaModulusExponent { n, e } = decoding.kind() {
-            rsa::check(n, e)?;
-        }
-        let key = Self::new(algorithm, decoding);
-        key.check_point(algorithm)?;
-        Ok(key)
+    pub(super) fn ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        let point = point::ec(algorithm, x, y)?;
+        Ok(Self::new(algorithm, DecodingKey::from_ec_der(&point)))
+    }
+
+    pub(super) fn ed25519(point: &[u8]) -> Result<Self, KeyError> {
+        point::check_ed25519(point)?;
+        Ok(Self::new(Algorithm::EdDSA, DecodingKey::from_ed_der(point)))
     }
 
     fn new(algorithm: Algorithm, decoding: DecodingKey) -> Self {
@@ -149,8 +146,6 @@ impl Key {
             id: None,
             algorithms: vec![algorithm],
             decoding,
-            #[cfg(feature = "jwks")]
-            jwk: None,
         }
     }
 
@@ -194,40 +189,35 @@ impl Key {
         self.algorithms.contains(&algorithm)
     }
 
-    #[cfg(feature = "jwks")]
-    pub(super) fn is_same_as(&self, other: &Self) -> bool {
-        self.jwk.is_some() && self.jwk == other.jwk && self.algorithms == other.algorithms
-    }
-
-    /// Keys on curves have one length; what isn't of that length, a provider may panic on.
-    fn check_point(&self, algorithm: Algorithm) -> Result<(), KeyError> {
-        let wanted = match algorithm {
-            Algorithm::ES256 => 65,
-            Algorithm::ES384 => 97,
-            Algorithm::EdDSA => 32,
-            _ => return Ok(()),
+    pub(super) fn fingerprint(&self) -> Fingerprint<'_> {
+        let material: [&[u8]; 2] = match self.decoding.kind() {
+            DecodingKeyKind::SecretOrDer(bytes) => [bytes, &[]],
+            DecodingKeyKind::RsaModulusExponent { n, e } => [n, e],
         };
-        match self.decoding.try_get_as_bytes() {
-            Ok(bytes) if bytes.len() == wanted => Ok(()),
-            _ => Err(KeyError::Unreadable { algorithm }),
-        }
+        (self.id(), self.algorithms(), material)
     }
 
     /// What only the provider can tell, before the first request.
     pub(super) fn check(&self, provider: CryptoProvider) -> Result<(), KeyError> {
-        let provider = provider.get();
-        if self.decoding.family() == AlgorithmFamily::Rsa {
-            if let DecodingKeyKind::SecretOrDer(der) = self.decoding.kind() {
-                let (n, e) = (provider.key_utils.rsa_pub_components_from_public_key)(der)
-                    .map_err(|_| self.unreadable())?;
-                rsa::check(&n, &e)?;
-            }
-        }
+        self.check_size(provider)?;
         for algorithm in &self.algorithms {
-            (provider.verifier_factory)(&algorithm.jwa(), &self.decoding)
+            (provider.get().verifier_factory)(&algorithm.jwa(), &self.decoding)
                 .map_err(|_| self.unreadable())?;
         }
         Ok(())
+    }
+
+    fn check_size(&self, provider: CryptoProvider) -> Result<(), KeyError> {
+        let most = provider.most_rsa_bits();
+        match self.decoding.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, .. } if rsa::bits(n) > most => {
+                Err(KeyError::RsaSize {
+                    bits: rsa::bits(n),
+                    most,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn unreadable(&self) -> KeyError {
@@ -243,28 +233,14 @@ impl Key {
         message: &[u8],
         signature: &Vec<u8>,
     ) -> Result<(), TokenProblem> {
+        // Fetched keys are checked by nobody before they are needed.
+        self.check_size(provider)
+            .map_err(|_| TokenProblem::UnknownKey)?;
         (provider.get().verifier_factory)(&algorithm.jwa(), &self.decoding)
             .map_err(|_| TokenProblem::UnknownKey)?
             .verify(message, signature)
             .map_err(|_| TokenProblem::Signature)
     }
-}
-
-fn named(algorithm: KeyAlgorithm) -> Result<Algorithm, KeyError> {
-    Algorithm::named(&algorithm.to_string()).ok_or(KeyError::Unsupported)
-}
-
-fn curve(curve: &EllipticCurve, own: Option<Algorithm>) -> Result<Algorithm, KeyError> {
-    let only = match curve {
-        EllipticCurve::P256 => Algorithm::ES256,
-        EllipticCurve::P384 => Algorithm::ES384,
-        EllipticCurve::Ed25519 => Algorithm::EdDSA,
-        _ => return Err(KeyError::Unsupported),
-    };
-    if own.is_some_and(|own| own != only) {
-        return Err(KeyError::Mismatched);
-    }
-    Ok(only)
 }
 
 impl fmt::Debug for Key {

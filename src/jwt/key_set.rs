@@ -1,17 +1,34 @@
 //! Several keys, of which a token means one.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::Value;
+use tracing::warn;
 
-use super::{Algorithm, CryptoProvider, Key, KeyError, TokenProblem, header::Header};
+use super::{
+    Algorithm, CryptoProvider, Key, KeyError, TokenProblem, header::Header, jwk::Jwk,
+    skipped::Skipped,
+};
 
-/// Keys of one issuer: by their ids, or for tokens without a `kid` by their algorithm.
+/// Keys of one issuer: by their ids and algorithms, or for tokens without a `kid` by their
+/// algorithm.
 ///
-/// A token with a `kid` is verified with the key of that id, or where none has it with those
-/// keys that have no id at all. A token without a `kid` is verified with the keys without an id,
-/// at most [`KeySet::MAX_TRIED`] of an algorithm, or where there is none of those with the only
-/// key that is for its algorithm.
+/// A token with a `kid` is verified with the key of that id that is for its algorithm (RFC 7517
+/// section 4.5), or where no key has the id with those keys that have no id at all. A token
+/// without a `kid` is verified with the keys without an id, at most [`KeySet::MAX_TRIED`] of an
+/// algorithm, or where there is none of those with the only key that is for its algorithm.
+///
+/// Keys of one id for different algorithms are different keys, and the same key twice is one.
+/// Which of two *different* keys of one id and one algorithm is meant can't be told, so neither
+/// is used.
 ///
 /// ```
 /// use tower_user_scope::jwt::KeySet;
@@ -30,37 +47,74 @@ pub struct KeySet {
     keys: Vec<Arc<Key>>,
 }
 
-#[derive(Deserialize)]
-struct JwkSet {
-    keys: Vec<serde_json::Value>,
-}
-
 impl KeySet {
+    /// How many keys a set may have. Of a published set, the first so many are looked at.
+    pub const MAX_KEYS: usize = 100;
+
     /// How many keys without an id are tried for one algorithm.
     pub const MAX_TRIED: usize = 4;
 
     /// A set of these keys.
     ///
     /// # Errors
-    /// [`KeyError`] for no key, two with one id, secrets beside public keys, or too many
-    /// without an id.
+    /// [`KeyError`] for no key, more than [`MAX_KEYS`](Self::MAX_KEYS), two different ones with one
+    /// id and algorithm, secrets beside public keys, or too many without an id.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Result<Self, KeyError> {
-        let set = Self {
-            keys: keys.into_iter().map(Arc::new).collect(),
-        };
-        set.check_together()?;
-        Ok(set)
+        let keys: Vec<_> = keys.into_iter().take(Self::MAX_KEYS + 1).collect();
+        if keys.len() > Self::MAX_KEYS {
+            return Err(KeyError::TooManyKeys(Self::MAX_KEYS));
+        }
+        let keys = each_once(keys);
+        match conflicts(&keys).into_iter().flatten().next() {
+            Some(error) => Err(error),
+            None => Self::of_one_kind(keys),
+        }
     }
 
-    /// A JWK set (RFC 7517 section 5). Keys that are not for verifying or of an unknown type are
-    /// left out, as the RFC asks; a bad one among those that are for verifying is an error.
+    /// A JWK set (RFC 7517 section 5), of which each key counts for itself: one that can't be
+    /// used leaves the others alone, and is named in a warning of `tracing`.
+    ///
+    /// [`from_jwks_strict`](Self::from_jwks_strict) refuses such a set.
+    ///
+    /// # Errors
+    /// [`KeyError`] for what is not a set, for secrets beside public keys, and where no key is
+    /// left for the reason that the first was left out.
+    pub fn from_jwks(json: impl AsRef<str>) -> Result<Self, KeyError> {
+        let (keys, skipped) = usable(json.as_ref().as_bytes(), |_| Ok(()))?;
+        if !skipped.is_empty() {
+            warn!("{skipped}");
+        }
+        if keys.is_empty() {
+            return Err(skipped.first().cloned().unwrap_or(KeyError::NoKey));
+        }
+        Self::of_one_kind(keys)
+    }
+
+    /// A JWK set (RFC 7517 section 5), of which each key has to be good. Keys that say that they
+    /// are not for verifying or are of an unknown type are left out, as the RFC asks.
+    ///
+    /// ```
+    /// use tower_user_scope::jwt::{KeyError, KeySet};
+    ///
+    /// let short = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "short", "x": "AAAA"}"#;
+    /// let good = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a",
+    ///                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    /// let json = format!(r#"{{"keys": [{short}, {good}]}}"#);
+    /// assert!(KeySet::from_jwks_strict(&json).is_err());
+    /// assert_eq!(KeySet::from_jwks(&json)?.len(), 1);
+    /// # Ok::<(), KeyError>(())
+    /// ```
     ///
     /// # Errors
     /// [`KeyError`] for what is no set, for a key that can't be used, and as [`new`](Self::new).
-    pub fn from_jwks(json: impl AsRef<str>) -> Result<Self, KeyError> {
+    pub fn from_jwks_strict(json: impl AsRef<str>) -> Result<Self, KeyError> {
+        let published = published(json.as_ref().as_bytes())?;
+        if published.total > Self::MAX_KEYS {
+            return Err(KeyError::TooManyKeys(Self::MAX_KEYS));
+        }
         let mut keys = Vec::new();
-        for value in jwks(json.as_ref().as_bytes())? {
-            match Key::from_jwk_value(&value) {
+        for value in &published.read {
+            match Jwk::new(value)?.key() {
                 Ok(key) => keys.push(key),
                 Err(KeyError::NotForVerifying | KeyError::Unsupported) => {}
                 Err(error) => return Err(error),
@@ -70,47 +124,22 @@ impl KeySet {
     }
 
     /// What an issuer publishes: each key that can be used, whatever the others are like.
-    /// `skipped` hears of those that can't.
+    /// `skipped` is called at the most once, with what is to be told of those that can't.
     #[cfg(feature = "jwks")]
     pub(super) fn from_issuer(
         json: &[u8],
-        mut skipped: impl FnMut(&KeyError),
+        skipped: impl FnOnce(&Skipped),
     ) -> Result<Self, KeyError> {
-        let mut keys: Vec<Key> = Vec::new();
-        let mut twice = Vec::new();
-        for value in jwks(json)? {
-            match Key::from_jwk_value(&value) {
-                // A secret that is published is none.
-                Ok(key) if key.algorithms().iter().any(|one| one.is_symmetric()) => {
-                    skipped(&KeyError::MixedKeys);
-                }
-                Ok(key) => {
-                    if key.id().is_some() && keys.iter().any(|known| known.id() == key.id()) {
-                        skipped(&KeyError::DuplicateKeyId);
-                        twice.extend(key.id().map(str::to_owned));
-                    } else {
-                        keys.push(key);
-                    }
-                }
-                Err(error) => skipped(&error),
+        let (keys, left_out) = usable(json, |key| {
+            if key.algorithms().iter().any(|one| one.is_symmetric()) {
+                return Err(KeyError::PublishedSecret);
             }
+            Ok(())
+        })?;
+        if !left_out.is_empty() {
+            skipped(&left_out);
         }
-        // Which of two is meant by one id can't be told.
-        keys.retain(|key| !key.id().is_some_and(|id| twice.iter().any(|two| two == id)));
-        let mut set = Self {
-            keys: keys.into_iter().map(Arc::new).collect(),
-        };
-        // Each goes with its algorithm, of which more would have to be tried than are.
-        loop {
-            match set.check_together() {
-                Err(error @ KeyError::TooManyWithoutId { algorithm, .. }) => {
-                    skipped(&error);
-                    set.keys
-                        .retain(|key| key.id().is_some() || !key.is_for(algorithm));
-                }
-                checked => return checked.map(|()| set),
-            }
-        }
+        Self::of_one_kind(keys)
     }
 
     /// How many keys there are.
@@ -125,30 +154,15 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    fn check_together(&self) -> Result<(), KeyError> {
-        let mut keys = self.keys.iter();
-        let Some(first) = keys.next() else {
-            return Err(KeyError::NoKey);
-        };
-        let symmetric = first.algorithms()[0].is_symmetric();
-        if keys.any(|key| key.algorithms()[0].is_symmetric() != symmetric) {
+    fn of_one_kind(keys: Vec<Key>) -> Result<Self, KeyError> {
+        let symmetric = |key: &Key| key.algorithms()[0].is_symmetric();
+        let first = keys.first().map(symmetric).ok_or(KeyError::NoKey)?;
+        if keys.iter().any(|key| symmetric(key) != first) {
             return Err(KeyError::MixedKeys);
         }
-        for (index, key) in self.keys.iter().enumerate() {
-            let others = &self.keys[index + 1..];
-            if key.id().is_some() && others.iter().any(|other| other.id() == key.id()) {
-                return Err(KeyError::DuplicateKeyId);
-            }
-            for algorithm in key.algorithms() {
-                if self.without_id(*algorithm).count() > Self::MAX_TRIED {
-                    return Err(KeyError::TooManyWithoutId {
-                        algorithm: *algorithm,
-                        limit: Self::MAX_TRIED,
-                    });
-                }
-            }
-        }
-        Ok(())
+        Ok(Self {
+            keys: keys.into_iter().map(Arc::new).collect(),
+        })
     }
 
     pub(super) fn check(&self, provider: CryptoProvider) -> Result<(), KeyError> {
@@ -169,8 +183,13 @@ impl KeySet {
     /// Keeps those of the `old` keys that are still in the set, with the verdicts they gave.
     #[cfg(feature = "jwks")]
     pub(super) fn keeping(mut self, old: &Self) -> Self {
+        let old: HashMap<_, _> = old
+            .keys
+            .iter()
+            .map(|known| (known.fingerprint(), known))
+            .collect();
         for key in &mut self.keys {
-            if let Some(known) = old.keys.iter().find(|known| known.is_same_as(key)) {
+            if let Some(known) = old.get(&key.fingerprint()) {
                 *key = Arc::clone(known);
             }
         }
@@ -188,10 +207,10 @@ impl KeySet {
         let algorithm = header.algorithm()?;
         let verify = |key: &Arc<Key>| key.verify(provider, algorithm, message, signature);
         if let Some(id) = header.key_id.as_deref() {
-            if let Some(key) = self.keys.iter().find(|key| key.id() == Some(id)) {
-                if !key.is_for(algorithm) {
-                    return Err(TokenProblem::WrongAlgorithm);
-                }
+            let mut of_id = self.keys.iter().filter(|key| key.id() == Some(id));
+            if of_id.clone().next().is_some() {
+                let key = of_id.find(|key| key.is_for(algorithm));
+                let key = key.ok_or(TokenProblem::WrongAlgorithm)?;
                 return verify(key).map(|()| key);
             }
         }
@@ -202,7 +221,11 @@ impl KeySet {
                 Err(error) => problem = error,
             }
         }
-        if header.key_id.is_some() || problem == TokenProblem::Signature {
+        // The key of an id that is not known may only be new.
+        if header.key_id.is_some() {
+            return Err(TokenProblem::UnknownKey);
+        }
+        if problem == TokenProblem::Signature {
             return Err(problem);
         }
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
@@ -214,8 +237,186 @@ impl KeySet {
     }
 }
 
-fn jwks(json: &[u8]) -> Result<Vec<serde_json::Value>, KeyError> {
+/// The keys of a set that can be used and that `admits` lets in, and what is told of the others.
+fn usable(
+    json: &[u8],
+    admits: impl Fn(&Key) -> Result<(), KeyError>,
+) -> Result<(Vec<Key>, Skipped), KeyError> {
+    let published = published(json)?;
+    let unread = published.total - published.read.len();
+    let mut skipped = Skipped::new(published.total, unread);
+    let mut keys = Vec::new();
+    for value in &published.read {
+        let jwk = Jwk::new(value);
+        let key = jwk.clone().and_then(Jwk::key);
+        match key.and_then(|key| admits(&key).map(|()| key)) {
+            Ok(key) => keys.push(key),
+            Err(error) => {
+                let id = jwk.ok().and_then(|jwk| jwk.id().ok().flatten());
+                skipped.add(id, error);
+            }
+        }
+    }
+    let keys = each_once(keys);
+    let conflicts = conflicts(&keys);
+    let mut usable = Vec::with_capacity(keys.len());
+    for (key, conflict) in keys.into_iter().zip(conflicts) {
+        match conflict {
+            Some(error) => skipped.add(key.id(), error),
+            None => usable.push(key),
+        }
+    }
+    Ok((usable, skipped))
+}
+
+/// The keys without those that are the same as an earlier one.
+fn each_once(keys: Vec<Key>) -> Vec<Key> {
+    let mut known = HashSet::new();
+    let first: Vec<bool> = keys
+        .iter()
+        .map(|key| known.insert(key.fingerprint()))
+        .collect();
+    drop(known);
+    let keys = keys.into_iter().zip(first);
+    keys.filter_map(|(key, first)| first.then_some(key))
+        .collect()
+}
+
+/// Why each of the keys can't be in a set with the others.
+fn conflicts(keys: &[Key]) -> Vec<Option<KeyError>> {
+    let mut count: HashMap<(Option<&str>, Algorithm), usize> = HashMap::new();
+    for key in keys {
+        for algorithm in key.algorithms() {
+            *count.entry((key.id(), *algorithm)).or_default() += 1;
+        }
+    }
+    let conflict = |key: &Key| {
+        key.algorithms().iter().find_map(|algorithm| {
+            let count = count[&(key.id(), *algorithm)];
+            match key.id() {
+                Some(_) if count > 1 => Some(KeyError::DuplicateKeyId),
+                None if count > KeySet::MAX_TRIED => Some(KeyError::TooManyWithoutId {
+                    algorithm: *algorithm,
+                    limit: KeySet::MAX_TRIED,
+                }),
+                _ => None,
+            }
+        })
+    };
+    keys.iter().map(conflict).collect()
+}
+
+fn published(json: &[u8]) -> Result<Published, KeyError> {
+    #[derive(Deserialize)]
+    struct JwkSet {
+        keys: Published,
+    }
+
     serde_json::from_slice::<JwkSet>(json)
         .map(|set| set.keys)
         .map_err(|_| KeyError::NotJwk)
+}
+
+/// The members of a set's `keys`, up to the limit.
+struct Published {
+    read: Vec<Value>,
+    total: usize,
+}
+
+impl<'de> Deserialize<'de> for Published {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Published;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of keys")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Published, A::Error> {
+                let mut read = Vec::new();
+                while read.len() < KeySet::MAX_KEYS {
+                    let Some(key) = keys.next_element()? else {
+                        let total = read.len();
+                        return Ok(Published { read, total });
+                    };
+                    read.push(key);
+                }
+                let mut total = read.len();
+                while keys.next_element::<IgnoredAny>()?.is_some() {
+                    total += 1;
+                }
+                Ok(Published { read, total })
+            }
+        }
+
+        deserializer.deserialize_seq(Read)
+    }
+}
+
+#[cfg(all(test, feature = "jwks"))]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        r#""kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+
+    /// What is told of a published set, and how many of its keys are left.
+    fn told(keys: &[String]) -> (Vec<String>, Result<usize, KeyError>) {
+        let json = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        let mut told = Vec::new();
+        let set = KeySet::from_issuer(json.as_bytes(), |skipped| told.push(skipped.to_string()));
+        (told, set.map(|set| set.len()))
+    }
+
+    #[test]
+    fn one_short_line_tells_of_all_keys_that_are_left_out() {
+        let good = |id: usize| format!(r#"{{{KEY},"kid":"{id}"}}"#);
+        let long = format!(r#"{{{KEY},"kid":"{}\n","d":"AA"}}"#, "k".repeat(39));
+        for (keys, line, left) in [
+            (vec![good(1)], None, Ok(1)),
+            // It is there for another purpose, and each set of some servers has one.
+            (vec![good(1), r#"{"use":"enc"}"#.to_owned()], None, Ok(1)),
+            (
+                vec![good(1), "1".to_owned(), long.clone()],
+                Some(format!(
+                    "2 of 3 keys are left out: one without an id: {}; \"{}\\n\": {}",
+                    KeyError::NotJwk,
+                    "k".repeat(39),
+                    KeyError::PrivateKey
+                )),
+                Ok(1),
+            ),
+            (
+                vec![r#"{"kty":"oct","alg":"HS256","kid":"s","k":"c2VjcmV0IG9mIDMyIHJhbmRvbSBieXRlcywgaG9uZXN0bHk"}"#.to_owned(), good(1)],
+                Some(format!(
+                    "1 of 2 keys are left out: \"s\": {}",
+                    KeyError::PublishedSecret
+                )),
+                Ok(1),
+            ),
+            (vec![good(1); 101], Some("1 of 101 keys are left out: only the first 100 are looked at".to_owned()), Ok(1)),
+        ] {
+            assert_eq!(told(&keys), (line.into_iter().collect(), left));
+        }
+    }
+
+    #[test]
+    fn however_many_keys_are_published_the_line_is_short_and_the_work_bounded() {
+        let good = |id: usize| format!(r#"{{{KEY},"kid":"{id}"}}"#);
+        for (keys, left) in [
+            (vec!["1".to_owned(); 500_000], Err(KeyError::NoKey)),
+            ((0..10_000).map(good).collect(), Ok(KeySet::MAX_KEYS)),
+            (
+                vec![format!("{{{KEY},\"kid\":7}}"); 10_000],
+                Err(KeyError::NoKey),
+            ),
+        ] {
+            let (lines, count) = told(&keys);
+            assert_eq!(count, left);
+            assert_eq!(lines.len(), 1);
+            assert!(lines[0].len() < 600, "{}", lines[0]);
+        }
+    }
 }

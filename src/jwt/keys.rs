@@ -1,12 +1,11 @@
 //! Keys that are there, and keys that have to be fetched.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::SystemTime};
 
-#[cfg(feature = "jwks")]
-use super::RemoteKeys;
 use super::{CryptoProvider, KeyError, KeySet, TokenConfigError};
 #[cfg(feature = "jwks")]
-use crate::strategy::Unavailable;
+use super::{RemoteKeys, remote::Asked};
+use crate::clock::Clock;
 
 /// The keys of one issuer: a [`Key`](super::Key), several, a [`KeySet`], or with the feature
 /// `jwks` `RemoteKeys`.
@@ -50,11 +49,15 @@ impl Keys {
     }
 
     /// `None` where they have to be waited for, or where `build()` has told that there are none.
-    pub(super) fn current(&self) -> Option<Current<'_>> {
+    #[cfg_attr(
+        not(feature = "jwks"),
+        expect(unused_variables, reason = "fixed keys don't grow old")
+    )]
+    pub(super) fn current(&self, now: SystemTime) -> Option<Current<'_>> {
         match &self.0 {
             Where::Here(keys) => keys.as_deref().ok().map(Current::Here),
             #[cfg(feature = "jwks")]
-            Where::There(keys) => keys.current().map(Current::There),
+            Where::There(keys) => keys.current(now).map(Current::There),
         }
     }
 
@@ -66,11 +69,34 @@ impl Keys {
 
     /// The keys after they were fetched, as far as that is allowed for this token.
     #[cfg(feature = "jwks")]
-    pub(super) async fn awaited(&self) -> Result<Arc<KeySet>, Unavailable> {
+    pub(super) async fn asked(&self) -> Asked {
         match &self.0 {
-            Where::Here(Ok(keys)) => Ok(Arc::clone(keys)),
-            Where::Here(Err(error)) => Err(Unavailable::new(error.clone())),
-            Where::There(keys) => keys.fetched().await,
+            Where::Here(set) => Asked {
+                keys: set.as_ref().ok().cloned(),
+                result: Ok(()),
+            },
+            Where::There(keys) => keys.asked().await,
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "jwks"),
+        expect(unused_variables, reason = "fixed keys don't grow old")
+    )]
+    pub(super) fn use_clock(&self, clock: &Arc<dyn Clock>) {
+        match &self.0 {
+            Where::Here(_) => {}
+            #[cfg(feature = "jwks")]
+            Where::There(keys) => keys.use_clock(clock),
+        }
+    }
+
+    /// The issuer that the keys are discovered from.
+    pub(super) fn discovered_from(&self) -> Option<&str> {
+        match &self.0 {
+            Where::Here(_) => None,
+            #[cfg(feature = "jwks")]
+            Where::There(keys) => keys.discovered_from(),
         }
     }
 

@@ -54,29 +54,37 @@ use crate::{
 mod algorithm;
 mod cache;
 mod claims;
+mod der;
+mod error;
 mod header;
 mod identify;
 mod issuer;
 mod json;
+mod jwk;
 mod key;
 mod key_set;
 mod keys;
+mod numeric_date;
+mod point;
 mod problem;
 mod provider;
 #[cfg(feature = "jwks")]
 mod remote;
 mod revocation;
 mod rsa;
+mod secret;
 mod settings;
+mod skipped;
 mod verified;
 mod verify;
 
 #[cfg(feature = "jwks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
-pub use self::remote::{FetchDocument, FetchError, HttpsFetch, RemoteKeys};
+pub use self::remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys, UrlProblem};
 pub use self::{
     algorithm::Algorithm,
     cache::TokenCache,
+    error::TokenError,
     issuer::Issuer,
     key::Key,
     key_set::KeySet,
@@ -92,7 +100,7 @@ use self::{
     revocation::Revocation,
     settings::{Settings, Verified},
 };
-pub use crate::token::TokenSource;
+pub use crate::token::{OfferedProtocol, TokenSource};
 
 /// Not said yet.
 #[derive(Debug)]
@@ -116,13 +124,13 @@ pub struct Stated {
 /// Tokens that were verified are [remembered](Self::cache), so that the next request with one
 /// costs a hash instead of a signature. What is bad is 401 with
 /// `WWW-Authenticate: Bearer error="invalid_token"`, what is no `Bearer` syntax or comes twice
-/// 400 with `invalid_request` (RFC 6750 section 3.1); the [`TokenProblem`] goes to the audit
+/// 400 with `invalid_request` (RFC 6750 section 3.1); the [`TokenError`] goes to the audit
 /// event only.
 ///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
 ///
-/// # let secret_from_a_vault = [7_u8; 32];
+/// # let secret_from_a_vault = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
 /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret_from_a_vault)?)
 ///     .issuer("https://id.example")
 ///     .audience("api")
@@ -225,8 +233,15 @@ impl<I, A> Jwt<I, A> {
     }
 
     fn set(&mut self) -> &mut Settings {
-        // Nobody else has them: what is built is not set any more.
-        Arc::make_mut(&mut self.settings)
+        // A strategy that was asked has verdicts by the settings of then, and tokens that wait
+        // for a key go on with those: neither may see the verdicts of the others.
+        let settings = Arc::make_mut(&mut self.settings);
+        if let Some(remembered) = &mut settings.remembered {
+            if !Arc::get_mut(remembered).is_some_and(|it| it.is_empty()) {
+                *remembered = Arc::new(remembered.emptied());
+            }
+        }
+        settings
     }
 
     fn rules(&mut self) -> &mut Rules {
@@ -261,7 +276,9 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Takes the user's id from this claim instead of `sub`; its value has to be a string.
+    /// Takes the user's id from this claim instead of `sub`; its value has to be a string. A number
+    /// is refused with [`TokenProblem::NumericId`]: which user it is, [`identity`](Self::identity)
+    /// can say.
     #[must_use]
     pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.set().identify.by_claim(name.into());
@@ -330,7 +347,7 @@ impl<I, A> Jwt<I, A> {
     ///     roles: Vec<String>,
     /// }
     ///
-    /// # let secret = [7_u8; 32];
+    /// # let secret = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
     /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret)?)
     ///     .issuer("https://id.example")
     ///     .audience("api")
@@ -355,6 +372,9 @@ impl<I, A> Jwt<I, A> {
     /// Makes the identity of the claims, as a type of the application's, which are added to its
     /// attributes too: for ids that are made of several claims, and principals that are services.
     ///
+    /// No rule of this crate reads `sub` before it, so that a `sub` that is a number, as some
+    /// issuers write it, is the closure's to read.
+    ///
     /// It runs once for a token that is [remembered](Self::cache), and not for each request with
     /// it: what can change before the token ends is for [`revoked_if`](Self::revoked_if).
     ///
@@ -368,7 +388,7 @@ impl<I, A> Jwt<I, A> {
     ///     client_id: String,
     /// }
     ///
-    /// # let secret = [7_u8; 32];
+    /// # let secret = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
     /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret)?)
     ///     .issuer("https://id.example")
     ///     .audience("api")
@@ -560,6 +580,16 @@ impl Future for JwtFuture {
 impl fmt::Debug for JwtFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JwtFuture(..)")
+    }
+}
+
+/// Clones share what they remember, until the settings of one are changed.
+impl<I, A> Clone for Jwt<I, A> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: Arc::clone(&self.settings),
+            _said: PhantomData,
+        }
     }
 }
 

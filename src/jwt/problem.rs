@@ -1,17 +1,15 @@
 //! What can be wrong with a token, and with what is to verify it.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 use super::Algorithm;
-use crate::{
-    context::IdError,
-    strategy::{Invalid, InvalidReason},
-};
+use crate::context::IdError;
 
-/// Why a token was refused: the [source](std::error::Error::source) of the
-/// [`Invalid`] in the audit event. The response is 401 and says only `invalid_token`
-/// (RFC 6750 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+/// Why a token was refused, without the values that were compared, which
+/// [`TokenError`](super::TokenError) has.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TokenProblem {
     /// It is longer than is looked at.
@@ -47,13 +45,24 @@ pub enum TokenProblem {
     /// The signature is not the key's over this token.
     #[error("the token's signature is wrong")]
     Signature,
-    /// The payload is no JSON object with unique members, or a registered claim has another
-    /// type or range than RFC 7519 section 4.1 gives it, or is a time of a fraction of a second.
+    /// The payload is not a JSON object in UTF-8 (RFC 7519 section 7.2) with unique members.
     #[error("the token's claims are malformed")]
     Claims,
-    /// A claim that has to be there is not.
+    /// A claim that has to be there is not, or is `null`.
     #[error("the token has no claim `{0}`")]
-    MissingClaim(&'static str),
+    MissingClaim(Cow<'static, str>),
+    /// A claim that is read has another type than it needs: `iss`, and what names a user, tenant,
+    /// thread or run, are strings; `aud` is a string or an array of strings.
+    #[error("the token's claim `{0}` is not of the type that it needs")]
+    ClaimType(Cow<'static, str>),
+    /// A time is not a number, or not one of seconds between the years 1970 and 9999 (RFC 7519
+    /// section 2); milliseconds are beyond that.
+    #[error("the token's claim `{0}` is not a number of seconds between the years 1970 and 9999")]
+    NumericDate(&'static str),
+    /// The claim for the user's id is a number: whether `7`, `7.0` and `"7"` are one user is for
+    /// the application to decide, by [`identity`](super::Jwt::identity).
+    #[error("the token's claim `{0}` is a number: say by `Jwt::identity` which user it is")]
+    NumericId(Cow<'static, str>),
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
@@ -81,7 +90,9 @@ pub enum TokenProblem {
 }
 
 impl TokenProblem {
-    fn code(self) -> &'static str {
+    /// One lower-case word that stays the same, for metrics and for the audit event.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => "token_too_long",
             Self::Malformed => "token_malformed",
@@ -94,6 +105,9 @@ impl TokenProblem {
             Self::Signature => "token_signature",
             Self::Claims => "token_claims",
             Self::MissingClaim(_) => "token_missing_claim",
+            Self::ClaimType(_) => "token_claim_type",
+            Self::NumericDate(_) => "token_numeric_date",
+            Self::NumericId(_) => "token_numeric_id",
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
             Self::WrongIssuer => "token_wrong_issuer",
@@ -103,16 +117,6 @@ impl TokenProblem {
             Self::SenderConstrained => "token_sender_constrained",
             Self::Revoked => "token_revoked",
         }
-    }
-}
-
-impl From<TokenProblem> for Invalid {
-    fn from(problem: TokenProblem) -> Self {
-        let reason = match problem {
-            TokenProblem::Expired => InvalidReason::Expired,
-            _ => InvalidReason::Rejected(problem.code()),
-        };
-        Self::new(reason).with_source(problem)
     }
 }
 
@@ -130,6 +134,23 @@ pub enum KeyError {
     /// The text is no JSON Web Key, or no set of them (RFC 7517).
     #[error("the text is not a JSON Web Key or a set of them")]
     NotJwk,
+    /// A member of a JWK that is needed is missing, or is not what RFC 7517 or 7518 says.
+    #[error("the JWK's member `{0}` is missing or malformed")]
+    Member(&'static str),
+    /// A certificate was given for a key. Whether it is trusted and has not ended is not checked
+    /// here, so it is not taken for the key that it holds.
+    #[error(
+        "a certificate is not checked here: give the public key that it holds (`openssl x509 \
+         -pubkey -noout`)"
+    )]
+    Certificate,
+    /// A private key was given, which a service that only verifies must not have. One that is
+    /// published belongs to everybody.
+    #[error("a private key doesn't belong here: give its public key (`openssl pkey -pubout`)")]
+    PrivateKey,
+    /// A secret is in a set that is published, so it is not a secret.
+    #[error("a secret that is published is not a secret")]
+    PublishedSecret,
     /// A JWK is of a type, curve or algorithm that is not supported.
     #[error("the JWK is of a kind that is not supported")]
     Unsupported,
@@ -151,24 +172,42 @@ pub enum KeyError {
         /// How long it has to be, in bytes.
         least: usize,
     },
-    /// An RSA modulus of fewer than 2,048 or more than 8,192 bits (RFC 7518 section 3.3).
-    #[error("the RSA key has {bits} bits and needs 2048 to 8192")]
+    /// An HMAC secret that is long enough and can be guessed: a short piece over and over, such as
+    /// zeros, a count, fewer than six different bytes, or one that a document shows.
+    #[error("the secret can be guessed: make one of random bytes")]
+    GuessableSecret,
+    /// An RSA modulus of fewer than 2,048 bits (RFC 7518 section 3.3), or of more than 8,192 or
+    /// than the crypto provider verifies with.
+    #[error("the RSA key has {bits} bits and needs 2048 to {most}")]
     #[non_exhaustive]
     RsaSize {
         /// How many it has.
         bits: usize,
+        /// How many it may have.
+        most: usize,
     },
+    /// An RSA modulus whose factors are found at once: it is even, has another small factor, or
+    /// two that are close together.
+    #[error("the RSA key's modulus can be factored")]
+    RsaModulus,
     /// An RSA exponent that is even, below 65,537, or longer than 32 bits.
     #[error("the RSA key's public exponent is not safe")]
     RsaExponent,
     /// An RSA key made by a generator whose keys can be factored (CVE-2017-15361, ROCA).
     #[error("the RSA key is of a family that can be factored (ROCA)")]
     RsaRoca,
+    /// A point that is not on the curve of the algorithm, or not written in the one way that
+    /// RFC 8032 section 5.1.3 allows.
+    #[error("the key is not a point on the curve of {0}")]
+    NotOnCurve(Algorithm),
+    /// An Ed25519 key of small order, for which anybody can write signatures.
+    #[error("the key is a point of small order, for which anybody can sign")]
+    SmallOrder,
     /// Algorithms of different kinds for one key.
     #[error("{0} is for another kind of key")]
     OtherFamily(Algorithm),
-    /// Two keys of one set have the same id.
-    #[error("two keys of one set have the same key id")]
+    /// Two different keys of one set have the same id and the same algorithm.
+    #[error("two different keys of one set have the same key id and algorithm")]
     DuplicateKeyId,
     /// Secrets and public keys in one set: a public key might be taken for a secret.
     #[error("a set can't have both secrets and public keys")]
@@ -182,6 +221,9 @@ pub enum KeyError {
         /// How many are tried.
         limit: usize,
     },
+    /// More keys than a set may have, which is this many.
+    #[error("the set has more than {0} keys")]
+    TooManyKeys(usize),
     /// A set has no key that can be used.
     #[error("the set has no key that can be used")]
     NoKey,
@@ -234,11 +276,24 @@ pub enum TokenConfigError {
     /// The leeway is longer than five minutes.
     #[error("a leeway of more than five minutes keeps expired tokens alive")]
     LongLeeway,
-    /// A URL of a key set that is not `https`, or none.
-    #[error("`{url}` is not an https URL; plain http is for loopback only")]
+    /// The URL of a key set or an issuer can't be one.
+    #[cfg(feature = "jwks")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+    #[error("the URL `{url}` can't be fetched from: {problem}")]
     Url {
-        /// The URL, as it was given.
+        /// The URL, without user name, password and query.
         url: String,
+        /// What is wrong with it.
+        problem: super::UrlProblem,
+    },
+    /// Tokens of one issuer are accepted, and keys are discovered from another: no token would
+    /// ever be verified. Names are compared exactly: one slash more is another name.
+    #[error("tokens of `{issuer}` are accepted, and keys are discovered from `{discovered}`")]
+    OtherIssuer {
+        /// The issuer whose tokens are accepted.
+        issuer: String,
+        /// The issuer whose keys are fetched.
+        discovered: String,
     },
     /// The intervals of a remote key set don't fit each other: each has to be longer than zero,
     /// and keys have to be kept for at least as long as the time between two refreshes.

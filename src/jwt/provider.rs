@@ -4,7 +4,7 @@ use std::fmt;
 
 use jsonwebtoken::crypto;
 
-use super::TokenConfigError;
+use super::{TokenConfigError, rsa};
 
 /// Whose cryptography verifies the tokens of a [`Jwt`](super::Jwt).
 ///
@@ -14,7 +14,11 @@ use super::TokenConfigError;
 /// `jwt-aws-lc-rs` and `jwt-rust-crypto` there is nothing to say; with both, or none, `build()`
 /// asks for [`Jwt::crypto_provider`](super::Jwt::crypto_provider).
 #[derive(Clone, Copy)]
-pub struct CryptoProvider(&'static crypto::CryptoProvider);
+pub struct CryptoProvider {
+    provider: &'static crypto::CryptoProvider,
+    /// The largest RSA key that it verifies with, in bits.
+    most_rsa_bits: usize,
+}
 
 impl CryptoProvider {
     /// `aws-lc-rs`: the fast one, in C and assembly.
@@ -22,21 +26,28 @@ impl CryptoProvider {
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt-aws-lc-rs")))]
     #[must_use]
     pub fn aws_lc_rs() -> Self {
-        Self(&crypto::aws_lc::DEFAULT_PROVIDER)
+        Self::custom(&crypto::aws_lc::DEFAULT_PROVIDER)
     }
 
-    /// The crates of the Rust Crypto project: Rust alone, and several times slower.
+    /// The crates of the Rust Crypto project: Rust alone, and several times slower. RSA keys have
+    /// 4,096 bits at the most.
     #[cfg(feature = "jwt-rust-crypto")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt-rust-crypto")))]
     #[must_use]
     pub fn rust_crypto() -> Self {
-        Self(&crypto::rust_crypto::DEFAULT_PROVIDER)
+        Self {
+            most_rsa_bits: 4_096,
+            ..Self::custom(&crypto::rust_crypto::DEFAULT_PROVIDER)
+        }
     }
 
     /// Any other provider of `jsonwebtoken` 11.
     #[must_use]
     pub fn custom(provider: &'static crypto::CryptoProvider) -> Self {
-        Self(provider)
+        Self {
+            provider,
+            most_rsa_bits: rsa::MOST_BITS,
+        }
     }
 
     #[cfg_attr(
@@ -61,7 +72,11 @@ impl CryptoProvider {
     }
 
     pub(super) fn get(self) -> &'static crypto::CryptoProvider {
-        self.0
+        self.provider
+    }
+
+    pub(super) fn most_rsa_bits(self) -> usize {
+        self.most_rsa_bits
     }
 }
 

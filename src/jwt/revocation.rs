@@ -8,8 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{TokenProblem, VerifiedToken, verify::Verdict};
-use crate::strategy::{Outcome, Unavailable};
+use super::{TokenProblem, VerifiedToken, error::cut, verify::Verdict};
+use crate::strategy::{Invalid, Outcome, Unavailable};
 
 /// Who is asked about each token that is otherwise good.
 #[derive(Clone)]
@@ -61,7 +61,8 @@ impl Revocation {
 /// What is said of a token whose verdict is good.
 pub(super) fn admitted(verdict: &Verdict, is_revoked: bool) -> Outcome {
     if is_revoked {
-        return Outcome::Invalid(TokenProblem::Revoked.into());
+        let user = verdict.token.subject().map(cut);
+        return Outcome::Invalid(Invalid::from(TokenProblem::Revoked).of_user(user));
     }
     verdict.identity.clone().into()
 }

@@ -17,7 +17,9 @@ use super::{
     verify::{Checks, Refused, Unverified, Verdict},
 };
 #[cfg(feature = "jwks")]
-use crate::strategy::Outcome;
+use super::{FetchError, remote::Asked};
+#[cfg(feature = "jwks")]
+use crate::strategy::{Outcome, Unavailable};
 use crate::{
     clock::Clock,
     eventually::Eventually,
@@ -48,6 +50,9 @@ impl Settings {
 
     pub(super) fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
         self.clock = Arc::clone(clock);
+        for rules in &self.issuers {
+            rules.keys.use_clock(clock);
+        }
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
@@ -58,6 +63,7 @@ impl Settings {
         for (index, rules) in self.issuers.iter().enumerate() {
             rules.validate()?;
             rules.keys.validate(provider)?;
+            rules.validate_discovery()?;
             let others = &self.issuers[index + 1..];
             if others.iter().any(|other| other.name == rules.name) {
                 return Err(TokenConfigError::Issuers);
@@ -93,7 +99,7 @@ impl Settings {
     ) -> Option<Arc<Verdict>> {
         let (remembered, fingerprint) = (self.remembered.as_ref()?, fingerprint?);
         let verdict = remembered.get(fingerprint)?;
-        let keys = self.issuers.get(verdict.issuer)?.keys.current()?;
+        let keys = self.issuers.get(verdict.issuer)?.keys.current(now)?;
         // The identity ends with the token, or before.
         if keys.holds(&verdict.key) && !verdict.identity.has_ended_by(now) {
             return Some(verdict);
@@ -107,7 +113,7 @@ impl Settings {
         let unverified = Unverified::split(token)?;
         let issuer = unverified.issuer(&self.issuers)?;
         let keys = &self.issuers[issuer].keys;
-        let verdict = match keys.current() {
+        let verdict = match keys.current(now) {
             Some(keys) => self.verdict(&unverified, issuer, &keys, now),
             None => Err(Refused::UnknownKey),
         };
@@ -133,6 +139,7 @@ impl Settings {
             issuer,
             token_type: self.token_type.as_deref(),
             accept_bound: self.accept_bound,
+            revocable: !matches!(self.revocation, Revocation::Nobody),
             leeway: self.leeway.as_secs(),
             now,
             identify: &self.identify,
@@ -176,13 +183,26 @@ impl Settings {
             Ok(unverified) => unverified,
             Err(problem) => return Outcome::Invalid(problem.into()),
         };
-        let keys = match self.issuers[issuer].keys.awaited().await {
-            Ok(keys) => keys,
-            Err(unavailable) => return unavailable.into(),
+        let asked = self.issuers[issuer].keys.asked().await;
+        let verdict = match &asked.keys {
+            Some(keys) => self.verdict(&unverified, issuer, keys, self.clock.now()),
+            None => Err(Refused::UnknownKey),
         };
-        let verdict = match self.verdict(&unverified, issuer, &keys, self.clock.now()) {
-            Ok(verdict) => Arc::new(verdict),
-            Err(refused) => return Outcome::Invalid(refused.into()),
+        let verdict = match (verdict, asked) {
+            (Ok(verdict), _) => Arc::new(verdict),
+            // Its key may be one that could not be fetched.
+            (
+                Err(Refused::UnknownKey),
+                Asked {
+                    result: Err(error), ..
+                },
+            ) => {
+                return Unavailable::new(error).into();
+            }
+            (Err(Refused::UnknownKey), Asked { keys: None, .. }) => {
+                return Unavailable::new(FetchError::TimedOut).into();
+            }
+            (Err(refused), _) => return Outcome::Invalid(refused.into()),
         };
         self.remember(fingerprint, &verdict);
         match self.admit(verdict) {

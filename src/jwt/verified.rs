@@ -12,6 +12,10 @@ use super::claims::Claims;
 /// [attributes](crate::UserContext::attributes) of every context that a [`Jwt`](super::Jwt)
 /// found, and what a revocation check is asked about.
 ///
+/// A claim is `None` where the token doesn't have it, and where it is not of its type in RFC 7519
+/// and nothing that was configured needs it. A revocation check needs `jti`, `sid` and `iat`: with
+/// one, a token whose `jti` is a number is refused.
+///
 /// ```
 /// use tower_user_scope::{UserContext, jwt::VerifiedToken};
 ///
@@ -38,20 +42,21 @@ struct Inner {
 
 impl VerifiedToken {
     pub(super) fn new(
-        claims: &Claims<'_, '_>,
+        claims: &Claims<'_>,
         audience: Option<&str>,
         key_id: Option<&str>,
         expires_at: u64,
     ) -> Self {
+        let text = |name: &str| claims.text_if_any(name).map(|text| Box::from(&*text));
         Self {
             inner: Arc::new(Inner {
-                issuer: claims.issuer.as_deref().map(Box::from),
-                subject: claims.subject.as_deref().map(Box::from),
+                issuer: text("iss"),
+                subject: text("sub"),
                 audience: audience.map(Box::from),
-                token_id: claims.token_id.as_deref().map(Box::from),
-                session_id: claims.session_id.as_deref().map(Box::from),
+                token_id: text("jti"),
+                session_id: text("sid"),
                 key_id: key_id.map(Box::from),
-                issued_at: claims.issued_at,
+                issued_at: claims.issued_at(),
                 expires_at,
             }),
         }
@@ -63,7 +68,7 @@ impl VerifiedToken {
         self.inner.issuer.as_deref()
     }
 
-    /// `sub`: whom it is about.
+    /// `sub`: whom it is about; `None` where it is a number.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.inner.subject.as_deref()
@@ -93,7 +98,7 @@ impl VerifiedToken {
         self.inner.key_id.as_deref()
     }
 
-    /// `iat`: when it was issued.
+    /// `iat`: when it was issued, in whole seconds.
     #[must_use]
     pub fn issued_at(&self) -> Option<SystemTime> {
         self.inner.issued_at.map(at)

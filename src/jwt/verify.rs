@@ -9,8 +9,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    CryptoProvider, Key, KeySet, TokenProblem, VerifiedToken, claims::Claims, header::Header,
-    identify::Identify, issuer::Rules,
+    CryptoProvider, Key, KeySet, TokenError, TokenProblem, VerifiedToken, claims::Claims,
+    error::cut, header::Header, identify::Identify, issuer::Rules,
 };
 use crate::{context::Identity, strategy::Invalid};
 
@@ -37,6 +37,8 @@ pub(super) struct Checks<'c> {
     pub(super) issuer: usize,
     pub(super) accept_bound: bool,
     pub(super) token_type: Option<&'c str>,
+    /// Whether a revocation check is going to look at the token.
+    pub(super) revocable: bool,
     pub(super) leeway: u64,
     pub(super) now: SystemTime,
     pub(super) identify: &'c Identify,
@@ -52,10 +54,16 @@ pub(super) struct Unverified<'t> {
 
 impl<'t> Unverified<'t> {
     pub(super) fn split(token: &'t str) -> Result<Self, TokenProblem> {
-        let malformed = TokenProblem::Malformed;
-        let (message, signature) = token.rsplit_once('.').ok_or(malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
+        let parts = || {
+            let (message, signature) = token.rsplit_once('.')?;
+            let (header, payload) = message.split_once('.')?;
+            Some((message, header, payload, signature))
+        };
+        let (message, header, payload, signature) = parts().ok_or(TokenProblem::Malformed)?;
+        let decode = |part: &str| {
+            let decoded = URL_SAFE_NO_PAD.decode(part);
+            decoded.map_err(|_| TokenProblem::Malformed)
+        };
         Ok(Self {
             message: message.as_bytes(),
             header: decode(header)?,
@@ -65,16 +73,18 @@ impl<'t> Unverified<'t> {
     }
 
     /// Which of the issuers it says to be from. With one issuer the claims stay unread.
-    pub(super) fn issuer(&self, issuers: &[Rules]) -> Result<usize, TokenProblem> {
+    pub(super) fn issuer(&self, issuers: &[Rules]) -> Result<usize, TokenError> {
         if issuers.len() == 1 {
             return Ok(0);
         }
-        let claims = Claims::read(&self.payload, &[])?;
-        let sent = claims.issuer.ok_or(TokenProblem::MissingClaim("iss"))?;
-        issuers
-            .iter()
-            .position(|rules| rules.name.as_deref() == Some(&*sent))
-            .ok_or(TokenProblem::WrongIssuer)
+        let sent = Claims::read(&self.payload)?.issuer()?;
+        let mut names = issuers.iter().map(|rules| rules.name.as_deref());
+        names.position(|name| name == Some(&*sent)).ok_or_else(|| {
+            let wanted = issuers.iter().filter_map(|rules| rules.name.as_deref());
+            TokenError::from(TokenProblem::WrongIssuer)
+                .comparing(wanted, [&*sent])
+                .unverified()
+        })
     }
 
     pub(super) fn signed_by<'v>(
@@ -101,20 +111,32 @@ pub(super) struct Signed<'v> {
 
 impl Signed<'_> {
     pub(super) fn verdict(&self, checks: &Checks<'_>) -> Result<Verdict, Invalid> {
-        let wrong_type = |wanted| !self.header.is_of_type(wanted);
-        if checks.token_type.is_some_and(wrong_type) {
-            return Err(TokenProblem::WrongType.into());
+        let claims = Claims::read(self.payload)?;
+        self.judge(&claims, checks).map_err(|invalid| {
+            let user = checks.identify.user_if_any(&claims);
+            invalid.of_user(user.map(|user| cut(&user)))
+        })
+    }
+
+    fn judge(&self, claims: &Claims<'_>, checks: &Checks<'_>) -> Result<Verdict, Invalid> {
+        let wrong_type = |wanted: &&str| !self.header.is_of_type(wanted);
+        if let Some(wanted) = checks.token_type.filter(wrong_type) {
+            let sent = self.header.token_type();
+            return Err(TokenError::from(TokenProblem::WrongType)
+                .comparing([wanted], sent.as_deref())
+                .into());
         }
-        let claims = Claims::read(self.payload, checks.identify.wanted())?;
-        if claims.is_bound && !checks.accept_bound {
+        if claims.is_bound() && !checks.accept_bound {
             return Err(TokenProblem::SenderConstrained.into());
         }
         let rules = &checks.issuers[checks.issuer];
         let expires_at = claims.check_times(seconds(checks.now), checks.leeway)?;
         if let Some(name) = &rules.name {
-            let sent = claims.issuer.as_deref();
-            if sent.ok_or(TokenProblem::MissingClaim("iss"))? != &**name {
-                return Err(TokenProblem::WrongIssuer.into());
+            let sent = claims.issuer()?;
+            if *sent != **name {
+                return Err(TokenError::from(TokenProblem::WrongIssuer)
+                    .comparing([&**name], [&*sent])
+                    .into());
             }
         }
         let audience = if rules.audiences.is_empty() {
@@ -122,8 +144,11 @@ impl Signed<'_> {
         } else {
             Some(claims.check_audience(&rules.audiences)?)
         };
-        let token = VerifiedToken::new(&claims, audience, self.key.id(), expires_at);
-        let identity = checks.identify.identity(&claims, &token, self.payload)?;
+        if checks.revocable {
+            claims.check_revocable()?;
+        }
+        let token = VerifiedToken::new(claims, audience, self.key.id(), expires_at);
+        let identity = checks.identify.identity(claims, &token, self.payload)?;
         Ok(Verdict {
             identity: identity.no_longer_than(token.expires_at()),
             token,

@@ -1,72 +1,148 @@
-//! The response over gRPC: a trailers-only status.
+//! The response over gRPC and gRPC-Web: the refusal's own HTTP status, with a gRPC status.
 //!
-//! A 401 with another content type would reach a gRPC client as UNKNOWN (grpc/grpc#36328).
+//! gRPC clients take `grpc-status` before the HTTP status, as long as the response has no body:
+//! with `application/problem+json` in it, grpcio reports UNKNOWN. gRPC-Web clients take the HTTP
+//! status or the trailers in the body, and refuse other content types.
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{self, CONTENT_TYPE},
 };
 
 use super::Rejection;
 
-const GRPC: &[u8] = b"application/grpc";
+/// What the request's content type asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Grpc,
+    Web,
+    WebText,
+}
 
-/// The content type of the answer, where the request is one of gRPC or gRPC-Web.
-///
-/// gRPC is POST over HTTP/2, and gRPC-Web POST over any version. A content type alone makes no
-/// request one: who asks for an answer with status 200 must not get it in place of a 401.
-pub(super) fn content_type(head: &Parts) -> Option<HeaderValue> {
-    let value = head.headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let (start, rest) = value.split_at_checked(GRPC.len())?;
-    if head.method != Method::POST || !start.eq_ignore_ascii_case(GRPC) {
-        return None;
+impl Protocol {
+    /// The protocol of a request. `None` is plain HTTP.
+    ///
+    /// The content type alone decides, because nothing depends on it but the form of the
+    /// response: the HTTP status is the refusal's own in each. Behind a translator, such as
+    /// tonic-web's, gRPC arrives over HTTP/1.1.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(CONTENT_TYPE)?.as_bytes();
+        // What the client says in parameters and after the plus is not repeated.
+        let end = value.iter().position(|byte| matches!(byte, b'+' | b';'));
+        let media_type = value.get(..end.unwrap_or(value.len()))?.trim_ascii();
+        [Self::Grpc, Self::Web, Self::WebText]
+            .into_iter()
+            .find(|it| {
+                it.content_type()
+                    .as_bytes()
+                    .eq_ignore_ascii_case(media_type)
+            })
     }
-    // What the client sent is not repeated: it may say anything in its parameters.
-    let rest = rest
-        .split(|byte| *byte == b';')
-        .next()?
-        .to_ascii_lowercase();
-    if rest.starts_with(b"-web-text") {
-        return Some(HeaderValue::from_static("application/grpc-web-text"));
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Grpc => "application/grpc",
+            Self::Web => "application/grpc-web",
+            Self::WebText => "application/grpc-web-text",
+        }
     }
-    match rest.first() {
-        Some(b'-') if rest.starts_with(b"-web") => {
-            Some(HeaderValue::from_static("application/grpc-web"))
+
+    fn body(self, status: &Status) -> Bytes {
+        match self {
+            // The response's headers are the trailers.
+            Self::Grpc => Bytes::new(),
+            Self::Web => status.trailers_frame().into(),
+            Self::WebText => Bytes::from_static(status.text.as_bytes()),
         }
-        None | Some(b'+' | b' ') if head.version >= Version::HTTP_2 => {
-            Some(HeaderValue::from_static("application/grpc"))
-        }
-        _ => None,
     }
 }
 
-/// Code and message. The messages have no byte that would need escaping in `grpc-message`.
-fn status(http: StatusCode) -> (&'static str, &'static str) {
-    match http {
-        StatusCode::BAD_REQUEST => ("3", "an id of the request is malformed or ambiguous"),
-        StatusCode::UNAUTHORIZED => ("16", "no credential that is accepted here"),
-        StatusCode::FORBIDDEN => ("7", "the request is not permitted"),
-        StatusCode::SERVICE_UNAVAILABLE => ("14", "the request could not be checked now"),
-        _ => ("13", "the request could not be prepared"),
+/// A gRPC status. The message has no byte that would need escaping in `grpc-message`.
+struct Status {
+    code: &'static str,
+    message: &'static str,
+    /// The trailers frame in base64.
+    text: &'static str,
+}
+
+impl Status {
+    fn of(http: StatusCode) -> Self {
+        match http {
+            StatusCode::BAD_REQUEST => Self {
+                code: "3",
+                message: "an id of the request is malformed or ambiguous",
+                text: "gAAAAExncnBjLXN0YXR1czozDQpncnBjLW1lc3NhZ2U6YW4gaWQgb2YgdGhlIHJlcXVlc3QgaXMgbWFsZm9ybWVkIG9yIGFtYmlndW91cw0K",
+            },
+            StatusCode::UNAUTHORIZED => Self {
+                code: "16",
+                message: "no credential that is accepted here",
+                text: "gAAAAEJncnBjLXN0YXR1czoxNg0KZ3JwYy1tZXNzYWdlOm5vIGNyZWRlbnRpYWwgdGhhdCBpcyBhY2NlcHRlZCBoZXJlDQo=",
+            },
+            StatusCode::FORBIDDEN => Self {
+                code: "7",
+                message: "the request is not permitted",
+                text: "gAAAADpncnBjLXN0YXR1czo3DQpncnBjLW1lc3NhZ2U6dGhlIHJlcXVlc3QgaXMgbm90IHBlcm1pdHRlZA0K",
+            },
+            StatusCode::SERVICE_UNAVAILABLE => Self {
+                code: "14",
+                message: "the request could not be checked now",
+                text: "gAAAAENncnBjLXN0YXR1czoxNA0KZ3JwYy1tZXNzYWdlOnRoZSByZXF1ZXN0IGNvdWxkIG5vdCBiZSBjaGVja2VkIG5vdw0K",
+            },
+            _ => Self {
+                code: "13",
+                message: "the request could not be prepared",
+                text: "gAAAAEBncnBjLXN0YXR1czoxMw0KZ3JwYy1tZXNzYWdlOnRoZSByZXF1ZXN0IGNvdWxkIG5vdCBiZSBwcmVwYXJlZA0K",
+            },
+        }
+    }
+
+    /// The trailers as the last frame of a gRPC-Web body: a flag, four bytes of length, and
+    /// lines as in HTTP/1.1 (gRPC's PROTOCOL-WEB.md).
+    fn trailers_frame(&self) -> Vec<u8> {
+        let Self { code, message, .. } = self;
+        let trailers = format!("grpc-status:{code}\r\ngrpc-message:{message}\r\n");
+        let len = u32::try_from(trailers.len()).unwrap_or(0);
+        let mut frame = vec![0x80];
+        frame.extend(len.to_be_bytes());
+        frame.extend(trailers.into_bytes());
+        frame
     }
 }
 
-pub(super) fn respond(rejection: &Rejection, content_type: HeaderValue) -> Response<Bytes> {
-    let (code, message) = status(rejection.status());
-    let mut response = Response::new(Bytes::new());
+pub(super) fn respond(rejection: &Rejection, protocol: Protocol) -> Response<Bytes> {
+    let status = Status::of(rejection.status());
+    let mut response = Response::new(protocol.body(&status));
+    *response.status_mut() = rejection.status();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        HeaderName::from_static("grpc-status"),
-        HeaderValue::from_static(code),
-    );
-    headers.insert(
-        HeaderName::from_static("grpc-message"),
-        HeaderValue::from_static(message),
-    );
+    for (name, value) in [
+        (CONTENT_TYPE, protocol.content_type()),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("grpc-status"), status.code),
+        (HeaderName::from_static("grpc-message"), status.message),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     for challenge in rejection.challenges() {
         headers.append(header::WWW_AUTHENTICATE, challenge.clone());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use http::StatusCode;
+
+    use super::Status;
+
+    #[test]
+    fn the_text_of_each_status_is_its_trailers_frame_in_base64() {
+        for http in [400, 401, 403, 500, 503] {
+            let status = Status::of(StatusCode::from_u16(http).expect("a status"));
+            let frame = status.trailers_frame();
+            assert_eq!(status.text, BASE64_STANDARD.encode(&frame), "{http}");
+            assert_eq!(usize::from(frame[4]), frame.len() - 5, "{http}");
+        }
+    }
 }

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use http::{Response, request::Parts};
 
-use super::{Rejection, grpc, problem};
+use super::{
+    Rejection,
+    grpc::{self, Protocol},
+    problem,
+};
 
 /// Turns a [`Rejection`] into the response that the client gets.
 ///
@@ -39,7 +43,30 @@ where
     }
 }
 
-/// `application/problem+json` (RFC 9457), or a trailers-only status for gRPC requests.
+/// Answers in the form of the request's protocol, always with the refusal's own HTTP status.
+///
+/// | `content-type` of the request | body of the response |
+/// | --- | --- |
+/// | `application/grpc` | empty |
+/// | `application/grpc-web` | a trailers frame |
+/// | `application/grpc-web-text` | the same in base64 |
+/// | any other, or none | `application/problem+json` (RFC 9457) |
+///
+/// Over gRPC and gRPC-Web, `grpc-status` and `grpc-message` are among the headers too. The status
+/// is never a 200, so that no client can choose by a content type that a proxy, which lets
+/// through what is answered with a 2xx, takes its refusal for a success. Real clients read these
+/// codes:
+///
+/// | HTTP status | `grpc-status` | tonic, grpcio, grpc-js, grpc-web | connect-es |
+/// | --- | --- | --- | --- |
+/// | 401 | 16 | `UNAUTHENTICATED` | `UNAUTHENTICATED` |
+/// | 403 | 7 | `PERMISSION_DENIED` | `PERMISSION_DENIED` |
+/// | 503 | 14 | `UNAVAILABLE` | `UNAVAILABLE` |
+/// | 400 | 3 | `INVALID_ARGUMENT` | `INTERNAL` |
+/// | 500 | 13 | `INTERNAL` | `UNKNOWN` |
+///
+/// connect-es takes the HTTP status, as gRPC-Web clients do behind a translator such as
+/// tonic-web's `GrpcWebLayer`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultResponse {
     _private: (),
@@ -47,8 +74,8 @@ pub struct DefaultResponse {
 
 impl RespondToRejection for DefaultResponse {
     fn respond(&self, rejection: &Rejection, head: &Parts) -> Response<Bytes> {
-        match grpc::content_type(head) {
-            Some(content_type) => grpc::respond(rejection, content_type),
+        match Protocol::of(&head.headers) {
+            Some(protocol) => grpc::respond(rejection, protocol),
             None => problem::respond(rejection),
         }
     }

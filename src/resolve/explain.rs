@@ -1,7 +1,9 @@
 //! Why a request would be resolved as it is, step by step, without making it.
 
 use std::{
+    error::Error as _,
     fmt,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
@@ -9,9 +11,9 @@ use http::HeaderName;
 
 use crate::{
     audit::{AuditEvent, Observer},
-    context::UserContext,
+    context::{CorrelationProblem, UserContext},
     outcome::{InvalidReason, Verdict},
-    rejection::Rejection,
+    rejection::{Reason, Rejection},
     stripped::StripReason,
 };
 
@@ -55,6 +57,17 @@ pub enum ExplainedStep {
         header: HeaderName,
         /// Why.
         reason: StripReason,
+        /// The address at the other end, where it is known.
+        peer: Option<IpAddr>,
+        /// From which networks the header would have been believed; see
+        /// [`AuditEvent::HeaderStripped`].
+        wanted: Option<String>,
+    },
+    /// A `traceparent` would be ignored.
+    #[non_exhaustive]
+    TraceIgnored {
+        /// What is wrong with it.
+        problem: CorrelationProblem,
     },
 }
 
@@ -96,7 +109,17 @@ impl fmt::Display for ExplainedStep {
                 strategy,
                 header,
                 reason,
-            } => write!(f, "{strategy}: removes {header}, {}", reason.as_str()),
+                peer,
+                wanted,
+            } => {
+                write!(f, "{strategy}: removes {header}, {}", reason.as_str())?;
+                let Some(wanted) = wanted else { return Ok(()) };
+                match peer {
+                    Some(peer) => write!(f, ": the peer is {peer}, wanted is {wanted}"),
+                    None => write!(f, ": wanted is {wanted}"),
+                }
+            }
+            Self::TraceIgnored { problem } => write!(f, "traceparent {problem} and is ignored"),
         }
     }
 }
@@ -114,8 +137,23 @@ impl fmt::Display for Explanation {
                 context.evidence().as_str(),
                 context.strategy()
             ),
-            Err(rejection) => write!(f, "refused with {}: {rejection}", rejection.status()),
+            Err(rejection) => refusal(rejection, f),
         }
+    }
+}
+
+/// What was compared, and whose credential it was, go along for the operator.
+fn refusal(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "refused with {}: {rejection}", rejection.status())?;
+    let Reason::Invalid { invalid, .. } = rejection.reason() else {
+        return Ok(());
+    };
+    if let Some(source) = invalid.source() {
+        write!(f, ": {source}")?;
+    }
+    match invalid.user() {
+        Some(user) => write!(f, "; it is the credential of {user:?}"),
+        None => Ok(()),
     }
 }
 
@@ -137,12 +175,17 @@ impl Observer for Steps {
                 strategy,
                 header,
                 reason,
+                peer,
+                wanted,
                 ..
             } => ExplainedStep::Stripped {
                 strategy,
                 header: header.clone(),
                 reason,
+                peer,
+                wanted: wanted.map(str::to_owned),
             },
+            AuditEvent::TraceIgnored { problem, .. } => ExplainedStep::TraceIgnored { problem },
             _ => return,
         };
         self.0

@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     eventually::Eventually,
     header_set::HeaderSet,
-    outcome::Outcome,
+    outcome::{Outcome, Presence},
     strategy::{BoxStrategy, Facts, Strategy},
 };
 
@@ -122,6 +122,31 @@ fn wants(strategy: &impl Strategy) -> HeaderSet {
     }
 }
 
+/// With debug assertions, finds strategies that leave out one of their [`Strategy::headers`]: they
+/// are not asked about requests that have nothing but that one.
+#[inline]
+fn check_not_asked(strategy: &impl Strategy, head: &Parts) {
+    debug_assert!(
+        strategy.presence(head) == Presence::NotSent,
+        "strategy `{}` finds its credential in a request that has none of its `headers()`",
+        strategy.name()
+    );
+}
+
+/// As [`check_not_asked`].
+#[inline]
+fn check_not_scrubbed(strategy: &impl Strategy, head: &mut Parts) {
+    if cfg!(debug_assertions) {
+        let before = head.headers.len();
+        strategy.scrub(head, false, &mut |_| {});
+        assert!(
+            before == head.headers.len(),
+            "strategy `{}` removes headers from a request that has none of its `headers()`",
+            strategy.name()
+        );
+    }
+}
+
 impl<L: List, S: Strategy> Then<L, S> {
     #[expect(
         clippy::inline_always,
@@ -130,6 +155,7 @@ impl<L: List, S: Strategy> Then<L, S> {
     #[inline(always)]
     fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
         if !asking.tally.sent().meets(self.wants) {
+            check_not_asked(&self.strategy, asking.head);
             return Progress::Done(asking.hear(&self.strategy, Outcome::Absent));
         }
         match self.strategy.resolve(asking.head) {
@@ -207,6 +233,8 @@ impl<L: List, S: Strategy> List for Then<L, S> {
         if tally.sent().meets(self.wants) {
             let index = self.before.len();
             removed.by(&self.strategy, index, head, tally.believed(index));
+        } else {
+            check_not_scrubbed(&self.strategy, head);
         }
     }
 }
@@ -241,6 +269,7 @@ impl<L: List> ThenEach<L> {
                     }
                 }
             } else {
+                check_not_asked(strategy, asking.head);
                 Outcome::Absent
             };
             if asking.hear(strategy, outcome).is_break() {
@@ -334,6 +363,8 @@ impl<L: List> List for ThenEach<L> {
         for (index, (wants, strategy)) in (self.before.len()..).zip(&self.strategies) {
             if tally.sent().meets(*wants) {
                 removed.by(strategy, index, head, tally.believed(index));
+            } else {
+                check_not_scrubbed(strategy, head);
             }
         }
     }

@@ -27,6 +27,7 @@ struct Gone {
     strategy: &'static str,
     header: HeaderName,
     reason: StripReason,
+    wanted: Option<Box<str>>,
 }
 
 impl Removed {
@@ -45,6 +46,7 @@ impl Removed {
                 strategy: strategy.name(),
                 header: stripped.header().clone(),
                 reason: stripped.reason(),
+                wanted: stripped.wanted().map(Box::from),
             });
         });
     }
@@ -65,6 +67,7 @@ impl Removed {
                     header: &gone.header,
                     reason: gone.reason,
                     peer,
+                    wanted: gone.wanted.as_deref(),
                     more: if is_last { rest.len() } else { 0 },
                 });
             }

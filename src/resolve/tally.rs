@@ -1,6 +1,6 @@
 //! What the list has heard so far, and when it has heard enough.
 
-use std::{fmt, mem, ops::ControlFlow};
+use std::{fmt, mem, ops::ControlFlow, time::Duration};
 
 use http::{HeaderValue, request::Parts};
 
@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     context::Identity,
     header_set::HeaderSet,
-    outcome::{Invalid, InvalidReason, Outcome},
+    outcome::{Invalid, InvalidReason, Outcome, Unavailable},
     rejection::Reason,
     strategy::{Facts, Strategy},
 };
@@ -64,6 +64,11 @@ impl Tally {
     #[inline]
     pub(crate) fn sent(&self) -> HeaderSet {
         self.sent
+    }
+
+    /// How many strategies have answered: the place of the one that is waited for.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.into()
     }
 
     #[inline]
@@ -135,6 +140,22 @@ impl<'a> Asking<'a> {
             Outcome::Absent => ControlFlow::Continue(()),
             outcome => self.hear_more(strategy, index, outcome),
         }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.tally.asked()
+    }
+
+    /// The strategy that is waited for has not answered in time.
+    pub(crate) fn gives_up(&mut self, strategy: &'static str, limit: Duration) {
+        let unavailable = Unavailable::timed_out(limit);
+        let outcome = Outcome::Unavailable(unavailable.clone());
+        self.audit.consulted(strategy, &outcome);
+        let reason = Reason::Unavailable {
+            strategy,
+            unavailable,
+        };
+        let _ = self.refuse(reason, None);
     }
 
     fn hear_more(

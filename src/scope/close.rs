@@ -9,6 +9,8 @@ use std::{
 #[cfg(feature = "tokio")]
 use std::{future::Future, pin::Pin};
 
+use http::StatusCode;
+
 use super::handle::Handle;
 #[cfg(feature = "tokio")]
 use super::instrument::InstrumentScope;
@@ -23,6 +25,7 @@ use crate::{
 pub struct Closed {
     context: UserContext,
     ending: Ending,
+    status: Option<StatusCode>,
     lasted: Duration,
     handle: Option<Arc<dyn Handle>>,
 }
@@ -31,12 +34,14 @@ impl Closed {
     pub(super) fn new(
         context: UserContext,
         ending: Ending,
+        status: Option<StatusCode>,
         lasted: Duration,
         handle: Option<Arc<dyn Handle>>,
     ) -> Self {
         Self {
             context,
             ending,
+            status,
             lasted,
             handle,
         }
@@ -54,15 +59,24 @@ impl Closed {
         self.ending
     }
 
-    /// The request's factory without its type, where there is one.
-    pub(crate) fn handle(&self) -> Option<Arc<dyn Handle>> {
-        self.handle.clone()
+    /// Returns the status of the response, or `None` where the inner service made none: it
+    /// failed, panicked, or was dropped before.
+    ///
+    /// A response that was sent whole may still say that the request failed. gRPC says so in
+    /// `grpc-status`, with a 200 here.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
     }
 
     /// How long it was open.
     #[must_use]
     pub fn lasted(&self) -> Duration {
         self.lasted
+    }
+
+    pub(crate) fn handle(&self) -> Option<&Arc<dyn Handle>> {
+        self.handle.as_ref()
     }
 }
 
@@ -71,6 +85,7 @@ impl fmt::Debug for Closed {
         f.debug_struct("Closed")
             .field("context", &self.context)
             .field("ending", &self.ending)
+            .field("status", &self.status)
             .field("lasted", &self.lasted)
             .finish_non_exhaustive()
     }
@@ -169,6 +184,7 @@ impl Watch {
                 context: &closed.context,
                 ending: closed.ending,
                 lasted: closed.lasted,
+                status: closed.status,
             },
         );
         self.hooks.run(&closed);

@@ -8,8 +8,8 @@ pub(crate) trait Handle: Any + Send + Sync {
     fn factory(&self) -> &'static str;
     /// How many hold the factory itself, without the handle, where handlers find it so.
     fn bare_holders(&self) -> usize;
-    /// Whether somebody said that it is kept on purpose.
-    fn is_kept(&self) -> bool;
+    /// How many handles are kept on purpose.
+    fn kept_handles(&self) -> usize;
     /// Keeps a scope, or whatever else it is given, until the last handle is gone.
     fn keep_open(&self, scope: Box<dyn Any + Send + Sync>);
 }

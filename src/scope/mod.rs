@@ -5,7 +5,8 @@
 //! scope it is ([`UserContext::current`](crate::UserContext::current)); using another user's
 //! [`Scoped`](crate::Scoped) meanwhile is refused.
 //!
-//! Nothing here knows how a user is found or what a factory is.
+//! Nothing here knows how a user is found or how a factory is made: the one that a scope holds is
+//! a [`Handle`] without a type.
 
 mod close;
 mod current;

@@ -1,8 +1,15 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Instant,
+};
 
-use http::Uri;
+use http::{StatusCode, Uri};
 use tracing::{Span, span::Entered};
 
 use super::{
@@ -21,6 +28,9 @@ pub(crate) struct OpenScope {
     /// Apart, because the scope moves with the response and most have nothing of it.
     heard: Option<Box<Heard>>,
     ending: Ending,
+    /// Whether something that was asked without being changed panicked.
+    panicked: AtomicBool,
+    status: Option<StatusCode>,
     /// The connection changed its protocol, and the scope lasts as long as a handle.
     upgraded: bool,
 }
@@ -29,6 +39,9 @@ pub(crate) struct OpenScope {
 struct Heard {
     span: Span,
     watched: Option<Watched>,
+    /// The connection's own scope, where this one is its response's body's.
+    #[expect(dead_code, reason = "held to keep that scope open")]
+    connection: Option<Arc<dyn Handle>>,
 }
 
 /// What is noted of a scope where somebody wants to know.
@@ -55,6 +68,8 @@ impl OpenScope {
                 None
             },
             ending: Ending::Cancelled,
+            panicked: AtomicBool::new(false),
+            status: None,
             upgraded: false,
         }
     }
@@ -77,6 +92,22 @@ impl OpenScope {
         work()
     }
 
+    /// Asks something of the scope that can't be changed. It costs a reference count.
+    pub(crate) fn look<R>(&self, at: impl FnOnce() -> R) -> R {
+        let mut slot = self.context.clone();
+        let _looking = Looking {
+            _span: self.heard.as_ref().map(|heard| heard.enter_span()),
+            entered: enter(&mut slot),
+            panicked: &self.panicked,
+        };
+        at()
+    }
+
+    /// The inner service has answered.
+    pub(crate) fn responds(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
     pub(crate) fn ends(&mut self, ending: Ending) {
         self.ending = ending;
     }
@@ -88,14 +119,37 @@ impl OpenScope {
         }
     }
 
+    /// The response ended before it was whole.
+    pub(crate) fn falls_short(&mut self) {
+        if self.ending != Ending::Panicked {
+            self.ending = Ending::Failed;
+        }
+    }
+
     /// The connection changes its protocol: the scope lasts as long as somebody holds the
-    /// factory, or ends now where nobody does.
-    pub(crate) fn outlive_response(mut self) {
+    /// factory or the response's body, which may be the tunnel. What this returns is the body's.
+    pub(crate) fn outlive_response(mut self) -> Self {
         self.completes();
         self.upgraded = true;
-        if let Some(handle) = self.handle.take() {
-            handle.keep_open(Box::new(self));
-        }
+        let Some(handle) = self.handle.take() else {
+            return self;
+        };
+        let span = self.heard.as_ref().map(|heard| heard.span.clone());
+        let of_body = Self {
+            context: self.context.clone(),
+            handle: None,
+            heard: Some(Box::new(Heard {
+                span: span.unwrap_or_else(Span::none),
+                watched: None,
+                connection: Some(Arc::clone(&handle)),
+            })),
+            ending: Ending::Completed,
+            panicked: AtomicBool::new(false),
+            status: self.status,
+            upgraded: true,
+        };
+        handle.keep_open(Box::new(self));
+        of_body
     }
 
     #[inline]
@@ -120,8 +174,7 @@ impl OpenScope {
         // One is ours; every other one belongs to somebody who outlives the request.
         match Arc::strong_count(handle) - 1 + handle.bare_holders() {
             0 => 0,
-            _ if handle.is_kept() => 0,
-            holders => holders,
+            holders => holders.saturating_sub(handle.kept_handles()),
         }
     }
 
@@ -140,6 +193,9 @@ impl OpenScope {
     }
 
     fn tell(&mut self, context: &UserContext, holders: usize, watched: Option<Watched>) {
+        if *self.panicked.get_mut() {
+            self.ending = Ending::Panicked;
+        }
         // The last handle of a connection went with the task that panicked.
         if self.upgraded && thread::panicking() {
             self.ending = Ending::Panicked;
@@ -159,7 +215,13 @@ impl OpenScope {
             let lasted = opened.elapsed();
             let handle = self.handle.take();
             let context = context.clone();
-            watch.closed(Closed::new(context, self.ending, lasted, handle));
+            watch.closed(Closed::new(
+                context,
+                self.ending,
+                self.status,
+                lasted,
+                handle,
+            ));
         }
     }
 }
@@ -181,6 +243,7 @@ impl Heard {
                 opened: Instant::now(),
                 uri: uri.clone(),
             }),
+            connection: None,
         })
     }
 }
@@ -217,6 +280,21 @@ impl Drop for Working<'_> {
     fn drop(&mut self) {
         if self.entered.panics() {
             *self.ending = Ending::Panicked;
+        }
+    }
+}
+
+/// While something of a scope is asked that can't be changed.
+struct Looking<'a> {
+    _span: Option<InSpan<'a>>,
+    entered: super::current::Entered<'a>,
+    panicked: &'a AtomicBool,
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        if self.entered.panics() {
+            self.panicked.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -26,7 +26,8 @@ use crate::{
 ///
 /// The store is any of the tower-sessions family, and what wrote the session is usually
 /// tower-sessions' own `SessionManagerLayer`; this strategy only reads. The identity is *proved*
-/// and ends with the session.
+/// and ends with the session. Reading prolongs nothing: where sessions end on inactivity, the
+/// outer `SessionManagerLayer` has to save them, as `with_always_save(true)` does.
 ///
 /// ```
 /// use axum::{Router, http::StatusCode, routing::{get, post}};
@@ -43,7 +44,10 @@ use crate::{
 ///     .with_secure(true)
 ///     .with_http_only(true)
 ///     .with_same_site(SameSite::Lax)
-///     .with_expiry(Expiry::OnInactivity(time::Duration::hours(2)));
+///     .with_expiry(Expiry::OnInactivity(time::Duration::hours(2)))
+///     // A session that is only read ends two hours after it was last written, however active
+///     // its user is, unless each response saves it.
+///     .with_always_save(true);
 ///
 /// async fn log_in(session: Session) -> Result<(), StatusCode> {
 ///     let user = "alice"; // Whom the password, or the identity provider, has shown.
@@ -105,18 +109,21 @@ use crate::{
 ///
 /// The source of an `Invalid` is a [`SessionProblem`]. The store is asked once for each request
 /// that gets as far as this strategy, and never where an earlier one has decided.
-/// [`timeout`](Strategy::timeout) bounds how long it may take.
+/// It is waited for no longer than the layer's [time limit](crate::Builder::time_limit).
 ///
 /// *A session that is unknown or has expired* is a bad credential like any other: taking it for
 /// none would let an attacker who can break sessions turn users into whatever comes next in the
-/// list. But browsers go on sending the cookie, so tell them to forget it:
+/// list. But browsers go on sending the cookie, so tell them to forget it. Not where it was
+/// [repeated](crate::InvalidReason::Repeated): the good cookie would go, and its twin would stay.
+/// See below for that one.
 ///
 /// ```
 /// use bytes::Bytes;
 /// use http::{HeaderValue, Response, header, request::Parts};
 /// use tower_sessions::MemoryStore;
 /// use tower_user_scope::{
-///     DefaultResponse, Reason, Rejection, RespondToRejection, SessionCookie, UserScopeLayer,
+///     DefaultResponse, InvalidReason, Reason, Rejection, RespondToRejection, SessionCookie,
+///     UserScopeLayer,
 /// };
 ///
 /// const FORGET: HeaderValue = HeaderValue::from_static(
@@ -125,8 +132,12 @@ use crate::{
 ///
 /// fn respond(rejection: &Rejection, head: &Parts) -> Response<Bytes> {
 ///     let mut response = DefaultResponse::default().respond(rejection, head);
-///     let is_session = rejection.strategy() == Some("session_cookie");
-///     if is_session && matches!(rejection.reason(), Reason::Invalid { .. }) {
+///     let is_stale = matches!(
+///         rejection.reason(),
+///         Reason::Invalid { strategy: "session_cookie", invalid, .. }
+///             if invalid.reason() != InvalidReason::Repeated
+///     );
+///     if is_stale {
 ///         response.headers_mut().append(header::SET_COOKIE, FORGET);
 ///     }
 ///     response
@@ -142,6 +153,13 @@ use crate::{
 /// ```
 ///
 /// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) is the other way.
+///
+/// *A twin*, a second cookie of the name, comes from another host of the domain, such as
+/// `blog.example.com` with `Domain=example.com`. Browsers let nobody set one for a `__Host-` name,
+/// so take such a name. For any other name, browsers keep the two apart by name, domain and path
+/// (RFC 6265bis section 5.7), and so `sid=; Max-Age=0; Domain=example.com; Path=/` clears the twin and
+/// not the cookie of `app.example.com` itself. Send that with the 400, once for each parent domain
+/// that hosts of yours share; a twin with a path of its own needs that path too.
 ///
 /// *A session without a user*, a visitor's with a shopping cart, is a good session that is
 /// nobody's: it is no reason to refuse a token that comes with it, so the next strategy is

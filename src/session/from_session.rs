@@ -1,9 +1,12 @@
 //! The strategy that takes the session which an outer `SessionManagerLayer` reads.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc, time::SystemTime};
 
 use http::request::Parts;
+use serde_json::Value;
 use tower_sessions_core::{Expiry, Session};
+#[cfg(feature = "session-stores-0-14")]
+use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 
 use super::{
     SessionData, SessionProblem,
@@ -56,9 +59,19 @@ use crate::{
 /// before: that makes it a new one. tower-sessions tells the browser to forget its cookie then.
 /// The identity's end is known only where the layer has `Expiry::AtDateTime`.
 ///
-/// A request without any `Session` (of tower-sessions 0.15) shows that the layers are in the
-/// wrong order, or that one is missing. It becomes 503 with
-/// [`SessionProblem::NoSessionLayer`] and never reaches a fallback.
+/// A request without any `Session` shows that the layers are in the wrong order, or that one is
+/// missing. It becomes 503 with [`SessionProblem::NoSessionLayer`] and never reaches a fallback.
+///
+/// # axum-login, axum-oidc, and other versions
+///
+/// The `Session` is that of tower-sessions 0.15. Libraries that bring a version of their own, such
+/// as axum-login 0.18 and axum-oidc 0.6 with tower-sessions 0.14, put another type of the same name
+/// into the request: turn the feature `session-stores-0-14` on, and that one is taken too. Where
+/// a request has both, the one of 0.15 is asked. Without the feature it can't be seen, and every
+/// request is 503; the error in the log says so.
+///
+/// axum-login keeps its user in a value of its own: read that one with
+/// [`identity`](Self::identity), such as from the key `axum-login.data`.
 #[derive(Clone, Debug)]
 pub struct FromSession {
     user: Arc<UserOf>,
@@ -150,18 +163,24 @@ impl Strategy for FromSession {
     }
 
     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        match head.extensions.get::<Session>() {
-            Some(session) => {
-                let (session, user) = (session.clone(), Arc::clone(&self.user));
-                Eventually::Later(SessionLookup::new(ask(session, user, self.lenience)))
-            }
-            None => Eventually::Now(Unavailable::new(SessionProblem::NoSessionLayer).into()),
+        if let Some(session) = head.extensions.get::<Session>() {
+            return self.look_up(session.clone());
         }
+        #[cfg(feature = "session-stores-0-14")]
+        if let Some(session) = head.extensions.get::<Session014>() {
+            return self.look_up(session.clone());
+        }
+        Eventually::Now(Unavailable::new(SessionProblem::NoSessionLayer).into())
     }
 
     fn presence(&self, head: &Parts) -> Presence {
-        let sent = |session: &Session| session.id().is_some();
-        (!self.lenience.visitors && head.extensions.get().is_some_and(sent)).into()
+        let is_named = head.extensions.get::<Session>().map(OuterSession::is_named);
+        #[cfg(feature = "session-stores-0-14")]
+        let is_named = is_named.or_else(|| {
+            let session = head.extensions.get::<Session014>();
+            session.map(OuterSession::is_named)
+        });
+        (!self.lenience.visitors && is_named == Some(true)).into()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -169,25 +188,66 @@ impl Strategy for FromSession {
     }
 }
 
-async fn ask(session: Session, user: Arc<UserOf>, lenience: Lenience) -> Outcome {
-    let named = session.id();
+impl FromSession {
+    fn look_up(&self, session: impl OuterSession) -> Eventually<SessionLookup> {
+        let user = Arc::clone(&self.user);
+        Eventually::Later(SessionLookup::new(ask(session, user, self.lenience)))
+    }
+}
+
+/// The session of an outer `SessionManagerLayer`, of whichever version.
+trait OuterSession: Send + Sync + 'static {
+    /// Whether the request names a session.
+    fn is_named(&self) -> bool;
+
+    fn value(&self, key: &str) -> impl Future<Output = Result<Option<Value>, Unavailable>> + Send;
+
+    /// When it ends, where that is a date.
+    fn end(&self) -> Option<SystemTime>;
+}
+
+macro_rules! outer_session {
+    ($session:ty, $expiry:ident) => {
+        impl OuterSession for $session {
+            fn is_named(&self) -> bool {
+                self.id().is_some()
+            }
+
+            async fn value(&self, key: &str) -> Result<Option<Value>, Unavailable> {
+                self.get_value(key).await.map_err(Unavailable::new)
+            }
+
+            fn end(&self) -> Option<SystemTime> {
+                match self.expiry() {
+                    Some($expiry::AtDateTime(date)) => {
+                        end(date.unix_timestamp(), date.nanosecond())
+                    }
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+outer_session!(Session, Expiry);
+#[cfg(feature = "session-stores-0-14")]
+outer_session!(Session014, Expiry014);
+
+async fn ask(session: impl OuterSession, user: Arc<UserOf>, lenience: Lenience) -> Outcome {
+    let was_named = session.is_named();
     let mut values = HashMap::new();
     for key in &user.keys {
-        match session.get_value(key).await {
+        match session.value(key).await {
             Ok(None) => {}
             Ok(Some(value)) => {
                 values.insert(key.clone(), value);
             }
-            Err(error) => return Unavailable::new(error).into(),
+            Err(unavailable) => return unavailable.into(),
         }
     }
     // A session takes its id off when the store doesn't know it.
-    if named.is_some() && session.id().is_none() {
+    if was_named && !session.is_named() {
         return lenience.unknown(SessionProblem::Unknown);
     }
-    let expiry = match session.expiry() {
-        Some(Expiry::AtDateTime(date)) => end(date.unix_timestamp(), date.nanosecond()),
-        _ => None,
-    };
-    user.outcome(&SessionData::new(&values, expiry))
+    user.outcome(&SessionData::new(&values, session.end()))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config_error::ConfigError,
-    cookies::try_for_each,
+    cookies::{is_alike, try_for_each},
     strategy::{Invalid, InvalidReason},
 };
 
@@ -36,11 +36,15 @@ impl Wire {
     /// The id that the request names, `None` where it has no such cookie.
     pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
         let mut found = None;
-        try_for_each(headers, |cookie| {
-            if !self.is_alike(cookie.name()) {
+        try_for_each(headers, |name, value| {
+            if !is_alike(name, &self.name) {
                 return Ok(());
             }
-            let id = (cookie.name() == self.name).then(|| self.open(cookie.value()));
+            let id = match value {
+                _ if name != self.name => None,
+                Some(value) => Some(self.open(&value)),
+                None => Some(Err(SessionProblem::Malformed)),
+            };
             match found.replace(id) {
                 None => Ok(()),
                 Some(_) => Err(InvalidReason::Repeated),
@@ -51,7 +55,7 @@ impl Wire {
 
     /// Whether there is a cookie of this name, or of one that other software takes for it.
     pub(super) fn is_sent(&self, headers: &HeaderMap) -> bool {
-        any(headers, |name| self.is_alike(name))
+        any(headers, |name| is_alike(name, &self.name))
     }
 
     fn open(&self, value: &str) -> Result<Id, SessionProblem> {
@@ -76,19 +80,9 @@ impl Wire {
 
     /// Whether there is a cookie that is no session's, and that other software takes for one.
     pub(super) fn look_alike_is_sent(&self, headers: &HeaderMap) -> bool {
-        any(headers, |name| name != self.name && self.is_alike(name))
-    }
-
-    /// Names are compared as they are on the wire and never decoded first: a name that decodes
-    /// to `__Host-..` is one that no browser protects (RFC 6265bis section 4.1.3). Those that
-    /// other software would decode, trim, or fold to one case, are told apart from no cookie at
-    /// all.
-    fn is_alike(&self, name: &str) -> bool {
-        let name = name.trim_matches(char::REPLACEMENT_CHARACTER);
-        name.eq_ignore_ascii_case(&self.name)
-            || (name.contains('%')
-                && Cookie::parse_encoded(format!("{name}="))
-                    .is_ok_and(|decoded| decoded.name().eq_ignore_ascii_case(&self.name)))
+        any(headers, |name| {
+            name != self.name && is_alike(name, &self.name)
+        })
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -106,13 +100,7 @@ impl Wire {
 }
 
 fn any(headers: &HeaderMap, is_meant: impl Fn(&str) -> bool) -> bool {
-    let found = |cookie: &Cookie<'_>| {
-        if is_meant(cookie.name()) {
-            Err(())
-        } else {
-            Ok(())
-        }
-    };
+    let found = |name: &str, _| if is_meant(name) { Err(()) } else { Ok(()) };
     try_for_each(headers, found).is_err()
 }
 

@@ -1,6 +1,6 @@
 //! A strategy without its type, for lists that configuration decides at run time.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
@@ -110,6 +110,10 @@ impl Strategy for BoxStrategy {
 
     fn reads_existing_context(&self) -> bool {
         self.inner.reads_existing_context()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.inner.time_limit()
     }
 
     fn boxed(self) -> BoxStrategy {

@@ -1,5 +1,7 @@
 //! Strategies of different types, seen alike.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, request::Parts};
 
 use super::{Invalid, Presence, Strategy, Stripped};
@@ -14,6 +16,7 @@ pub trait Facts {
     fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue>;
     fn validate(&self) -> Result<(), ConfigError>;
     fn reads_existing_context(&self) -> bool;
+    fn time_limit(&self) -> Option<Duration>;
 }
 
 impl<S: Strategy> Facts for S {
@@ -43,5 +46,9 @@ impl<S: Strategy> Facts for S {
 
     fn reads_existing_context(&self) -> bool {
         Strategy::reads_existing_context(self)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        Strategy::time_limit(self)
     }
 }

@@ -44,9 +44,7 @@
 //! }
 //! ```
 
-#[cfg(feature = "tokio")]
-use std::time::Duration;
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
@@ -119,7 +117,11 @@ pub trait Strategy {
     /// [`scrub`](Self::scrub) has nothing to do; `None`, as by default, where it may.
     ///
     /// Asked once, when the strategy joins a list. A request that has none of them, nor one whose
-    /// name differs in punctuation only, is one that this strategy is not asked about.
+    /// name differs in punctuation only, is one that this strategy is not asked about. Name *all*
+    /// of them: with debug assertions, a strategy whose [`presence`](Self::presence) or
+    /// [`scrub`](Self::scrub) finds something in a request that it is not asked about panics.
+    ///
+    /// A request that announces one of them as a trailer field is refused with 400.
     fn headers(&self) -> Option<Vec<HeaderName>> {
         None
     }
@@ -166,6 +168,12 @@ pub trait Strategy {
         false
     }
 
+    /// Returns how long the layer waits for this strategy, where that differs from what
+    /// [`Builder::time_limit`](crate::Builder::time_limit) says for all of them.
+    fn time_limit(&self) -> Option<Duration> {
+        None
+    }
+
     /// Lets a bad credential count as none: the next strategy is asked, and the audit event
     /// says that this one was passed over.
     ///
@@ -197,8 +205,11 @@ pub trait Strategy {
         Named::new(self, name)
     }
 
-    /// Gives up after `limit`: the verdict is then [`Outcome::Unavailable`]. Needs a Tokio
-    /// runtime with its timer, and only where the strategy really waits.
+    /// Gives up after `limit` instead of the layer's own
+    /// [time limit](crate::Builder::time_limit): the verdict is then [`Outcome::Unavailable`].
+    ///
+    /// Zero is an error of `build()`. Needs a Tokio runtime with its timer, and only where the
+    /// strategy really waits; without one there is no limit.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     fn timeout(self, limit: Duration) -> Timeout<Self>

@@ -1,12 +1,11 @@
 //! What can be said of any strategy: optional, only when, under another name, within a time.
 
-use std::{any::type_name, fmt, sync::Arc};
+use std::{any::type_name, fmt, sync::Arc, time::Duration};
 #[cfg(feature = "tokio")]
 use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, request::Parts};
@@ -16,6 +15,8 @@ use pin_project::pin_project;
 #[cfg(feature = "tokio")]
 use super::Unavailable;
 use super::{Invalid, Outcome, Presence, Strategy, Stripped};
+#[cfg(feature = "tokio")]
+use crate::time_limit::{Awaited, Deadline};
 use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
 
 /// Everything of a strategy that a modifier leaves as it is.
@@ -39,6 +40,11 @@ macro_rules! forward {
     (@ optional) => {
         fn is_optional(&self) -> bool {
             self.inner.is_optional()
+        }
+    };
+    (@ time_limit) => {
+        fn time_limit(&self) -> Option<Duration> {
+            self.inner.time_limit()
         }
     };
     (@ validate) => {
@@ -84,7 +90,7 @@ impl<S> Optional<S> {
 impl<S: Strategy> Strategy for Optional<S> {
     type Future = S::Future;
 
-    forward!(name resolve validate rest);
+    forward!(name resolve validate time_limit rest);
 
     /// What may be passed over does not keep a fallback from acting.
     fn presence(&self, _: &Parts) -> Presence {
@@ -116,7 +122,7 @@ where
 {
     type Future = S::Future;
 
-    forward!(name optional validate rest);
+    forward!(name optional validate time_limit rest);
 
     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
         if (self.applies)(head) {
@@ -160,7 +166,7 @@ impl<S> Named<S> {
 impl<S: Strategy> Strategy for Named<S> {
     type Future = S::Future;
 
-    forward!(resolve presence optional validate rest);
+    forward!(resolve presence optional validate time_limit rest);
 
     fn name(&self) -> &'static str {
         self.name
@@ -192,9 +198,13 @@ impl<S: Strategy> Strategy for Timeout<S> {
     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
         self.inner.resolve(head).map_future(|future| TimeoutFuture {
             future,
-            sleep: tokio::time::sleep(self.limit),
+            deadline: Deadline::default(),
             limit: self.limit,
         })
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        Some(self.limit)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -214,7 +224,7 @@ pub struct TimeoutFuture<F> {
     #[pin]
     future: F,
     #[pin]
-    sleep: tokio::time::Sleep,
+    deadline: Deadline,
     limit: Duration,
 }
 
@@ -227,8 +237,10 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
         if let Poll::Ready(outcome) = this.future.poll(cx) {
             return Poll::Ready(outcome);
         }
-        this.sleep
-            .poll(cx)
-            .map(|()| Unavailable::timed_out(*this.limit).into())
+        let limit = || Some(*this.limit);
+        // It is one strategy's own, so that its place in the list is of no importance.
+        this.deadline
+            .poll(Awaited::Strategy(0), cx, limit)
+            .map(|limit| Unavailable::timed_out(limit).into())
     }
 }

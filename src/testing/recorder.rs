@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use crate::{
     audit::{AuditEvent, Observer},
-    context::UserContext,
+    context::{CorrelationProblem, UserContext},
     rejection::Rejection,
     scope::{Ending, ScopeViolation},
     strategy::{InvalidReason, StripReason, Verdict},
@@ -26,6 +26,8 @@ pub enum Recorded {
     HeaderStripped(&'static str, HeaderName, StripReason),
     /// See [`AuditEvent::CredentialPassedOver`].
     CredentialPassedOver(&'static str, InvalidReason),
+    /// See [`AuditEvent::TraceIgnored`].
+    TraceIgnored(CorrelationProblem),
     /// See [`AuditEvent::Conflict`].
     Conflict(&'static str, &'static str),
     /// See [`AuditEvent::CrossUserAccess`].
@@ -95,6 +97,7 @@ impl Observer for Recorder {
             AuditEvent::CredentialPassedOver { strategy, invalid } => {
                 Recorded::CredentialPassedOver(strategy, invalid.reason())
             }
+            AuditEvent::TraceIgnored { problem, .. } => Recorded::TraceIgnored(problem),
             AuditEvent::Conflict { first, second } => Recorded::Conflict(first, second),
             AuditEvent::CrossUserAccess { violation } => {
                 Recorded::CrossUserAccess(violation.clone())

@@ -2,10 +2,16 @@
 
 use std::{borrow::Cow, fmt};
 
-use http::{HeaderName, HeaderValue, header, request::Parts};
+#[cfg(feature = "query")]
+use http::Uri;
+use http::{HeaderName, header, request::Parts};
 
+use super::{
+    bearer,
+    websocket::{self, Protocol},
+};
 use crate::{
-    cookies::{self, keep_out_of_debug},
+    cookies::{self, is_alike, keep_out_of_debug},
     jwt::TokenConfigError,
     outcome::{Invalid, InvalidReason},
 };
@@ -21,20 +27,22 @@ pub struct TokenSource(Place);
 enum Place {
     Bearer,
     Cookie(Box<str>),
-    Protocol(Box<str>),
+    Protocol(Protocol),
     #[cfg(feature = "query")]
     Query(Box<str>),
 }
 
 impl TokenSource {
     /// `Authorization: Bearer <token>` (RFC 6750 section 2.1), the scheme in any case. Requests
-    /// with another scheme have no token for it.
+    /// with another scheme have no token for it. What has no scheme that can be read, or `Bearer`
+    /// and no token after one space or more, is refused with 400.
     #[must_use]
     pub fn bearer() -> Self {
         Self(Place::Bearer)
     }
 
-    /// The cookie of this name.
+    /// The cookie of this name. One without a value, or whose name only other software would take
+    /// for it (another case, percent-encoded), is refused with 400.
     ///
     /// Browsers send cookies with requests that other sites make: give it `SameSite`, a name
     /// that begins with `__Host-`, and check for forgery (`tower_http`'s CSRF layer) whatever
@@ -45,22 +53,48 @@ impl TokenSource {
     }
 
     /// A WebSocket handshake's `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4), which is all
-    /// that a browser lets a script set: the element that follows `marker`
-    /// (`new WebSocket(url, ["bearer", token])`), or the rest of one that begins with `marker`
-    /// and a dot (`["bearer." + token]`).
+    /// that a browser lets a script set.
     ///
-    /// The token is removed from the header before the inner service can choose it as the
-    /// protocol and send it back; `marker` stays for that.
+    /// With `bearer` as the marker, the token is read from each of these:
+    ///
+    /// | client | what the service can answer |
+    /// | --- | --- |
+    /// | `new WebSocket(url, ["bearer", token])` | `bearer` |
+    /// | `new WebSocket(url, ["bearer", "bearer." + token])` | `bearer` |
+    /// | `new WebSocket(url, ["chat", "bearer." + token])` | `chat` |
+    /// | `new WebSocket(url, ["bearer." + token])` | the same, by [`OfferedProtocol`](super::OfferedProtocol) |
+    ///
+    /// A browser closes the connection unless the answer names one of the protocols that it
+    /// offered, so the service has to choose one, such as by axum's
+    /// `WebSocketUpgrade::protocols(["bearer"])`. The token is removed from the header before it
+    /// can choose that one by accident and send it back. Where an element of the header can't be
+    /// read, the request is refused with 400.
     #[must_use]
     pub fn websocket_protocol(marker: impl Into<String>) -> Self {
-        Self(Place::Protocol(marker.into().into_boxed_str()))
+        Self(Place::Protocol(Protocol {
+            marker: marker.into().into_boxed_str(),
+            encoded: false,
+        }))
+    }
+
+    /// As [`websocket_protocol`](Self::websocket_protocol), for elements of the marker, a dot and
+    /// the token in base64url without padding, as clients of Kubernetes send them:
+    /// `base64url.bearer.authorization.k8s.io` is the marker there, and the client has to offer
+    /// another protocol beside it.
+    #[must_use]
+    pub fn websocket_protocol_base64url(marker: impl Into<String>) -> Self {
+        Self(Place::Protocol(Protocol {
+            marker: marker.into().into_boxed_str(),
+            encoded: true,
+        }))
     }
 
     /// The query parameter of this name.
     ///
     /// URLs are logged, kept in histories and sent on in `Referer`: RFC 6750 section 2.3 says
     /// not to do this unless nothing else is possible, and RFC 9700 section 4.3.2 says not to do it at
-    /// all. Use tokens that live for seconds, and answer with `Cache-Control: no-store`.
+    /// all. Use tokens that live for seconds, and answer with `Cache-Control: no-store`. The
+    /// parameter is removed before the inner service sees the URI.
     #[cfg(feature = "query")]
     #[cfg_attr(docsrs, doc(cfg(feature = "query")))]
     #[must_use]
@@ -79,7 +113,8 @@ impl TokenSource {
             Place::Query(name) if !name.is_empty() => return Ok(()),
             #[cfg(feature = "query")]
             Place::Query(name) => name,
-            Place::Cookie(name) | Place::Protocol(name) => name,
+            Place::Cookie(name) => name,
+            Place::Protocol(form) => &form.marker,
         };
         // Cookie names and sub-protocols are tokens, as header names are.
         match HeaderName::try_from(&**name) {
@@ -97,17 +132,18 @@ impl TokenSource {
         found: &mut dyn FnMut(Cow<'a, str>) -> Result<(), Invalid>,
     ) -> Result<(), Invalid> {
         match &self.0 {
-            Place::Bearer => bearer(head, found),
-            Place::Cookie(name) => cookies::try_for_each(&head.headers, |cookie| {
-                if cookie.name() != &**name {
-                    return Ok(());
-                }
-                found(match cookie.value_raw() {
-                    Some(value) => Cow::Borrowed(value),
-                    None => Cow::Owned(cookie.value().to_owned()),
+            Place::Bearer => match bearer::token(&head.headers)? {
+                Some(token) => found(Cow::Borrowed(token)),
+                None => Ok(()),
+            },
+            Place::Cookie(name) => {
+                cookies::try_for_each(&head.headers, |sent, value| match value {
+                    _ if !is_alike(sent, name) => Ok(()),
+                    Some(value) if sent == &**name => found(value),
+                    _ => Err(InvalidReason::Malformed.into()),
                 })
-            }),
-            Place::Protocol(marker) => protocols(head, marker, found),
+            }
+            Place::Protocol(form) => websocket::find(&head.headers, form, found),
             #[cfg(feature = "query")]
             Place::Query(name) => {
                 let query = head.uri.query().unwrap_or_default();
@@ -132,10 +168,7 @@ impl TokenSource {
     /// Whether something is in this place, good or bad.
     pub(crate) fn is_present(&self, head: &Parts) -> bool {
         if self.is_bearer() {
-            let fields = head.headers.get_all(header::AUTHORIZATION);
-            return fields
-                .iter()
-                .any(|field| bearer_credentials(field).is_some());
+            return bearer::is_present(&head.headers);
         }
         let mut present = false;
         let refused = self.find(head, &mut |_| {
@@ -150,121 +183,36 @@ impl TokenSource {
         match &self.0 {
             Place::Bearer => keep_out_of_debug(head, &header::AUTHORIZATION),
             Place::Cookie(_) => keep_out_of_debug(head, &header::COOKIE),
-            Place::Protocol(marker) => strip_protocols(head, marker),
+            Place::Protocol(form) => websocket::scrub(head, form),
             #[cfg(feature = "query")]
-            Place::Query(_) => {}
+            Place::Query(name) => strip_parameter(head, name),
         }
     }
 }
 
-type Found<'f, 'a> = &'f mut dyn FnMut(Cow<'a, str>) -> Result<(), Invalid>;
-
-/// The credentials of the scheme `Bearer`, where the header has that scheme.
-fn bearer_credentials(value: &HeaderValue) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"bearer";
-    let value = value.as_bytes().trim_ascii();
-    let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
-    let separated = rest.first().is_none_or(|byte| *byte == b' ');
-    (scheme.eq_ignore_ascii_case(SCHEME) && separated).then(|| rest.trim_ascii_start())
-}
-
-fn bearer<'a>(head: &'a Parts, found: Found<'_, 'a>) -> Result<(), Invalid> {
-    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-    let Some(first) = fields.next() else {
-        return Ok(());
-    };
-    if let Some(second) = fields.next() {
-        // A field that may come once came twice: whichever of them a proxy looked at, it is
-        // ours to refuse where one is for us.
-        let ours = [first, second].into_iter().chain(fields);
-        return if ours.map(bearer_credentials).any(|sent| sent.is_some()) {
-            Err(InvalidReason::Repeated.into())
-        } else {
-            Ok(())
-        };
-    }
-    let Some(credentials) = bearer_credentials(first) else {
-        return Ok(());
-    };
-    match std::str::from_utf8(credentials) {
-        Ok(token) if is_token68(credentials) => found(Cow::Borrowed(token)),
-        _ => Err(InvalidReason::Malformed.into()),
-    }
-}
-
-/// `b64token` of RFC 6750 section 2.1.
-fn is_token68(text: &[u8]) -> bool {
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let body = &text[..text.len() - padding];
-    let is_fit = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-    };
-    // To the end whatever is found: so it is done for many bytes at once.
-    !body.is_empty() && body.iter().fold(true, |fit, byte| fit & is_fit(*byte))
-}
-
-/// The elements of all `Sec-WebSocket-Protocol` lines (RFC 9110 section 5.6.1); `None` where one of
-/// them is not visible ASCII, so that no marker in it could be told.
-fn elements(head: &Parts) -> Option<impl Iterator<Item = &str>> {
-    let fields = head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let lines: Vec<&str> = fields
-        .iter()
-        .map(|field| field.to_str().ok())
-        .collect::<Option<_>>()?;
-    Some(
-        lines
-            .into_iter()
-            .flat_map(|line| line.split(','))
-            .map(|element| element.trim_matches([' ', '\t']))
-            .filter(|element| !element.is_empty()),
-    )
-}
-
-fn after_marker<'e>(element: &'e str, marker: &str) -> Option<&'e str> {
-    element.strip_prefix(marker)?.strip_prefix('.')
-}
-
-fn protocols<'a>(head: &'a Parts, marker: &str, found: Found<'_, 'a>) -> Result<(), Invalid> {
-    let Some(mut elements) = elements(head) else {
-        return Ok(());
-    };
-    while let Some(element) = elements.next() {
-        if element == marker {
-            match elements.next() {
-                Some(token) => found(Cow::Borrowed(token))?,
-                None => return Err(InvalidReason::Malformed.into()),
-            }
-        } else if let Some(token) = after_marker(element, marker) {
-            found(Cow::Borrowed(token))?;
-        }
-    }
-    Ok(())
-}
-
-fn strip_protocols(head: &mut Parts, marker: &str) {
-    let Some(mut elements) = elements(head) else {
+/// Takes the parameter out of the URI; the others stay as they were sent.
+#[cfg(feature = "query")]
+fn strip_parameter(head: &mut Parts, name: &str) {
+    let is_ours =
+        |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(sent, _)| sent == name);
+    let Some(query) = head.uri.query() else {
         return;
     };
-    let mut kept: Vec<&str> = Vec::new();
-    let mut stripped = false;
-    while let Some(element) = elements.next() {
-        if element == marker {
-            kept.push(element);
-            stripped |= elements.next().is_some();
-        } else if after_marker(element, marker).is_some() {
-            stripped = true;
-        } else {
-            kept.push(element);
-        }
-    }
-    if !stripped {
+    if !query.split('&').any(|pair| is_ours(&pair)) {
         return;
     }
-    let rest = kept.join(", ");
-    drop(elements);
-    head.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-    if let (false, Ok(rest)) = (rest.is_empty(), HeaderValue::try_from(rest)) {
-        head.headers.insert(header::SEC_WEBSOCKET_PROTOCOL, rest);
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
+    let (path, kept) = (head.uri.path(), kept.join("&"));
+    let rest = if kept.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{kept}")
+    };
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = rest.parse().ok();
+    // What is left of a URI is one.
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
     }
 }
 
@@ -273,7 +221,10 @@ impl fmt::Debug for TokenSource {
         match &self.0 {
             Place::Bearer => f.write_str("Bearer"),
             Place::Cookie(name) => f.debug_tuple("Cookie").field(name).finish(),
-            Place::Protocol(marker) => f.debug_tuple("WebSocketProtocol").field(marker).finish(),
+            Place::Protocol(form) => f
+                .debug_tuple("WebSocketProtocol")
+                .field(&form.marker)
+                .finish(),
             #[cfg(feature = "query")]
             Place::Query(name) => f.debug_tuple("Query").field(name).finish(),
         }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use http::{Request, header};
 
-pub(crate) use self::answered::{Answered, send};
+#[allow(unused_imports, reason = "each test file uses its own part of it")]
+pub(crate) use self::answered::{Answered, Inner, send};
 
 /// A request with these `Cookie` lines.
 pub(crate) fn with_cookies<T: AsRef<[u8]>>(lines: impl IntoIterator<Item = T>) -> Request<()> {

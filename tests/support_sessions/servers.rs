@@ -105,6 +105,21 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Stops the process, which keeps its sockets open and answers nothing.
+    pub(crate) fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        run(Command::new("kill").args([signal, &pid]));
+    }
+
     /// Starts it again, over the same data and at the same address.
     pub(crate) fn start(&mut self) {
         self.child = spawn(&self.program, &self.directory, self.port);

@@ -1,5 +1,7 @@
 //! An issuer on a socket: what it publishes can change, it can be killed, and it counts who asks.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -8,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,11 +26,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
-use tower_user_scope::jwt::Algorithm;
 
-use crate::tokens::{base64url, public_der};
+pub(crate) use crate::tokens::jwk::jwk;
 
 type Documents = HashMap<String, (StatusCode, Bytes)>;
+
+const TO_KEYS: &str = "/keys";
 
 pub(crate) struct IssuerServer {
     address: SocketAddr,
@@ -40,6 +44,7 @@ struct Published {
     documents: Mutex<Documents>,
     asked: AtomicUsize,
     open: watch::Sender<bool>,
+    location: Mutex<String>,
 }
 
 impl Published {
@@ -67,6 +72,7 @@ impl IssuerServer {
                 documents: Mutex::default(),
                 asked: AtomicUsize::new(0),
                 open: watch::Sender::new(true),
+                location: Mutex::new(TO_KEYS.to_owned()),
             }),
             tls,
             task: None,
@@ -91,9 +97,20 @@ impl IssuerServer {
         self.published.documents().insert(path.to_owned(), answer);
     }
 
+    /// Where answers that redirect lead to, instead of `/keys`.
+    pub(crate) fn redirect_to(&self, location: String) {
+        let place = self.published.location.lock();
+        *place.unwrap_or_else(PoisonError::into_inner) = location;
+    }
+
     /// How many requests it was sent.
     pub(crate) fn asked(&self) -> usize {
         self.published.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it was sent so many requests.
+    pub(crate) async fn is_asked(&self, times: usize) {
+        eventually(&format!("{times} requests"), async || self.asked() >= times).await;
     }
 
     /// Requests wait until [`open`](Self::open).
@@ -142,6 +159,17 @@ impl IssuerServer {
     }
 }
 
+/// Waits until the condition holds. What hangs fails.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let limit = tokio::time::timeout(Duration::from_secs(20), wait);
+    assert!(limit.await.is_ok(), "never: {what}");
+}
+
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Published>) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let published = Arc::clone(&published);
@@ -150,10 +178,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Publi
             let mut open = published.open.subscribe();
             let _ = open.wait_for(|open| *open).await;
             let known = published.documents().get(request.uri().path()).cloned();
+            let location = published.location.lock();
+            let location = location.unwrap_or_else(PoisonError::into_inner).clone();
             let (status, body) = known.unwrap_or((StatusCode::NOT_FOUND, Bytes::new()));
             let response = Response::builder()
                 .status(status)
-                .header(header::LOCATION, "/keys")
+                .header(header::LOCATION, location)
                 .body(Full::new(body));
             Ok::<_, Infallible>(response.expect("a response"))
         }
@@ -162,26 +192,4 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, published: Arc<Publi
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer)
         .await;
-}
-
-/// The public key of an algorithm as a JWK. RSA keys go by their own route.
-pub(crate) fn jwk(algorithm: Algorithm, id: &str) -> Value {
-    let der = public_der(algorithm);
-    // The key itself is the end of a `SubjectPublicKeyInfo`.
-    let point = |len: usize| &der[der.len() - len..];
-    match algorithm {
-        Algorithm::EdDSA => json!({
-            "kty": "OKP", "crv": "Ed25519", "kid": id, "use": "sig", "alg": "EdDSA",
-            "x": base64url(point(32)),
-        }),
-        Algorithm::ES256 => json!({
-            "kty": "EC", "crv": "P-256", "kid": id, "use": "sig", "alg": "ES256",
-            "x": base64url(&point(64)[..32]), "y": base64url(point(32)),
-        }),
-        Algorithm::ES384 => json!({
-            "kty": "EC", "crv": "P-384", "kid": id, "use": "sig", "alg": "ES384",
-            "x": base64url(&point(96)[..48]), "y": base64url(point(48)),
-        }),
-        other => panic!("no JWK for {other}"),
-    }
 }

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod jwk;
+pub(crate) mod providers;
+
 use std::{
     convert::Infallible,
     error::Error,
@@ -18,13 +21,17 @@ use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_user_scope::{
     Clock, InvalidReason, Reason, Rejection, Strategy, SystemClock, UserContext, UserScopeExt,
     UserScopeLayer,
-    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenProblem},
+    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenError, TokenProblem},
 };
 
 pub(crate) const ISSUER: &str = "https://id.example";
 pub(crate) const AUDIENCE: &str = "api";
 pub(crate) const SECRET: &[u8] =
     b"a secret of these tests, and of nothing else in the world, 64 by";
+
+/// One that signs nothing.
+pub(crate) const OTHER_SECRET: &[u8] =
+    b"another secret of these tests, that signs nothing anywhere, 64 b";
 
 /// Each algorithm with what signs and what verifies.
 pub(crate) const ALGORITHMS: [Algorithm; 12] = [
@@ -139,6 +146,11 @@ pub(crate) fn minted(algorithm: Algorithm, key_id: Option<&str>, claims: &Value)
 
 /// A token whose header and payload are exactly these bytes, signed for the algorithm's key.
 pub(crate) fn signed(algorithm: Algorithm, header: &str, payload: &str) -> String {
+    signed_bytes(algorithm, header.as_bytes(), payload.as_bytes())
+}
+
+/// As `signed`, for what may not be text.
+pub(crate) fn signed_bytes(algorithm: Algorithm, header: &[u8], payload: &[u8]) -> String {
     install_provider();
     let message = format!("{}.{}", base64url(header), base64url(payload));
     let jwa = algorithm.as_str().parse().expect("a name that it knows");
@@ -152,10 +164,16 @@ pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A strategy for the issuer and the audience of these tests.
+/// A strategy for the issuer and the audience of these tests, whose tokens are verified by both
+/// crypto providers.
 pub(crate) fn jwt(keys: impl Into<Keys>) -> Jwt<Stated, Stated> {
+    jwt_on(providers::both(), keys)
+}
+
+/// The same, with this crypto provider.
+pub(crate) fn jwt_on(provider: CryptoProvider, keys: impl Into<Keys>) -> Jwt<Stated, Stated> {
     Jwt::new(keys)
-        .crypto_provider(CryptoProvider::aws_lc_rs())
+        .crypto_provider(provider)
         .issuer(ISSUER)
         .audience(AUDIENCE)
 }
@@ -240,7 +258,7 @@ impl Asked {
 }
 
 /// Why a token was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Token(TokenProblem),
     /// Not even a token.
@@ -254,9 +272,9 @@ impl From<Rejection> for Why {
         match rejection.reason() {
             Reason::Invalid { invalid, .. } => invalid
                 .source()
-                .and_then(|source| source.downcast_ref())
-                .map_or(Self::Credential(invalid.reason()), |problem| {
-                    Self::Token(*problem)
+                .and_then(|source| source.downcast_ref::<TokenError>())
+                .map_or(Self::Credential(invalid.reason()), |error| {
+                    Self::Token(error.problem().clone())
                 }),
             Reason::Unavailable { .. } => Self::Unavailable,
             _ => Self::Other,
@@ -268,8 +286,12 @@ pub(crate) fn refused(problem: TokenProblem) -> Result<String, Why> {
     Err(Why::Token(problem))
 }
 
+pub(crate) fn missing(name: &'static str) -> TokenProblem {
+    TokenProblem::MissingClaim(name.into())
+}
+
 /// Whether a token was refused before anything of its claims was read.
-pub(crate) fn is_before_claims(why: Why) -> bool {
+pub(crate) fn is_before_claims(why: &Why) -> bool {
     matches!(
         why,
         Why::Credential(_)

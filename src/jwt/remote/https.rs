@@ -1,66 +1,150 @@
 //! The one real implementation of [`FetchDocument`].
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use reqwest::{Client, redirect::Policy};
+use http::{HeaderValue, StatusCode, header};
+use reqwest::{Client, ClientBuilder, Response, redirect::Policy};
 
 use super::{
     super::TokenConfigError,
-    fetch::{FetchDocument, FetchError},
+    address::{checked, redacted},
+    fetch::{FetchDocument, FetchError, Fetched},
+    period::Freshness,
 };
 
 /// Fetches over HTTPS with `reqwest`: HTTP proxies from the environment, certificates as the
 /// platform verifies them, no redirects, documents of at most [`HttpsFetch::MAX_LEN`].
+///
+/// Plain `http` is for loopback addresses and `localhost`, and goes there directly: past every
+/// proxy, and without asking a name server.
 #[derive(Clone, Debug)]
 pub struct HttpsFetch {
-    client: Client,
+    https: Client,
+    /// `None` where it could not be made.
+    loopback: Option<Client>,
 }
 
 impl HttpsFetch {
     /// The longest document that is read, in bytes.
     pub const MAX_LEN: usize = 1 << 20;
 
+    /// In how many pieces a document may come.
+    const MAX_PIECES: usize = 1 << 14;
+
     /// A client of its own.
     ///
     /// # Errors
     /// [`TokenConfigError::Client`] where the platform's certificates can't be had.
     pub fn new() -> Result<Self, TokenConfigError> {
-        Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .user_agent(concat!("tower-user-scope/", env!("CARGO_PKG_VERSION")))
+        builder()
+            .https_only(true)
             .build()
             .map(Self::with_client)
             .map_err(|error| TokenConfigError::Client(error.to_string()))
     }
 
-    /// A client of the application's, with its proxies, roots and redirects.
+    /// A client of the application's for `https`, with its proxies and roots. Where it follows
+    /// redirects, what it ends up with counts only if it is at the same host and port.
     #[must_use]
     pub fn with_client(client: Client) -> Self {
-        Self { client }
+        let localhost = [
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+        ];
+        let loopback = builder()
+            // It speaks no TLS, and needs no certificates to be there.
+            .tls_certs_only([])
+            .no_proxy()
+            .resolve_to_addrs("localhost", &localhost)
+            .build();
+        Self {
+            https: client,
+            loopback: loopback.ok(),
+        }
     }
+
+    async fn get(&self, url: &str, etag: Option<&str>) -> Result<Response, FetchError> {
+        let wanted = checked(url).map_err(|problem| FetchError::Url {
+            url: redacted(url),
+            problem,
+        })?;
+        let client = match wanted.scheme() {
+            "https" => &self.https,
+            _ => self.loopback.as_ref().ok_or(FetchError::NoLoopbackClient)?,
+        };
+        let mut request = client
+            .get(wanted.clone())
+            .header(header::ACCEPT, "application/jwk-set+json, application/json");
+        if let Some(etag) = etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
+            request = request.header(header::IF_NONE_MATCH, etag);
+        }
+        let response = request.send().await.map_err(transport)?;
+        if response.url().origin() != wanted.origin() {
+            return Err(FetchError::Redirected);
+        }
+        Ok(response)
+    }
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .redirect(Policy::none())
+        .connect_timeout(Duration::from_secs(5))
+        .user_agent(concat!("tower-user-scope/", env!("CARGO_PKG_VERSION")))
+        // Another crate may turn these on, and a small answer become a large one.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+}
+
+/// An error without the URL that it happened at, whose query may have a secret.
+fn transport(error: reqwest::Error) -> FetchError {
+    FetchError::transport(error.without_url())
 }
 
 impl FetchDocument for HttpsFetch {
     async fn fetch(&self, url: &str) -> Result<Bytes, FetchError> {
-        let request = self.client.get(url).header(
-            http::header::ACCEPT,
-            "application/jwk-set+json, application/json",
-        );
-        let mut response = request.send().await.map_err(FetchError::transport)?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status().as_u16()));
-        }
-        let mut document = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(FetchError::transport)? {
-            if document.len() + chunk.len() > Self::MAX_LEN {
-                let limit = Self::MAX_LEN;
-                return Err(FetchError::TooLong { limit });
-            }
-            document.extend_from_slice(&chunk);
-        }
-        Ok(document.freeze())
+        let (body, _) = self.fetch_if_changed(url, None).await?.into_parts();
+        body.ok_or(FetchError::Status(304))
     }
+
+    async fn fetch_if_changed(&self, url: &str, etag: Option<&str>) -> Result<Fetched, FetchError> {
+        let mut response = self.get(url, etag).await?;
+        let mut fetched = match response.status() {
+            StatusCode::NOT_MODIFIED if etag.is_some() => Fetched::not_modified(),
+            StatusCode::OK => Fetched::new(body(&mut response).await?),
+            status => return Err(FetchError::Status(status.as_u16())),
+        };
+        let headers = response.headers();
+        fetched.set_freshness(Freshness::read(headers));
+        let etag = headers.get(header::ETAG).map(HeaderValue::to_str);
+        Ok(match etag {
+            Some(Ok(etag)) => fetched.with_etag(etag),
+            _ => fetched,
+        })
+    }
+}
+
+async fn body(response: &mut Response) -> Result<Bytes, FetchError> {
+    let mut document = BytesMut::new();
+    let mut pieces = 0;
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if document.len() + chunk.len() > HttpsFetch::MAX_LEN {
+            let limit = HttpsFetch::MAX_LEN;
+            return Err(FetchError::TooLong { limit });
+        }
+        // A megabyte in chunks of one byte takes seconds of a thread.
+        pieces += 1;
+        if pieces > HttpsFetch::MAX_PIECES {
+            let limit = HttpsFetch::MAX_PIECES;
+            return Err(FetchError::TooManyPieces { limit });
+        }
+        document.extend_from_slice(&chunk);
+    }
+    Ok(document.freeze())
 }

@@ -4,30 +4,25 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
-};
-use tracing::{debug, warn};
-
-use super::{KeyError, KeySet, Keys, TokenConfigError};
-use crate::strategy::Unavailable;
+use super::{KeySet, Keys, TokenConfigError};
+use crate::{clock::Clock, strategy::Unavailable};
 
 mod address;
 mod fetch;
 mod https;
+mod keeper;
+mod moment;
+mod period;
 
-use self::address::Address;
+pub(super) use self::keeper::Asked;
+use self::{address::Address, keeper::Keeper, period::Periods};
 pub use self::{
-    fetch::{FetchDocument, FetchError},
+    address::UrlProblem,
+    fetch::{FetchDocument, FetchError, Fetched},
     https::HttpsFetch,
 };
 
@@ -35,16 +30,30 @@ pub use self::{
 ///
 /// They are fetched when they are first asked for, or by [`ready`](Self::ready), and then in the
 /// background before they grow old. A token with an unknown `kid` has them fetched once more, and
-/// not again [for a while](Self::refetch_at_most_every), whoever asks. While the issuer is down the old
-/// keys are [kept](Self::keep_for); after that, and before the first were fetched, requests with
-/// tokens are 503. A key that the issuer removes takes all that it verified with it; where it
+/// not again [for a while](Self::refetch_at_most_every), whoever asks. While the issuer is down the
+/// old keys are [kept](Self::keep_for); after that, and before the first were fetched, requests
+/// with tokens are 503. A key that the issuer removes takes all that it verified with it; where it
 /// removes the last, tokens are 503 at once.
 ///
 /// Of what the issuer publishes, each key counts for itself: one that can't be used leaves the
 /// others alone. Secrets among them are left out, since they are none any more.
 ///
 /// The task that fetches runs on the Tokio runtime of the request that first needed it, and ends
-/// when the last clone of this is dropped.
+/// when the last clone of this is dropped. Nothing rests on it: each use of the keys looks at
+/// their age, by the layer's [`Clock`] and by the monotonic one, and where a refresh is overdue by
+/// more than twice the [time limit](Self::fetch_time_limit), the request fetches them itself
+/// first. Where it can't, because there is no Tokio runtime, it is 503.
+///
+/// # What an issuer can do
+///
+/// At most one fetch is under way at a time. Each sends one request, or two where the keys are
+/// [discovered](Self::discover), reads at most [`HttpsFetch::MAX_LEN`] bytes of each answer, takes
+/// no longer than the time limit, and writes one line of a log. No URL that it names is followed
+/// to plain `http`, nor to an IP address or `localhost` that is not its own host, and no redirect
+/// at all. A name that it makes resolve to an internal address gets a TLS handshake, and no
+/// request without that name's certificate.
+///
+/// Clones share keys, and the clock of the layer that was built first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,55 +69,36 @@ pub struct RemoteKeys {
 }
 
 /// What clones share; the task goes when they have all gone.
-struct Owner {
-    inner: Arc<Inner>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Inner {
-    settings: Settings,
-    loaded: ArcSwapOption<Loaded>,
-    attempts: watch::Sender<Attempts>,
-    asked: Notify,
-}
-
-struct Loaded {
-    keys: Arc<KeySet>,
-    /// Never, where they are kept for longer than clocks go.
-    until: Option<Instant>,
-}
-
-/// The attempts to fetch so far.
-#[derive(Clone, Default)]
-struct Attempts {
-    count: u64,
-    last: Option<(Instant, Result<(), FetchError>)>,
-}
+struct Owner(Arc<Keeper>);
 
 #[derive(Clone)]
 struct Settings {
     address: Address,
     /// Given, or made when it is first wanted.
     fetch: OnceLock<Arc<Fetch>>,
-    refresh_every: Duration,
-    refetch_every: Duration,
-    keep_for: Duration,
-    limit: Duration,
+    periods: Periods,
 }
 
-type Fetch =
-    dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<Bytes, FetchError>> + Send>> + Send + Sync;
+type Fetch = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send>>
+    + Send
+    + Sync;
 
 impl RemoteKeys {
-    /// The JWK set at this URL (RFC 7517 section 5): `https`, or `http` to a loopback address.
-    /// Another one is an error of `build()`.
+    /// The JWK set at this URL (RFC 7517 section 5): `https`, or `http` to a loopback address,
+    /// without user name, password and fragment. Another one is an error of `build()`.
+    ///
+    /// A query is never shown in `Debug`, errors and logs.
     #[must_use]
     pub fn from_url(url: impl Into<String>) -> Self {
         Self::at(Address::Keys(url.into()))
     }
 
     /// The JWK set that the issuer's metadata names: OpenID Connect Discovery 1.0, under
-    /// `/.well-known/openid-configuration`. Metadata that names another issuer is refused.
+    /// `/.well-known/openid-configuration`. Metadata that names another issuer is refused, and so is
+    /// a URL of keys that is not `https`, where the issuer's is.
+    ///
+    /// A URL with a query, or with a placeholder such as `{tenantid}`, is an error of `build()`,
+    /// and so is [`Jwt::issuer`](super::Jwt::issuer) with another name than this.
     #[must_use]
     pub fn discover(issuer: impl Into<String>) -> Self {
         Self::at(Address::Issuer(issuer.into()))
@@ -118,29 +108,22 @@ impl RemoteKeys {
         Self::with(Settings {
             address,
             fetch: OnceLock::new(),
-            refresh_every: Duration::from_secs(300),
-            refetch_every: Duration::from_secs(10),
-            keep_for: Duration::from_secs(3_600),
-            limit: Duration::from_secs(10),
+            periods: Periods::new(),
         })
     }
 
     fn with(settings: Settings) -> Self {
         Self {
-            owner: Arc::new(Owner {
-                inner: Arc::new(Inner {
-                    settings,
-                    loaded: ArcSwapOption::empty(),
-                    attempts: watch::Sender::new(Attempts::default()),
-                    asked: Notify::new(),
-                }),
-                task: Mutex::new(None),
-            }),
+            owner: Arc::new(Owner(Arc::new(Keeper::new(settings)))),
         }
     }
 
+    fn keeper(&self) -> &Arc<Keeper> {
+        &self.owner.0
+    }
+
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.owner.inner.settings.clone();
+        let mut settings = self.keeper().settings.clone();
         set(&mut settings);
         Self::with(settings)
     }
@@ -152,30 +135,41 @@ impl RemoteKeys {
         self.set(|settings| settings.fetch = OnceLock::from(erased(fetch)))
     }
 
-    /// Fetches the keys so often, however few ask: every five minutes unless this says otherwise.
+    /// Fetches the keys at least so often, however few ask.
+    ///
+    /// Unless this is called, the issuer has a say: keys are fetched when the
+    /// `Cache-Control: max-age` of its answer has passed, but not before
+    /// [ten seconds](Self::refetch_at_most_every), and not after half the time for which keys are
+    /// [kept](Self::keep_for) or a day; and every five minutes where it doesn't say, or says
+    /// `no-store`, `no-cache` or `max-age=0`. After this was called, it can only ask for less.
+    ///
+    /// A key that the issuer removed may be used for so long.
     #[must_use]
     pub fn refresh_every(self, period: Duration) -> Self {
-        self.set(|settings| settings.refresh_every = period)
+        self.set(|settings| settings.periods.refresh = Some(period))
     }
 
     /// Fetches for tokens with an unknown `kid`, and after a failure, at most so often: every
     /// ten seconds unless this says otherwise.
     #[must_use]
     pub fn refetch_at_most_every(self, period: Duration) -> Self {
-        self.set(|settings| settings.refetch_every = period)
+        self.set(|settings| settings.periods.refetch = period)
     }
 
     /// Goes on with the keys of the last fetch for so long while the issuer is down: one hour
     /// unless this says otherwise. After that, tokens are 503.
+    ///
+    /// It is down where a fetch was tried and failed. Keys that nobody could try to fetch, since
+    /// the runtime has ended, are not kept.
     #[must_use]
     pub fn keep_for(self, period: Duration) -> Self {
-        self.set(|settings| settings.keep_for = period)
+        self.set(|settings| settings.periods.keep = period)
     }
 
     /// Gives up a fetch after so long: ten seconds unless this says otherwise.
     #[must_use]
     pub fn fetch_time_limit(self, limit: Duration) -> Self {
-        self.set(|settings| settings.limit = limit)
+        self.set(|settings| settings.periods.limit = limit)
     }
 
     /// Waits until the keys were fetched: so that a service is not ready before it can verify.
@@ -183,128 +177,56 @@ impl RemoteKeys {
     /// # Errors
     /// [`Unavailable`] where they could not be.
     pub async fn ready(&self) -> Result<(), Unavailable> {
-        match self.current() {
-            Some(_) => Ok(()),
-            None => self.fetched().await.map(|_| ()),
+        if self.current(self.keeper().now()).is_some() {
+            return Ok(());
+        }
+        let asked = self.asked().await;
+        match (asked.keys, asked.result) {
+            (Some(_), _) => Ok(()),
+            (None, Err(error)) => Err(Unavailable::new(error)),
+            (None, Ok(())) => Err(Unavailable::new(FetchError::TimedOut)),
         }
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
-        let settings = &self.owner.inner.settings;
+        let settings = &self.keeper().settings;
         settings.address.validate()?;
-        let periods = [
-            settings.refresh_every,
-            settings.refetch_every,
-            settings.keep_for,
-            settings.limit,
-        ];
-        let fit = settings.keep_for >= settings.refresh_every
-            && settings.refresh_every >= settings.refetch_every;
-        if periods.iter().any(Duration::is_zero) || !fit {
-            return Err(TokenConfigError::Intervals);
-        }
+        settings.periods.validate()?;
         settings.fetch().map(|_| ())
     }
 
-    pub(super) fn current(&self) -> Option<Arc<KeySet>> {
-        let loaded = self.owner.inner.loaded.load();
-        let loaded = loaded.as_ref()?;
-        let is_kept = loaded.until.is_none_or(|until| Instant::now() < until);
-        is_kept.then(|| Arc::clone(&loaded.keys))
+    /// The issuer whose metadata says where the keys are.
+    pub(super) fn discovered_from(&self) -> Option<&str> {
+        self.keeper().settings.address.issuer()
+    }
+
+    pub(super) fn use_clock(&self, clock: &Arc<dyn Clock>) {
+        self.keeper().use_clock(clock);
+    }
+
+    /// The keys, where they can be used without asking the issuer first.
+    pub(super) fn current(&self, now: SystemTime) -> Option<Arc<KeySet>> {
+        self.keeper().current(now)
     }
 
     /// The keys after they were fetched, unless that was tried a moment ago.
-    pub(super) async fn fetched(&self) -> Result<Arc<KeySet>, Unavailable> {
-        let inner = &self.owner.inner;
-        let mut attempts = inner.attempts.subscribe();
-        let before = attempts.borrow_and_update().clone();
-        let tried_just_now = before
-            .last
-            .as_ref()
-            .is_some_and(|(when, _)| when.elapsed() < inner.settings.refetch_every);
-        self.keep_running()?;
-        let last = if tried_just_now {
-            before.last
-        } else {
-            inner.asked.notify_one();
-            // The task may be about to end an attempt, and may have gone with its runtime.
-            let limit = inner.settings.limit.saturating_mul(2);
-            let after = timeout(limit, attempts.wait_for(|now| now.count > before.count)).await;
-            after
-                .map_err(|_| Unavailable::new(FetchError::TimedOut))?
-                .map_err(|_| Unavailable::new(FetchError::NoRuntime))?
-                .last
-                .clone()
-        };
-        if let Some((_, Err(error))) = last {
-            return Err(Unavailable::new(error));
-        }
-        self.current()
-            .ok_or_else(|| Unavailable::new(FetchError::TimedOut))
-    }
-
-    /// Starts the task, or starts it again where its runtime has gone.
-    fn keep_running(&self) -> Result<(), Unavailable> {
-        let mut task = self
-            .owner
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            let runtime =
-                Handle::try_current().map_err(|_| Unavailable::new(FetchError::NoRuntime))?;
-            *task = Some(runtime.spawn(refresh(Arc::clone(&self.owner.inner))));
-        }
-        Ok(())
+    pub(super) async fn asked(&self) -> Asked {
+        self.keeper().ask().await
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = task {
-            task.abort();
-        }
+        self.0.stop();
     }
 }
 
 fn erased(fetch: impl FetchDocument + Send + Sync + 'static) -> Arc<Fetch> {
     let fetch = Arc::new(fetch);
-    Arc::new(move |url| {
+    Arc::new(move |url, etag| {
         let fetch = Arc::clone(&fetch);
-        Box::pin(async move { fetch.fetch(&url).await })
+        Box::pin(async move { fetch.fetch_if_changed(&url, etag.as_deref()).await })
     })
-}
-
-async fn refresh(inner: Arc<Inner>) {
-    let settings = &inner.settings;
-    // `build()` has told of it where there is none.
-    let Ok(fetch) = settings.fetch() else { return };
-    let mut failures = 0_u32;
-    loop {
-        let result = match timeout(settings.limit, settings.address.keys(&**fetch)).await {
-            Ok(result) => result,
-            Err(_) => Err(FetchError::TimedOut),
-        };
-        let pause = match &result {
-            Ok(_) => settings.refresh_every,
-            // Later and later, but never later than usual.
-            Err(_) => settings
-                .refetch_every
-                .saturating_mul(1 << failures.min(8))
-                .min(settings.refresh_every),
-        };
-        failures = if result.is_ok() {
-            0
-        } else {
-            failures.saturating_add(1)
-        };
-        inner.take(result);
-        sleep(settings.refetch_every.min(pause)).await;
-        let rest = pause.saturating_sub(settings.refetch_every);
-        // Whoever asks meanwhile has it fetched at once.
-        let _ = timeout(rest, inner.asked.notified()).await;
-    }
 }
 
 impl Settings {
@@ -314,34 +236,6 @@ impl Settings {
         }
         let made = erased(HttpsFetch::new()?);
         Ok(self.fetch.get_or_init(|| made))
-    }
-}
-
-impl Inner {
-    fn take(&self, result: Result<KeySet, FetchError>) {
-        let now = Instant::now();
-        let result = result.map(|keys| {
-            let keys = match &*self.loaded.load() {
-                Some(old) => keys.keeping(&old.keys),
-                None => keys,
-            };
-            debug!(keys = keys.len(), "the key set was fetched");
-            self.loaded.store(Some(Arc::new(Loaded {
-                keys: Arc::new(keys),
-                until: now.checked_add(self.settings.keep_for),
-            })));
-        });
-        // The issuer is there and has withdrawn what it published: that is not being down.
-        if let Err(FetchError::Keys(KeyError::NoKey)) = &result {
-            self.loaded.store(None);
-        }
-        if let Err(error) = &result {
-            warn!(%error, address = %self.settings.address, "the key set could not be fetched");
-        }
-        self.attempts.send_modify(|attempts| {
-            attempts.count += 1;
-            attempts.last = Some((now, result));
-        });
     }
 }
 
@@ -356,7 +250,7 @@ impl fmt::Debug for RemoteKeys {
         f.debug_struct("RemoteKeys")
             .field(
                 "address",
-                &format_args!("{}", self.owner.inner.settings.address),
+                &format_args!("{}", self.keeper().settings.address),
             )
             .finish_non_exhaustive()
     }

@@ -21,7 +21,7 @@ mod trust;
 
 use self::{
     strip::{fold_alike, strip_alike},
-    trust::Condition,
+    trust::{Condition, Distrust},
 };
 
 /// Takes the user's id from a header that a trusted proxy set.
@@ -40,7 +40,10 @@ use self::{
 /// header itself wherever it is not what identified the request. Where no server says the
 /// peer's address, nobody is trusted by address.
 ///
-/// Trailers are a part of the body and pass: believe no identity in them.
+/// No identity is read from trailers, which are a part of the body. A request that announces one
+/// of these names in its `Trailer` field (RFC 9110 section 6.6.2) is refused with 400. One that
+/// sends such a trailer without announcing it reaches the inner service with it, unless its body
+/// is wrapped in a [`WithoutTrailers`](crate::WithoutTrailers).
 ///
 /// A value that comes twice, as a comma-separated list, empty, or not as UTF-8 is
 /// [`Invalid`], equal or not. Optional white space around it is no part of it (RFC 9110
@@ -148,18 +151,43 @@ impl<T> TrustedHeader<T> {
         Ok(self.trusting(Some(Condition::proxies(networks)?)))
     }
 
-    /// Believes requests that carry this secret, compared in constant time, in the header
-    /// `name`, which is always removed.
+    /// Believes requests that carry this secret in the header `name`, which is always removed.
     ///
-    /// A secret of fewer than 16 bytes is an error of `build()`.
+    /// The time that the comparison takes depends neither on the secret nor on its length. A
+    /// secret has 16 to 256 bytes of visible ASCII; another one is an error of `build()`.
     #[cfg(feature = "shared-secret")]
     #[cfg_attr(docsrs, doc(cfg(feature = "shared-secret")))]
     pub fn shared_secret(
         self,
         name: impl AsRef<str>,
-        secret: impl Into<secrecy::SecretString>,
+        secret: impl Into<String>,
     ) -> TrustedHeader<Trusting> {
-        let condition = Condition::secret(header_name(name), secret.into());
+        self.shared_secrets(name, [secret])
+    }
+
+    /// As [`shared_secret`](Self::shared_secret), with several secrets of which a request carries
+    /// one, so that a secret can be changed while proxies still send the old one.
+    ///
+    /// ```
+    /// use tower_user_scope::TrustedHeader;
+    ///
+    /// # let (new, old) = ("correct horse battery staple", "the one of last month");
+    /// let strategy = TrustedHeader::new("x-user-id").shared_secrets("x-proxy-secret", [new, old]);
+    /// # let _ = strategy;
+    /// ```
+    ///
+    /// Two `TrustedHeader`s of one header, with a secret each, are no substitute: the one that
+    /// does not believe a request removes the header and reports it.
+    #[cfg(feature = "shared-secret")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "shared-secret")))]
+    pub fn shared_secrets<I>(self, name: impl AsRef<str>, secrets: I) -> TrustedHeader<Trusting>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let secrets = secrets.into_iter();
+        let secrets = secrets.map(|secret| secrecy::SecretString::from(secret.into()));
+        let condition = Condition::secrets(header_name(name), secrets);
         self.trusting(Some(condition))
     }
 
@@ -210,7 +238,8 @@ impl<T> TrustedHeader<T> {
     fn strip(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
         let user = self.name.as_ref().ok();
         for name in user.into_iter().chain(self.tenant_name()) {
-            strip_alike(head, name, believed, |head| self.trust(head), stripped);
+            let explain = |head: &Parts| self.explain(head);
+            strip_alike(head, name, believed, explain, stripped);
         }
         for name in self.conditions.iter().filter_map(Condition::secret_header) {
             // The secret is nothing wrong to send, and nothing for the inner service to see.
@@ -227,6 +256,12 @@ impl<T> TrustedHeader<T> {
         self.conditions
             .iter()
             .try_for_each(|condition| condition.check(head))
+    }
+
+    #[cold]
+    fn explain(&self, head: &Parts) -> Result<(), Distrust<'_>> {
+        let mut conditions = self.conditions.iter();
+        conditions.try_for_each(|condition| condition.explain(head))
     }
 
     #[inline]
@@ -346,10 +381,19 @@ impl Strategy for TrustedHeader<Trusting> {
     fn validate(&self) -> Result<(), ConfigError> {
         let mut names = vec![self.name.as_ref()];
         names.extend(self.tenant.as_ref().map(Result::as_ref));
+        let mut secret_headers: Vec<&HeaderName> = Vec::new();
         for condition in &self.conditions {
             condition.validate()?;
-            names.extend(condition.secret_header().map(Ok));
+            secret_headers.extend(condition.secret_header());
         }
+        for (at, name) in secret_headers.iter().enumerate() {
+            if secret_headers[..at].contains(name) {
+                return Err(ConfigError::SecretsApart {
+                    name: name.to_string(),
+                });
+            }
+        }
+        names.extend(secret_headers.into_iter().map(Ok));
         let mut known: Vec<&HeaderName> = Vec::new();
         for name in names {
             let name = name.map_err(Clone::clone)?;

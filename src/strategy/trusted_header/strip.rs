@@ -2,27 +2,24 @@
 
 use http::{HeaderName, request::Parts};
 
-use crate::stripped::{StripReason, Stripped, Untrusted};
+use super::trust::Distrust;
+use crate::{
+    header_set,
+    stripped::{StripReason, Stripped},
+};
 
-/// Whether a CGI-style upstream would take the two names for one: it makes everything that is
-/// no letter and no digit an underscore (RFC 3875 section 4.1.18, and Apache's `http2env`).
 #[inline]
 pub(super) fn fold_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
-    let (ours, sent) = (ours.as_str().as_bytes(), sent.as_str().as_bytes());
-    ours.len() == sent.len()
-        && ours
-            .iter()
-            .zip(sent)
-            .all(|(a, b)| a == b || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric()))
+    header_set::fold_alike(ours.as_str().as_bytes(), sent.as_str().as_bytes())
 }
 
 /// Removes `name`, unless it is believed, and every name that folds into it.
 #[inline]
-pub(super) fn strip_alike(
+pub(super) fn strip_alike<'s>(
     head: &mut Parts,
     name: &HeaderName,
     believed: bool,
-    trust: impl FnOnce(&Parts) -> Result<(), Untrusted>,
+    trust: impl FnOnce(&Parts) -> Result<(), Distrust<'s>>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
     let goes = |sent: &HeaderName| {
@@ -39,16 +36,16 @@ pub(super) fn strip_alike(
 }
 
 #[cold]
-fn strip(
+fn strip<'s>(
     head: &mut Parts,
     name: &HeaderName,
     goes: impl Fn(&HeaderName) -> bool,
-    trust: impl FnOnce(&Parts) -> Result<(), Untrusted>,
+    trust: impl FnOnce(&Parts) -> Result<(), Distrust<'s>>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
-    let own = match trust(head) {
-        Ok(()) => StripReason::NotBelieved,
-        Err(why) => StripReason::Untrusted(why),
+    let (own, wanted) = match trust(head) {
+        Ok(()) => (StripReason::NotBelieved, None),
+        Err(distrust) => (StripReason::Untrusted(distrust.why), distrust.wanted),
     };
     let names: Vec<HeaderName> = head
         .headers
@@ -63,7 +60,11 @@ fn strip(
         } else {
             StripReason::LookAlike
         };
-        stripped(Stripped::new(&sent, reason));
+        let gone = Stripped::new(&sent, reason);
+        stripped(match wanted {
+            Some(wanted) if reason == own => gone.with_wanted(wanted),
+            _ => gone,
+        });
     }
 }
 

@@ -8,22 +8,25 @@ use http::{HeaderName, request::Parts};
 use crate::peer::peer_ip;
 use crate::{config_error::ConfigError, strategy::Predicate, stripped::Untrusted};
 
+/// Why a header was not believed, and what would have been.
+pub(super) struct Distrust<'a> {
+    pub(super) why: Untrusted,
+    /// The networks of trusted proxies, where that is what the peer is not in.
+    pub(super) wanted: Option<&'a str>,
+}
+
 #[cfg(feature = "proxies")]
 mod networks;
+#[cfg(feature = "shared-secret")]
+mod secrets;
 
 pub(super) enum Condition {
     #[cfg(feature = "proxies")]
     Proxies(networks::Networks),
     #[cfg(feature = "shared-secret")]
-    Secret {
-        header: Result<HeaderName, ConfigError>,
-        secret: secrecy::SecretString,
-    },
+    Secrets(secrets::Secrets),
     Predicate(Predicate),
 }
-
-#[cfg(feature = "shared-secret")]
-const MIN_SECRET_LEN: usize = 16;
 
 impl Condition {
     #[cfg(feature = "proxies")]
@@ -36,11 +39,11 @@ impl Condition {
     }
 
     #[cfg(feature = "shared-secret")]
-    pub(super) fn secret(
+    pub(super) fn secrets(
         header: Result<HeaderName, ConfigError>,
-        secret: secrecy::SecretString,
+        secrets: impl Iterator<Item = secrecy::SecretString>,
     ) -> Self {
-        Self::Secret { header, secret }
+        Self::Secrets(secrets::Secrets::new(header, secrets))
     }
 
     pub(super) fn predicate(holds: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
@@ -57,28 +60,27 @@ impl Condition {
                 listed.then_some(()).ok_or(Untrusted::PeerNotListed)
             }
             #[cfg(feature = "shared-secret")]
-            Self::Secret { header, secret } => {
-                use secrecy::ExposeSecret;
-                use subtle::ConstantTimeEq;
-
-                let header = header.as_ref().map_err(|_| Untrusted::SecretMissing)?;
-                let mut sent = head.headers.get_all(header).iter();
-                let (Some(value), None) = (sent.next(), sent.next()) else {
-                    return Err(Untrusted::SecretMissing);
-                };
-                let same = value.as_bytes().ct_eq(secret.expose_secret().as_bytes());
-                bool::from(same)
-                    .then_some(())
-                    .ok_or(Untrusted::SecretMismatch)
-            }
+            Self::Secrets(secrets) => secrets.check(head),
             Self::Predicate(holds) => holds(head).then_some(()).ok_or(Untrusted::Condition),
         }
+    }
+
+    /// As [`check`](Self::check), with what an operator compares.
+    pub(super) fn explain(&self, head: &Parts) -> Result<(), Distrust<'_>> {
+        self.check(head).map_err(|why| Distrust {
+            why,
+            wanted: match self {
+                #[cfg(feature = "proxies")]
+                Self::Proxies(networks) => Some(networks.shown()),
+                _ => None,
+            },
+        })
     }
 
     pub(super) fn secret_header(&self) -> Option<&HeaderName> {
         match self {
             #[cfg(feature = "shared-secret")]
-            Self::Secret { header, .. } => header.as_ref().ok(),
+            Self::Secrets(secrets) => secrets.header(),
             _ => None,
         }
     }
@@ -90,24 +92,7 @@ impl Condition {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             #[cfg(feature = "shared-secret")]
-            Self::Secret { header, secret } => {
-                use secrecy::ExposeSecret;
-
-                header.as_ref().map_err(Clone::clone)?;
-                // What a header can't carry, or a server trims, never matches.
-                let text = secret.expose_secret();
-                if text.trim() != text || http::HeaderValue::from_str(text).is_err() {
-                    return Err(ConfigError::UnsendableSecret);
-                }
-                let len = secret.expose_secret().len();
-                if len < MIN_SECRET_LEN {
-                    return Err(ConfigError::WeakSecret {
-                        len,
-                        min: MIN_SECRET_LEN,
-                    });
-                }
-                Ok(())
-            }
+            Self::Secrets(secrets) => secrets.validate(),
             _ => Ok(()),
         }
     }
@@ -119,11 +104,7 @@ impl fmt::Debug for Condition {
             #[cfg(feature = "proxies")]
             Self::Proxies(networks) => f.debug_tuple("Proxies").field(networks).finish(),
             #[cfg(feature = "shared-secret")]
-            Self::Secret { header, .. } => f
-                .debug_struct("Secret")
-                .field("header", header)
-                .field("secret", &"[REDACTED]")
-                .finish(),
+            Self::Secrets(secrets) => secrets.fmt(f),
             Self::Predicate(_) => f.write_str("Predicate(..)"),
         }
     }

@@ -6,10 +6,15 @@ use ipnet::IpNet;
 
 use crate::config_error::ConfigError;
 
+/// How many networks one audit event names.
+const MOST_SHOWN: usize = 8;
+
 /// Kept as the numbers of their first and last addresses, which is what a request is held
 /// against.
 pub(in crate::strategy::trusted_header) struct Networks {
     given: Vec<IpNet>,
+    /// For operators: the first of them, and how many more.
+    shown: String,
     v4: Vec<RangeInclusive<u32>>,
     v6: Vec<RangeInclusive<u128>>,
 }
@@ -44,6 +49,7 @@ impl Networks {
             }
         }
         Ok(Self {
+            shown: shown(&networks),
             given: networks,
             v4,
             v6,
@@ -56,6 +62,21 @@ impl Networks {
             IpAddr::V4(ip) => self.v4.iter().any(|net| net.contains(&ip.to_bits())),
             IpAddr::V6(ip) => self.v6.iter().any(|net| net.contains(&ip.to_bits())),
         }
+    }
+}
+
+impl Networks {
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+}
+
+fn shown(networks: &[IpNet]) -> String {
+    let first = networks.iter().take(MOST_SHOWN).map(IpNet::to_string);
+    let text = first.collect::<Vec<_>>().join(", ");
+    match networks.len().saturating_sub(MOST_SHOWN) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
 }
 
