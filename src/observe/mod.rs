@@ -7,9 +7,10 @@
 mod audit;
 mod explain;
 mod observer;
+mod path;
 mod user_ids;
 
-pub(crate) use self::{audit::Audit, explain::Steps};
+pub(crate) use self::{audit::Audit, explain::Steps, path::loggable};
 pub use self::{
     audit::AuditEvent,
     explain::{ExplainedStep, Explanation},
