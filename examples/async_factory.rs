@@ -14,7 +14,7 @@ use tower_user_scope::{
     UserContext, UserId, UserScopeLayer,
 };
 
-use self::support::{Case, serve_and_ask};
+use self::support::{Case, PROXY_SECRET, serve_and_ask};
 
 /// What all users share. It stands in for a database on the network.
 struct Database {
@@ -84,7 +84,11 @@ async fn run_agent(agents: Scoped<AgentFactory>) -> String {
 fn app(database: Arc<Database>) -> Result<Router, Box<dyn Error>> {
     let threads = database.clone();
     let user_scope = UserScopeLayer::builder()
-        .strategy(TrustedHeader::new("x-user-id").from_proxies(["127.0.0.1"])?)
+        .strategy(
+            TrustedHeader::new("x-user-id")
+                .from_proxies(["127.0.0.1"])?
+                .shared_secret("x-proxy-secret", PROXY_SECRET),
+        )
         .authorize_async(move |context, _head| {
             let (threads, context) = (threads.clone(), context.clone());
             async move { thread_is_own(&threads, &context).await }

@@ -21,7 +21,7 @@ use tower_user_scope::{
     TrustedHeader, UserContext, UserId, UserScopeLayer, from_fn,
 };
 
-use self::support::{Case, serve_and_ask};
+use self::support::{Case, PROXY_SECRET, serve_and_ask};
 
 /// What an operator can change without a build.
 const CONFIGURATION: &str = r#"
@@ -38,6 +38,7 @@ fn strategy(name: &str) -> Result<BoxStrategy, Box<dyn Error>> {
     Ok(match name {
         "trusted_header" => TrustedHeader::new("x-user-id")
             .from_proxies(["127.0.0.1"])?
+            .shared_secret("x-proxy-secret", PROXY_SECRET)
             .boxed(),
         "auth_middleware" => FromExtension::<AuthenticatedUser>::new(|user| user.0.parse())
             .named("auth_middleware")

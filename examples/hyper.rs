@@ -22,7 +22,7 @@ use tower_user_scope::{
     UserScopeLayer,
 };
 
-use self::support::{Case, serve_and_ask};
+use self::support::{Case, PROXY_SECRET, serve_and_ask};
 
 /// What each request gets.
 struct Greeter {
@@ -47,7 +47,11 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Mis
 /// Takes connections and serves each on a task of its own.
 async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     let user_scope = UserScopeLayer::builder()
-        .strategy(TrustedHeader::new("x-user-id").from_proxies(["127.0.0.1"])?)
+        .strategy(
+            TrustedHeader::new("x-user-id")
+                .from_proxies(["127.0.0.1"])?
+                .shared_secret("x-proxy-secret", PROXY_SECRET),
+        )
         .fallback(Fallback::anonymous().only_if(|head| head.uri.path() == "/public"))
         .factory(|user| Greeter { user: user.clone() })
         .build()?;

@@ -20,7 +20,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_user_scope::{TrustedHeader, UserScopeLayer};
 
-use self::support::{Case, serve_and_ask};
+use self::support::{Case, PROXY_SECRET, serve_and_ask};
 
 /// Written for one user at a time, and shared by all of them.
 #[derive(Default)]
@@ -49,7 +49,11 @@ async fn run_agent(Extension(agents): Extension<Arc<AgentFactory>>, headers: Hea
 fn app() -> Result<Router, Box<dyn Error>> {
     let singleton = Arc::new(AgentFactory::default());
     let user_scope = UserScopeLayer::builder()
-        .strategy(TrustedHeader::new("x-user-id").from_proxies(["127.0.0.1"])?)
+        .strategy(
+            TrustedHeader::new("x-user-id")
+                .from_proxies(["127.0.0.1"])?
+                .shared_secret("x-proxy-secret", PROXY_SECRET),
+        )
         .factory(|_user| AgentFactory::default())
         .insert_as_arc()
         .build()?;

@@ -269,7 +269,7 @@ impl<P, A, M> Stage<P, A, M> {
                 Poll::Pending => {
                     let limit = || policy.limits.factory();
                     let limit = ready!(deadline.poll(Awaited::Factory, cx, limit));
-                    policy.not_built(head, limit)
+                    policy.not_built(head, context, limit)
                 }
             },
         })

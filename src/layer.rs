@@ -63,7 +63,8 @@ where
     /// Tells, step by step, why a request of this head would be resolved as it is.
     ///
     /// The strategies are really asked, so stores and issuers are too; `authorize`, the factory and
-    /// observers are not, and nothing is logged.
+    /// observers are not. The layer itself logs nothing; what a strategy logs when it is asked, it
+    /// logs here too.
     ///
     /// ```
     /// use http::Request;

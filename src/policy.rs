@@ -15,10 +15,12 @@ use bytes::Bytes;
 use http::{Response, header, request::Parts};
 
 use crate::{
-    audit::{Audit, AuditEvent},
+    audit::{Audit, AuditEvent, loggable},
     authorize::{Authorize, Denied},
     clock::Clock,
-    context::{CorrelationError, CorrelationIds, IdSource, Identity, Ids, UserContext},
+    context::{
+        CorrelationError, CorrelationIds, IdSource, Identity, Ids, RequestId, Subject, UserContext,
+    },
     eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
     header_set::{HeaderSet, fold_alike},
@@ -61,6 +63,31 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Guard,
     pub(crate) limits: TimeLimits,
+}
+
+/// A refusal, and what was known of the request by then.
+struct Refused {
+    rejection: Rejection,
+    subject: Option<Subject>,
+    request_id: Option<RequestId>,
+}
+
+impl Refused {
+    fn of_nobody(rejection: Rejection) -> Self {
+        Self {
+            rejection,
+            subject: None,
+            request_id: None,
+        }
+    }
+
+    fn of(context: &UserContext, rejection: Rejection) -> Self {
+        Self {
+            rejection,
+            subject: Some(context.subject().clone()),
+            request_id: Some(context.request_id().clone()),
+        }
+    }
 }
 
 /// What comes next for a request.
@@ -131,9 +158,15 @@ where
     }
 
     /// The factory was not built in time.
-    pub(crate) fn not_built(&self, head: &Parts, limit: Duration) -> StepOf<L, M, A> {
+    pub(crate) fn not_built(
+        &self,
+        head: &Parts,
+        context: &UserContext,
+        limit: Duration,
+    ) -> StepOf<L, M, A> {
         let failure = FactoryFailure::TimedOut { limit };
-        self.reject(head, &Rejection::new(Reason::Factory(failure)))
+        let rejection = Rejection::new(Reason::Factory(failure));
+        self.reject(head, &Refused::of(context, rejection))
     }
 
     /// The list has said all it has to say.
@@ -141,7 +174,7 @@ where
     pub(crate) fn asked(&self, head: &mut Parts, tally: &mut Tally) -> StepOf<L, M, A> {
         let context = match self.identify(head, tally, &self.audit) {
             Ok(context) => context,
-            Err(rejection) => return self.reject(head, &rejection),
+            Err(refused) => return self.reject(head, &refused),
         };
         // Both in one, because most factories are built as soon as they may be.
         let mut made = None;
@@ -181,7 +214,8 @@ where
             },
             Err(Denied::Unavailable(unavailable)) => Reason::AuthorizationUnavailable(unavailable),
         };
-        self.reject(head, &self.challenged(Rejection::new(reason)))
+        let rejection = self.challenged(Rejection::new(reason));
+        self.reject(head, &Refused::of(&context, rejection))
     }
 
     /// `lent` is one more reference to the context, which was somebody's before.
@@ -207,7 +241,7 @@ where
             }
             Err(error) => {
                 let rejection = Rejection::new(Reason::Factory(failure(error)));
-                self.reject(head, &rejection)
+                self.reject(head, &Refused::of(&context, rejection))
             }
         }
     }
@@ -233,7 +267,8 @@ where
                 })
                 .await;
             }
-            self.identify(&mut head, &mut tally, &audit)
+            let identified = self.identify(&mut head, &mut tally, &audit);
+            identified.map_err(|refused| refused.rejection)
         };
         Explanation::new(Arc::into_inner(steps).unwrap_or_default(), answer)
     }
@@ -244,11 +279,12 @@ where
         head: &mut Parts,
         tally: &mut Tally,
         audit: &Audit,
-    ) -> Result<UserContext, Rejection> {
+    ) -> Result<UserContext, Refused> {
         if let Some(strategy) = self.announced_in_trailer(head, tally.sent()) {
             self.scrub(head, tally, audit);
             let invalid = InvalidReason::Trailer.into();
-            return Err(Rejection::new(Reason::Invalid { strategy, invalid }));
+            let rejection = Rejection::new(Reason::Invalid { strategy, invalid });
+            return Err(Refused::of_nobody(rejection));
         }
         let found = match tally.take_found() {
             Some((strategy, identity)) => {
@@ -259,7 +295,8 @@ where
         };
         found.and_then(|context| match context.require_proved() {
             Err(required) if self.require_proved => {
-                Err(self.challenged(Rejection::new(Reason::Evidence(required))))
+                let rejection = self.challenged(Rejection::new(Reason::Evidence(required)));
+                Err(Refused::of(&context, rejection))
             }
             _ => Ok(context),
         })
@@ -272,13 +309,14 @@ where
         head: &mut Parts,
         tally: &mut Tally,
         audit: &Audit,
-    ) -> Result<UserContext, Rejection> {
+    ) -> Result<UserContext, Refused> {
         if let Some(refusal) = tally.take_refusal() {
             self.scrub(head, tally, audit);
             let rejection = Rejection::new(refusal.reason);
-            return Err(challenges(rejection, refusal.challenge, |add| {
+            let rejection = challenges(rejection, refusal.challenge, |add| {
                 self.each_challenge(add);
-            }));
+            });
+            return Err(Refused::of_nobody(rejection));
         }
         // Before anything is removed: a fallback must know what was sent.
         let sent = self.first_sent(head);
@@ -290,7 +328,8 @@ where
                 None => Reason::Nobody,
             },
         };
-        Err(self.challenged(Rejection::new(reason)))
+        let rejection = self.challenged(Rejection::new(reason));
+        Err(Refused::of_nobody(rejection))
     }
 
     #[inline]
@@ -301,18 +340,26 @@ where
         audit: &Audit,
         strategy: &'static str,
         identity: Identity,
-    ) -> Result<UserContext, Rejection> {
+    ) -> Result<UserContext, Refused> {
         let handles = self.make.handles();
-        let context = if let Some(outer) = identity.continues().cloned() {
-            outer.continued(identity, strategy, handles)
-        } else {
-            if self.keep_existing {
-                remove_outer(head);
-            }
-            let ids = self.correlate(head, tally.sent(), audit, &identity);
-            ids.map(|ids| UserContext::resolved(identity, strategy, ids, &self.ids, handles))
-        };
-        context.map_err(|error| self.challenged(Rejection::new(Reason::Correlation(error))))
+        let refused = |error| self.challenged(Rejection::new(Reason::Correlation(error)));
+        if let Some(outer) = identity.continues().cloned() {
+            let context = outer.continued(identity, strategy, handles);
+            return context.map_err(|error| Refused::of(&outer, refused(error)));
+        }
+        if self.keep_existing {
+            remove_outer(head);
+        }
+        match self.correlate(head, tally.sent(), audit, &identity) {
+            Ok(ids) => Ok(UserContext::resolved(
+                identity, strategy, ids, &self.ids, handles,
+            )),
+            Err(error) => Err(Refused {
+                rejection: refused(error),
+                subject: Some(identity.subject().clone()),
+                request_id: None,
+            }),
+        }
     }
 
     #[inline]
@@ -409,9 +456,16 @@ where
             .each(&mut |strategy| add(strategy.challenge(None)));
     }
 
-    fn reject(&self, head: &Parts, rejection: &Rejection) -> StepOf<L, M, A> {
+    fn reject(&self, head: &Parts, refused: &Refused) -> StepOf<L, M, A> {
+        let rejection = &refused.rejection;
+        let known = refused.request_id.clone();
+        let request_id = known.or_else(|| self.correlation.readable_request_id(head));
         self.audit.emit(&AuditEvent::Refused {
             rejection,
+            subject: refused.subject.as_ref(),
+            request_id: request_id.as_ref(),
+            method: &head.method,
+            path: &loggable(head.uri.path()),
             peer: peer_ip(&head.extensions),
         });
         let mut response = self.respond.respond(rejection, head);

@@ -339,13 +339,14 @@ async fn user_ids_are_in_the_log_as_a_keyed_hash_where_the_application_says_so()
         .expect("a valid configuration");
     send(&layer, request(STRANGER, &[("x-api-key", "alices")])).await;
     let text = written();
-    let accepted = text.lines().filter(|line| line.contains("user.id="));
-    assert!(accepted.clone().count() > 0, "nobody is named: {text}");
+    let accepted = text.lines().filter(|line| line.contains("user."));
+    assert!(accepted.clone().count() > 1, "nobody is named: {text}");
     for line in accepted {
         assert!(
-            line.contains("user.id=\"d6df281669f12d9f53962ac9f27c5f99\""),
+            line.contains("user.hash=\"d6df281669f12d9f53962ac9f27c5f99\""),
             "{line}"
         );
+        assert!(!line.contains("user.id="), "no hash is an id: {line}");
     }
     assert_eq!(format!("{id:?}"), "UserIdKey(..)");
 }
@@ -455,4 +456,243 @@ fn a_development_user_warns_when_the_layer_is_built() {
         text.contains("WARN") && text.contains("DevelopmentUser is on"),
         "{text}"
     );
+}
+
+/// Who was refused, in which request, asking what.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct WhoWasRefused {
+    user: Option<String>,
+    request_id: Option<String>,
+    asked: String,
+    peer: Option<std::net::IpAddr>,
+}
+
+#[tokio::test]
+async fn a_refusal_says_who_asked_what_in_which_request_from_where() {
+    let stranger = || Some([203, 0, 113, 9].into());
+    for (what, sent, headers, user, request_id, asked) in [
+        (
+            "forbidden",
+            "/admin/users?token=canary",
+            &[("x-api-key", "alices"), ("x-request-id", "q-1")][..],
+            Some("alice"),
+            Some("q-1"),
+            "GET /admin/users",
+        ),
+        (
+            "nobody",
+            "/admin",
+            &[("x-request-id", "q-2")],
+            None,
+            Some("q-2"),
+            "GET /admin",
+        ),
+        (
+            "nobody, in a trace",
+            "/",
+            &[(
+                "traceparent",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            )],
+            None,
+            Some("4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"),
+            "GET /",
+        ),
+        ("nobody, with no id", "/", &[], None, None, "GET /"),
+        (
+            "nobody, with two ids",
+            "/",
+            &[("x-request-id", "q-3"), ("x-request-id", "q-4")],
+            None,
+            None,
+            "GET /",
+        ),
+        (
+            "a request id that is none",
+            "/",
+            &[("x-api-key", "alices"), ("x-request-id", "q 5")],
+            Some("alice"),
+            None,
+            "GET /",
+        ),
+        (
+            "a thread id that is none",
+            "/",
+            &[
+                ("x-api-key", "alices"),
+                ("x-request-id", "q-6"),
+                ("x-thread-id", "t 6"),
+            ],
+            Some("alice"),
+            Some("q-6"),
+            "GET /",
+        ),
+        (
+            "a factory that fails",
+            "/none",
+            &[("x-api-key", "bobs"), ("x-request-id", "q-7")],
+            Some("bob"),
+            Some("q-7"),
+            "GET /none",
+        ),
+    ] {
+        capture();
+        let seen: Arc<Mutex<Vec<WhoWasRefused>>> = Arc::default();
+        let kept = seen.clone();
+        let layer = UserScopeLayer::builder()
+            .strategy(key())
+            .user_ids_in_telemetry(UserIdTelemetry::Plain)
+            .authorize(|_, head| {
+                if head.uri.path().starts_with("/admin") {
+                    return Err(tower_user_scope::Forbidden::new("not_an_admin").into());
+                }
+                Ok(())
+            })
+            .try_factory(|_| Err::<(), _>("none"))
+            .observer(move |event: &AuditEvent<'_>| {
+                if let AuditEvent::Refused {
+                    subject,
+                    request_id,
+                    method,
+                    path,
+                    peer,
+                    ..
+                } = *event
+                {
+                    let who = WhoWasRefused {
+                        user: subject.map(|subject| format!("{:?}", subject.principal())),
+                        request_id: request_id.map(ToString::to_string),
+                        asked: format!("{method} {path}"),
+                        peer,
+                    };
+                    kept.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(who);
+                }
+            })
+            .build()
+            .expect("a valid configuration");
+        let mut request = request(STRANGER, headers);
+        *request.uri_mut() = sent.parse().expect("a path");
+        send(&layer, request).await;
+        let expected = WhoWasRefused {
+            user: user.map(|user| {
+                let id = UserId::try_from(user).expect("an id");
+                format!("{:?}", tower_user_scope::Principal::User(id))
+            }),
+            request_id: request_id.map(str::to_owned),
+            asked: asked.to_owned(),
+            peer: stranger(),
+        };
+        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        assert_eq!(seen, [expected], "{what}");
+
+        let text = written();
+        let line = text.lines().find(|line| line.contains("request refused"));
+        let line = line.expect("it is logged");
+        let (method, path) = asked.split_once(' ').expect("two words");
+        for (field, value) in [
+            ("user.id=", user.map(|user| format!("{user:?} "))),
+            ("request_id=", request_id.map(|id| format!("{id} "))),
+            ("method=", Some(format!("{method:?} "))),
+            ("path=", Some(format!("{path:?} "))),
+            ("peer=", Some("203.0.113.9".to_owned())),
+        ] {
+            match value {
+                Some(value) => assert!(
+                    line.contains(&(field.to_owned() + &value)),
+                    "{what}: {line}"
+                ),
+                None => assert!(!line.contains(field), "{what}: {line}"),
+            }
+        }
+        assert!(!text.contains("canary"), "no query: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_neither_fill_nor_rewrite_a_refusals_line() {
+    capture();
+    let layer = UserScopeLayer::builder()
+        .strategy(key())
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    for path in [
+        format!("/{}", "a".repeat(60_000)),
+        "/\u{202e}\u{9b}31m\"x".to_owned(),
+    ] {
+        let mut request = request(STRANGER, &[]);
+        *request.uri_mut() = path.parse().expect("the parser lets it through");
+        *request.method_mut() = "M".repeat(5_000).parse().expect("a token");
+        send(&layer, request).await;
+    }
+    let text = written();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("request refused"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for line in &lines {
+        assert!(line.len() < 1_000, "{} bytes", line.len());
+        assert!(line.is_ascii(), "{line}");
+    }
+    assert!(
+        lines[1].contains(r#"path="/%E2%80%AE%C2%9B31m\"x""#),
+        "{}",
+        lines[1]
+    );
+}
+
+#[tokio::test]
+async fn an_explanation_writes_no_line() {
+    let layer = UserScopeLayer::builder()
+        .strategy(header())
+        .strategy(key().optional().named("key"))
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    capture();
+    let headers = [("x-user-id", "alice"), ("x-api-key", "nobodys")];
+    let (head, ()) = request(STRANGER, &headers).into_parts();
+    let why = layer.explain(&head).await;
+    assert!(why.answer().is_err(), "{why}");
+    assert_eq!(written(), "");
+}
+
+/// Each line of the log that the README quotes, with what it leaves out as an ellipsis.
+#[tokio::test]
+async fn the_lines_of_the_log_that_the_readme_quotes_are_written() {
+    capture();
+    let layer = UserScopeLayer::builder()
+        .strategy(
+            TrustedHeader::new("x-user-id")
+                .from_proxies(["10.0.0.0/8"])
+                .expect("a network"),
+        )
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let mut request = Request::new(());
+    *request.uri_mut() = "/admin".parse().expect("a path");
+    let alice = HeaderValue::from_static("alice");
+    request.headers_mut().insert("x-user-id", alice);
+    send(&layer, request).await;
+    let text = written();
+    let readme = include_str!("../README.md");
+    let quoted = readme
+        .lines()
+        .filter(|line| line.contains("tower_user_scope::audit: "));
+    assert_eq!(quoted.clone().count(), 2, "what is quoted");
+    for quote in quoted {
+        let is_quoted = |line: &str| {
+            let mut rest = line;
+            quote.split('\u{2026}').map(str::trim).all(|part| {
+                let found = rest.split_once(part);
+                rest = found.map_or("", |(_, rest)| rest);
+                found.is_some()
+            })
+        };
+        assert!(text.lines().any(is_quoted), "{quote}\nis not in\n{text}");
+    }
 }

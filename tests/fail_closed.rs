@@ -276,6 +276,13 @@ fn a_local_peer_that_forwards_for_somebody_is_not_local() {
             "`{header}` says that it is for somebody else"
         );
     }
+    // As nginx's `proxy_pass` sends it, where nothing else is configured.
+    let mut passed_on = from_peer(HERE, &[]);
+    *passed_on.version_mut() = http::Version::HTTP_10;
+    let host = HeaderValue::from_static("127.0.0.1:3000");
+    passed_on.headers_mut().insert(http::header::HOST, host);
+    let (head, ()) = passed_on.into_parts();
+    assert!(!is_loopback(&head), "HTTP/1.0 is what proxies speak");
     let (head, ()) = Request::new(()).into_parts();
     assert!(!is_loopback(&head), "an unknown peer is not local");
     let mut mapped = Request::new(());
@@ -297,7 +304,10 @@ async fn a_development_user_answers_this_machine_only_and_is_marked() {
     let context = send(&layer, from_peer(HERE, &[])).await.expect("local");
     assert!(context.evidence().is_development(), "marked as what it is");
     assert!(context.require_proved().is_err(), "and no proof");
+    let mut passed_on = from_peer(HERE, &[]);
+    *passed_on.version_mut() = http::Version::HTTP_10;
     for request in [
+        passed_on,
         from_peer(ELSEWHERE, &[]),
         from_peer(HERE, &["x-forwarded-for"]),
         from_peer(HERE, &["x-forwarded-proto"]),
@@ -430,4 +440,17 @@ async fn b25_only_a_value_of_the_very_type_identifies_anybody() {
         is_invalid(&send(&layer, bad).await),
         "a bad value is not skipped"
     );
+}
+
+/// A proxy on the same machine, which adds nothing, has the address of this machine for all of its
+/// clients. What people copy must not go by it.
+#[test]
+fn the_readmes_first_program_lets_nobody_act_for_being_on_this_machine() {
+    let readme = include_str!("../README.md");
+    let (_, program) = readme.split_once("```rust").expect("a program");
+    let (program, _) = program.split_once("```").expect("its end");
+    assert!(program.contains("fn main()"), "the first program");
+    for word in ["is_loopback", "DevelopmentUser", ".fallback(", "127.0.0.0"] {
+        assert!(!program.contains(word), "{word}");
+    }
 }

@@ -652,3 +652,31 @@ async fn many_users_at_once_each_get_their_own_session() {
     soon("every answer", futures::future::join_all(asked)).await;
     assert_eq!(store.loads(), 1000, "one look-up a request");
 }
+
+#[tokio::test]
+async fn a_stale_cookie_on_a_public_page_is_refused_unless_it_is_taken_for_none() {
+    let store = MemoryStore::default();
+    let plain = || SessionCookie::new(SID, store.clone());
+    for (how, strategy, expected) in [
+        (
+            "as it is",
+            plain().boxed(),
+            Came::Bad(SessionProblem::Unknown),
+        ),
+        ("optional", plain().optional().boxed(), Came::Fallback),
+        (
+            "taken for none",
+            plain().treat_unknown_as_absent().boxed(),
+            Came::Fallback,
+        ),
+    ] {
+        let layer = UserScopeLayer::builder()
+            .strategy(strategy)
+            .fallback(Fallback::anonymous())
+            .context_only()
+            .build()
+            .expect("valid");
+        let answered = send(&layer, with_cookies([format!("{SID}={}", Id(7))])).await;
+        assert_eq!(came(&answered), expected, "{how}");
+    }
+}

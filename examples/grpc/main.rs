@@ -30,6 +30,10 @@ mod greeter {
     include!("greeter.rs");
 }
 
+/// The address alone is not enough: a proxy on the same machine that passes metadata on makes
+/// each of its clients come from `127.0.0.1`.
+const SECRET: &str = "the-secret-of-the-examples-proxy";
+
 /// What each call gets.
 struct Phrasebook {
     user_id: UserId,
@@ -68,7 +72,11 @@ impl Greeter for Greetings {
 
 async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     let user_scope = UserScopeLayer::builder()
-        .strategy(TrustedHeader::new("x-user-id").from_proxies(["127.0.0.1"])?)
+        .strategy(
+            TrustedHeader::new("x-user-id")
+                .from_proxies(["127.0.0.1"])?
+                .shared_secret("x-proxy-secret", SECRET),
+        )
         .try_factory(|context| {
             let user_id = context.require_user()?.clone();
             Ok::<_, UserRequired>(Phrasebook { user_id })
@@ -124,6 +132,9 @@ async fn call_all(address: SocketAddr) -> Result<(), Box<dyn Error>> {
 
 fn with_ids<T>(message: T, ids: &[&str]) -> Result<Request<T>, Box<dyn Error>> {
     let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("x-proxy-secret", SECRET.parse()?);
     for id in ids {
         request.metadata_mut().append("x-user-id", id.parse()?);
     }
@@ -147,9 +158,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!(
         "\nServing on {address} until Ctrl-C. With grpcurl, from this crate's folder:\n\n\
-         \x20 grpcurl -plaintext -proto examples/grpc/greeter.proto -H 'x-user-id: alice' \
+         \x20 grpcurl -plaintext -proto examples/grpc/greeter.proto -H 'x-user-id: alice' -H 'x-proxy-secret: {SECRET}' \
          {address} greeter.Greeter/Greet\n\
-         \x20 grpcurl -plaintext -proto examples/grpc/greeter.proto -H 'x-user-id: alice' \
+         \x20 grpcurl -plaintext -proto examples/grpc/greeter.proto -H 'x-user-id: alice' -H 'x-proxy-secret: {SECRET}' \
          -d '{{\"times\": 3}}' {address} greeter.Greeter/GreetRepeatedly\n\
          \x20 grpcurl -plaintext -proto examples/grpc/greeter.proto {address} \
          greeter.Greeter/Greet"

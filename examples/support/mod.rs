@@ -7,6 +7,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, StatusCode, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
+/// What every request carries beside the rest, as from a proxy that a real service keeps it for.
+///
+/// The address alone is not enough here: a proxy on the same machine that passes headers on makes
+/// each of its clients come from `127.0.0.1`.
+pub(crate) const PROXY_SECRET: &str = "the-secret-of-the-examples-proxy";
+
 /// One GET request, and what has to come back.
 pub(crate) struct Case<'a> {
     what: &'static str,
@@ -66,7 +72,8 @@ async fn ask_all(address: SocketAddr, cases: &[Case<'_>]) -> Result<(), Box<dyn 
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut unexpected = 0;
     for case in cases {
-        let mut request = Request::get(format!("http://{address}{}", case.path));
+        let mut request = Request::get(format!("http://{address}{}", case.path))
+            .header("x-proxy-secret", PROXY_SECRET);
         for (name, value) in case.headers {
             request = request.header(*name, *value);
         }
@@ -99,5 +106,8 @@ fn curl(address: SocketAddr, case: &Case<'_>) -> String {
         .iter()
         .flat_map(|(name, value)| ["-H '", name, ": ", value, "' "])
         .collect();
-    format!("curl -i {headers}http://{address}{}", case.path)
+    format!(
+        "curl -i -H 'x-proxy-secret: {PROXY_SECRET}' {headers}http://{address}{}",
+        case.path
+    )
 }

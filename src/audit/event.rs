@@ -2,13 +2,16 @@
 
 use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use tracing::Span;
 
-use super::{Observer, UserIdTelemetry};
+use super::{
+    Observer, UserIdTelemetry,
+    path::{loggable, method as loggable_method},
+};
 use crate::{
     config_error::ConfigError,
-    context::{CorrelationProblem, UserContext},
+    context::{CorrelationProblem, Principal, RequestId, Subject, UserContext},
     ending::Ending,
     outcome::{Invalid, Outcome, Verdict},
     rejection::Rejection,
@@ -39,6 +42,15 @@ pub enum AuditEvent<'a> {
     Refused {
         /// Why, with everything the response leaves out.
         rejection: &'a Rejection,
+        /// Whose it was, where somebody was found who was then refused.
+        subject: Option<&'a Subject>,
+        /// The request's id, where it has one already, or the client sent one that can be read.
+        request_id: Option<&'a RequestId>,
+        /// The request's method.
+        method: &'a Method,
+        /// The request's path, as the layer sees it, without the query: at most 256 bytes of
+        /// visible ASCII, others percent-encoded.
+        path: &'a str,
         /// The address at the other end, where it is known.
         peer: Option<IpAddr>,
     },
@@ -160,12 +172,14 @@ impl Audit {
     /// On the hot path, and all that happens there where nobody listens.
     #[inline]
     pub(crate) fn consulted(&self, strategy: &'static str, outcome: &Outcome) {
-        tracing::debug!(
-            target: "tower_user_scope",
-            strategy,
-            verdict = outcome.verdict().as_str(),
-            "strategy consulted"
-        );
+        if !self.hypothetical {
+            tracing::debug!(
+                target: "tower_user_scope",
+                strategy,
+                verdict = outcome.verdict().as_str(),
+                "strategy consulted"
+            );
+        }
         if !self.observers.is_empty() {
             let verdict = outcome.verdict();
             self.tell_observers(&AuditEvent::Consulted { strategy, verdict });
@@ -209,6 +223,7 @@ impl Audit {
             target: "tower_user_scope",
             "user_scope",
             user.id = tracing::field::Empty,
+            user.hash = tracing::field::Empty,
             user_scope.principal = context.principal().kind(),
             user_scope.strategy = context.strategy(),
             user_scope.evidence = context.evidence().as_str(),
@@ -218,8 +233,11 @@ impl Audit {
         );
         // An id that nobody reads is never made.
         if !span.is_disabled() {
-            if let Some(id) = self.user_ids.of(context) {
-                span.record("user.id", &*id);
+            if let Some(id) = self.user_ids.plain(context.principal()) {
+                span.record("user.id", id);
+            }
+            if let Some(hash) = self.user_ids.hashed(context.principal()) {
+                span.record("user.hash", &*hash);
             }
             span.record("request_id", context.request_id().as_str());
             span.record("thread_id", context.thread_id().as_str());
@@ -234,7 +252,8 @@ impl Audit {
             target: "tower_user_scope::audit",
             strategy = context.strategy(),
             principal = context.principal().kind(),
-            user.id = self.user_ids.of(context).as_deref(),
+            user.id = self.user_ids.plain(context.principal()),
+            user.hash = self.user_ids.hashed(context.principal()).as_deref(),
             evidence = context.evidence().as_str(),
             development = context.evidence().is_development(),
             request_id = %context.request_id(),
@@ -246,9 +265,7 @@ impl Audit {
         match event {
             AuditEvent::Consulted { .. } => {}
             AuditEvent::Accepted { context } => self.trace_accepted(context),
-            AuditEvent::Refused { rejection, peer } => {
-                trace_refusal(rejection, *peer);
-            }
+            AuditEvent::Refused { .. } => self.trace_refusal(event),
             AuditEvent::HeaderStripped {
                 strategy,
                 header,
@@ -300,9 +317,10 @@ impl Audit {
                 factory,
                 holders,
                 opened_before = opened_before.map(tracing::field::debug),
-                path,
+                path = path.map(loggable).as_deref(),
                 strategy = context.strategy(),
-                user.id = self.user_ids.of(context).as_deref(),
+                user.id = self.user_ids.plain(context.principal()),
+                user.hash = self.user_ids.hashed(context.principal()).as_deref(),
                 request_id = %context.request_id(),
                 "factory still held although its scope has closed"
             ),
@@ -321,29 +339,48 @@ impl Audit {
             ),
         }
     }
-}
 
-fn trace_refusal(rejection: &Rejection, peer: Option<IpAddr>) {
-    let status = rejection.status();
-    let cause = root_cause(rejection).map(tracing::field::display);
-    macro_rules! refusal {
-        ($level:ident) => {
-            tracing::$level!(
-                target: "tower_user_scope::audit",
-                status = status.as_u16(),
-                strategy = rejection.strategy(),
-                reason = %rejection,
-                cause,
-                peer = peer.map(tracing::field::display),
-                hint = rejection.hint(),
-                "request refused"
-            )
+    fn trace_refusal(&self, event: &AuditEvent<'_>) {
+        let AuditEvent::Refused {
+            rejection,
+            subject,
+            request_id,
+            method,
+            path,
+            peer,
+        } = *event
+        else {
+            return;
         };
-    }
-    if status.is_server_error() {
-        refusal!(error);
-    } else {
-        refusal!(warn);
+        let status = rejection.status();
+        let cause = root_cause(rejection).map(tracing::field::display);
+        let principal = subject.map(Subject::principal);
+        let hash = principal.and_then(|principal| self.user_ids.hashed(principal));
+        macro_rules! refusal {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tower_user_scope::audit",
+                    status = status.as_u16(),
+                    strategy = rejection.strategy(),
+                    reason = %rejection,
+                    cause,
+                    principal = principal.map(Principal::kind),
+                    user.id = principal.and_then(|principal| self.user_ids.plain(principal)),
+                    user.hash = hash,
+                    request_id = request_id.map(tracing::field::display),
+                    method = loggable_method(method),
+                    path,
+                    peer = peer.map(tracing::field::display),
+                    hint = rejection.hint(peer.is_some()),
+                    "request refused"
+                )
+            };
+        }
+        if status.is_server_error() {
+            refusal!(error);
+        } else {
+            refusal!(warn);
+        }
     }
 }
 

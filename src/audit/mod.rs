@@ -6,9 +6,10 @@
 
 mod event;
 mod observer;
+mod path;
 mod user_ids;
 
-pub(crate) use self::event::Audit;
+pub(crate) use self::{event::Audit, path::loggable};
 pub use self::{event::AuditEvent, observer::Observer, user_ids::UserIdTelemetry};
 
 #[cfg(feature = "hashed-user-ids")]

@@ -1,13 +1,9 @@
 //! How a user's id appears in what is logged.
 
-use std::borrow::Cow;
+use crate::{config_error::ConfigError, context::Principal};
 
-use crate::{
-    config_error::ConfigError,
-    context::{Principal, UserContext},
-};
-
-/// How a user's id appears in spans and `tracing` events.
+/// How a user's id appears in spans and `tracing` events: as `user.id` or `user.hash`, the names
+/// that OpenTelemetry has for them.
 ///
 /// An [`Observer`](crate::Observer) sees the context itself, whatever this says.
 #[derive(Clone, Debug, Default)]
@@ -16,9 +12,9 @@ pub enum UserIdTelemetry {
     /// Not at all.
     #[default]
     Omitted,
-    /// As it is.
+    /// As it is, under `user.id`.
     Plain,
-    /// As a keyed hash: who reads the log can follow a user and not say who it is, and who has
+    /// As a keyed hash, under `user.hash`: who reads the log can follow a user and not say who it is, and who has
     /// the key can look for a user's lines.
     #[cfg(feature = "hashed-user-ids")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
@@ -26,16 +22,26 @@ pub enum UserIdTelemetry {
 }
 
 impl UserIdTelemetry {
-    pub(super) fn of<'a>(&self, context: &'a UserContext) -> Option<Cow<'a, str>> {
-        let Principal::User(id) = context.principal() else {
-            return None;
-        };
-        match self {
-            Self::Omitted => None,
-            Self::Plain => Some(Cow::Borrowed(id.as_str())),
-            #[cfg(feature = "hashed-user-ids")]
-            Self::Hashed(key) => Some(Cow::Owned(key.hash(id))),
+    /// The value of `user.id`.
+    pub(super) fn plain<'a>(&self, principal: &'a Principal) -> Option<&'a str> {
+        match (self, principal) {
+            (Self::Plain, Principal::User(id)) => Some(id.as_str()),
+            _ => None,
         }
+    }
+
+    /// The value of `user.hash`.
+    #[cfg_attr(
+        not(feature = "hashed-user-ids"),
+        expect(clippy::unused_self, reason = "there is no key")
+    )]
+    pub(super) fn hashed(&self, principal: &Principal) -> Option<String> {
+        #[cfg(feature = "hashed-user-ids")]
+        if let (Self::Hashed(key), Principal::User(id)) = (self, principal) {
+            return Some(key.hash(id));
+        }
+        let _ = principal;
+        None
     }
 
     #[cfg_attr(

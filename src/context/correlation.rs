@@ -206,6 +206,22 @@ impl CorrelationIds {
         Ok(None)
     }
 
+    /// The request id that the headers of a refused request have, where it can be read.
+    #[cold]
+    pub(crate) fn readable_request_id(&self, head: &Parts) -> Option<RequestId> {
+        let only = |name: &HeaderName| {
+            let mut values = head.headers.get_all(name).iter();
+            values.next().filter(|_| values.next().is_none())
+        };
+        let name = self.headers[CorrelationKind::Request as usize].as_ref();
+        if let Some(value) = name.and_then(only) {
+            return from_header(CorrelationKind::Request, value).ok();
+        }
+        let value = self.trace_context.then(|| only(&TRACEPARENT)).flatten()?;
+        let parent = trace_parent(value).ok()?;
+        Some(RequestId::of_trace(&parent))
+    }
+
     /// Most requests have none.
     #[inline]
     fn may_be_sent(&self, head: &Parts, sent: HeaderSet) -> bool {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{Extensions, HeaderName, header, request::Parts, uri::Authority};
+use http::{Extensions, HeaderName, Version, header, request::Parts, uri::Authority};
 
 mod servers;
 
@@ -64,15 +64,28 @@ pub(crate) fn is_loopback_host(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether a request comes from this very machine: its peer is a loopback address, and it
-/// carries no sign (`Forwarded`, `Via`, any `X-Forwarded-*`, `X-Real-IP` and the like) that a
-/// proxy on this machine passed it on for somebody else.
+/// Returns whether a request seems to come from this very machine: its peer is a loopback address,
+/// and nothing shows that a proxy on this machine passed it on for somebody else.
 ///
-/// A proxy that adds none of them makes its clients look local: don't rely on this behind one.
+/// What shows a proxy: any of `Forwarded`, `Via`, `X-Forwarded-*`, `X-Real-IP` and the like, and
+/// HTTP/1.0, which nginx's `proxy_pass` speaks by default before its release 1.29.7 and browsers
+/// don't.
+///
+/// # Security
+///
+/// **Don't use this where a proxy, a tunnel or a port forward on the same machine can reach the
+/// service.** The peer is then the proxy, so everybody in the world has a loopback address. A
+/// proxy that speaks HTTP/1.1 and adds no header, as nginx does with `proxy_http_version 1.1` and
+/// nothing else, can't be told from a local client: not by the `Host` either, in which nginx sends
+/// the address that it connects to, such as `127.0.0.1:3000`. For a job on the same machine, give
+/// it a credential of its own, such as a [`TrustedHeader`](crate::TrustedHeader) with a
+/// `shared_secret`, or serve it on a listener that no proxy connects to.
+///
 /// Nor is it enough by itself where a browser on this machine can be led here by other sites.
 #[must_use]
 pub fn is_loopback(head: &Parts) -> bool {
     peer_ip(&head.extensions).is_some_and(|ip| ip.is_loopback())
+        && head.version > Version::HTTP_10
         && !head.headers.keys().any(tells_of_a_proxy)
 }
 

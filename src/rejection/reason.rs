@@ -135,6 +135,15 @@ pub enum FactoryFailure {
     },
 }
 
+/// Where no server said the peer's address, most likely nothing that goes by it works.
+macro_rules! peer_is_unknown {
+    () => {
+        "the peer's address is unknown, and no peer is trusted (`from_proxies`): with axum, serve \
+         `app.into_make_service_with_connect_info::<SocketAddr>()`; with hyper, insert a \
+         `PeerAddr` for each connection"
+    };
+}
+
 impl Rejection {
     pub(crate) fn new(reason: Reason) -> Self {
         Self {
@@ -198,8 +207,18 @@ impl Rejection {
     }
 
     /// What the log tells a developer to do about it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self, peer_is_known: bool) -> Option<&'static str> {
         match self.reason() {
+            Reason::Nobody if !peer_is_known => Some(concat!(
+                "add a strategy for the credential that the client sends, or a `Fallback` for \
+                 requests without any; ",
+                peer_is_unknown!()
+            )),
+            Reason::NotBelieved { .. } if !peer_is_known => Some(concat!(
+                "what was sent for this strategy says nobody, and a fallback is only for requests \
+                 that sent nothing; ",
+                peer_is_unknown!()
+            )),
             Reason::Nobody => Some(
                 "add a strategy for the credential that the client sends, a `Fallback` for \
                  requests without any, or on a developer's machine a `DevelopmentUser`",

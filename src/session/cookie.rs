@@ -152,7 +152,23 @@ use crate::{
 /// # Ok::<(), tower_user_scope::ConfigError>(())
 /// ```
 ///
-/// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) is the other way.
+/// This is so on public pages too: a visitor whose session has ended gets a 401 where one
+/// without any cookie gets the page. For pages that nobody has to log in for,
+/// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) and a fallback make such a visitor
+/// anonymous. ([`optional`](Strategy::optional) does so for forged and repeated cookies too.)
+///
+/// ```
+/// use tower_sessions::MemoryStore;
+/// use tower_user_scope::{Fallback, SessionCookie, UserScopeLayer};
+///
+/// let public = UserScopeLayer::builder()
+///     .strategy(SessionCookie::new("__Host-sid", MemoryStore::default()).treat_unknown_as_absent())
+///     .fallback(Fallback::anonymous())
+///     .context_only()
+///     .build()?;
+/// # let _ = public;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
 ///
 /// *A twin*, a second cookie of the name, comes from another host of the domain, such as
 /// `blog.example.com` with `Domain=example.com`. Browsers let nobody set one for a `__Host-` name,

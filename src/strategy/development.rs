@@ -18,6 +18,14 @@ use crate::{
 /// that no page of another site gets a browser here to act as the user. It warns when the layer
 /// is built, and marks the context and every audit event as development. Put it last.
 ///
+/// # Security
+///
+/// Behind a proxy, a tunnel or a port forward on the same machine, the peer of every request is
+/// that proxy. One that adds a forwarding header, passes the client's `Host` on, or speaks
+/// HTTP/1.0 is noticed, and nobody is the user; one that does none of them is not, and then
+/// **everybody in the world is**. Keep it out of what is deployed: add it in debug builds alone
+/// (`cfg!(debug_assertions)`), or by a setting that only developers have.
+///
 /// ```
 /// use tower_user_scope::{DevelopmentUser, UserScopeLayer};
 ///

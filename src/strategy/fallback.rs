@@ -13,12 +13,16 @@ use crate::context::{Evidence, IdError, Identity, Principal, ServiceName};
 /// gets an error.
 ///
 /// ```
-/// use tower_user_scope::{Fallback, is_loopback};
+/// use tower_user_scope::Fallback;
 ///
-/// let internal = Fallback::service("internal").only_if(is_loopback);
+/// let probe = Fallback::service("health-check").only_if(|head| head.uri.path() == "/health");
 /// let everyone_else = Fallback::anonymous();
-/// # let _ = (internal, everyone_else);
+/// # let _ = (probe, everyone_else);
 /// ```
+///
+/// Whatever the condition lets through acts as the service. A condition on the peer's address, such
+/// as [`is_loopback`](crate::is_loopback), lets everybody through behind a proxy on the same
+/// machine, whose address that is.
 #[derive(Clone)]
 #[must_use]
 pub struct Fallback {
