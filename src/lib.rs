@@ -194,7 +194,7 @@ pub use self::{
     layer::UserScopeLayer,
     peer::{PeerAddr, is_loopback},
     rejection::{DefaultResponse, FactoryFailure, Reason, Rejection, RespondToRejection},
-    resolve::{ExplainedStep, Explanation},
+    resolve::Explanation,
     response::ResponseBody,
     scope::{Closed, InScope, InstrumentScope, Isolation},
     service::UserScope,

@@ -4,6 +4,7 @@
 //! wait. Both meet here.
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
@@ -461,11 +462,11 @@ where
         let known = refused.request_id.clone();
         let request_id = known.or_else(|| self.correlation.readable_request_id(head));
         self.audit.emit(&AuditEvent::Refused {
-            rejection,
-            subject: refused.subject.as_ref(),
-            request_id: request_id.as_ref(),
-            method: &head.method,
-            path: &loggable(head.uri.path()),
+            rejection: Cow::Borrowed(rejection),
+            subject: refused.subject.as_ref().map(Cow::Borrowed),
+            request_id: request_id.as_ref().map(Cow::Borrowed),
+            method: Cow::Borrowed(&head.method),
+            path: loggable(head.uri.path()),
             peer: peer_ip(&head.extensions),
         });
         let mut response = self.respond.respond(rejection, head);

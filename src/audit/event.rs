@@ -1,26 +1,23 @@
-//! The events, and how they reach `tracing` and the observer.
+//! What can happen, as a value.
 
-use std::{error::Error as StdError, fmt, iter, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use http::{HeaderName, Method, StatusCode};
-use tracing::Span;
 
-use super::{
-    Observer, UserIdTelemetry,
-    path::{loggable, method as loggable_method},
-};
 use crate::{
-    config_error::ConfigError,
-    context::{CorrelationProblem, Principal, RequestId, Subject, UserContext},
+    context::{CorrelationProblem, RequestId, Subject, UserContext},
     ending::Ending,
-    outcome::{Invalid, Outcome, Verdict},
+    outcome::{Invalid, Verdict},
     rejection::Rejection,
     stripped::StripReason,
     violation::ScopeViolation,
 };
 
 /// Something that an operator may have to answer for.
-#[derive(Debug)]
+///
+/// What an event is about is borrowed while it is observed; [`into_owned`](Self::into_owned)
+/// makes one to keep, or to send to another task.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AuditEvent<'a> {
     /// A strategy was asked and answered.
@@ -35,22 +32,22 @@ pub enum AuditEvent<'a> {
     #[non_exhaustive]
     Accepted {
         /// As whose, and found by what.
-        context: &'a UserContext,
+        context: Cow<'a, UserContext>,
     },
     /// A request was refused.
     #[non_exhaustive]
     Refused {
         /// Why, with everything the response leaves out.
-        rejection: &'a Rejection,
+        rejection: Cow<'a, Rejection>,
         /// Whose it was, where somebody was found who was then refused.
-        subject: Option<&'a Subject>,
+        subject: Option<Cow<'a, Subject>>,
         /// The request's id, where it has one already, or the client sent one that can be read.
-        request_id: Option<&'a RequestId>,
+        request_id: Option<Cow<'a, RequestId>>,
         /// The request's method.
-        method: &'a Method,
+        method: Cow<'a, Method>,
         /// The request's path, as the layer sees it, without the query: at most 256 bytes of
         /// visible ASCII, others percent-encoded.
-        path: &'a str,
+        path: Cow<'a, str>,
         /// The address at the other end, where it is known.
         peer: Option<IpAddr>,
     },
@@ -60,14 +57,14 @@ pub enum AuditEvent<'a> {
         /// The strategy that it would have spoken to.
         strategy: &'static str,
         /// Its name, as it was sent.
-        header: &'a HeaderName,
+        header: Cow<'a, HeaderName>,
         /// Why it was removed.
         reason: StripReason,
         /// The address at the other end, where it is known.
         peer: Option<IpAddr>,
         /// From which networks it would have been believed, where the peer is in none of them:
         /// the first eight, and how many more.
-        wanted: Option<&'a str>,
+        wanted: Option<Cow<'a, str>>,
         /// How many more of the same request's headers were removed for this strategy, which
         /// have no event of their own.
         more: usize,
@@ -79,7 +76,7 @@ pub enum AuditEvent<'a> {
         /// The strategy.
         strategy: &'static str,
         /// What was wrong.
-        invalid: &'a Invalid,
+        invalid: Cow<'a, Invalid>,
     },
     /// The `traceparent` of a request is malformed or was sent more than once. It is ignored, as
     /// the W3C's Trace Context asks for, and the request goes on.
@@ -103,13 +100,13 @@ pub enum AuditEvent<'a> {
     #[non_exhaustive]
     CrossUserAccess {
         /// Whose, where.
-        violation: &'a ScopeViolation,
+        violation: Cow<'a, ScopeViolation>,
     },
     /// A factory is still held although its scope has closed: something captured it.
     #[non_exhaustive]
     FactoryRetained {
         /// Whose it is.
-        context: &'a UserContext,
+        context: Cow<'a, UserContext>,
         /// The type of the factory.
         factory: &'static str,
         /// How many handles there are.
@@ -118,13 +115,13 @@ pub enum AuditEvent<'a> {
         /// has an observer or a hook.
         opened_before: Option<Duration>,
         /// The path of the request, without its query. Known as above.
-        path: Option<&'a str>,
+        path: Option<Cow<'a, str>>,
     },
     /// A scope has closed.
     #[non_exhaustive]
     ScopeClosed {
         /// The context whose scope it was.
-        context: &'a UserContext,
+        context: Cow<'a, UserContext>,
         /// How it ended.
         ending: Ending,
         /// How long it was open.
@@ -134,266 +131,86 @@ pub enum AuditEvent<'a> {
     },
 }
 
-/// Sends events to where they are seen.
-#[derive(Clone, Default)]
-pub(crate) struct Audit {
-    /// Whether `tracing` hears nothing, because nothing happens.
-    hypothetical: bool,
-    observers: Vec<Arc<dyn Observer + Send + Sync>>,
-    user_ids: UserIdTelemetry,
+fn owned<T: Clone>(value: Cow<'_, T>) -> Cow<'static, T> {
+    Cow::Owned(value.into_owned())
 }
 
-impl Audit {
-    /// For what would happen: told to this observer alone.
-    pub(crate) fn hypothetical(observer: Arc<dyn Observer + Send + Sync>) -> Self {
-        Self {
-            hypothetical: true,
-            observers: vec![observer],
-            user_ids: UserIdTelemetry::default(),
-        }
-    }
+fn owned_text(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
 
-    pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
-        self.observers.push(observer);
-    }
-
-    pub(crate) fn is_observed(&self) -> bool {
-        !self.observers.is_empty()
-    }
-
-    pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
-        self.user_ids = how;
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        self.user_ids.validate()
-    }
-
-    /// On the hot path, and all that happens there where nobody listens.
-    #[inline]
-    pub(crate) fn consulted(&self, strategy: &'static str, outcome: &Outcome) {
-        if !self.hypothetical {
-            tracing::debug!(
-                target: "tower_user_scope",
-                strategy,
-                verdict = outcome.verdict().as_str(),
-                "strategy consulted"
-            );
-        }
-        if !self.observers.is_empty() {
-            let verdict = outcome.verdict();
-            self.tell_observers(&AuditEvent::Consulted { strategy, verdict });
-        }
-    }
-
-    /// As [`emit`](Self::emit); all that happens for every request where nobody listens.
-    #[inline]
-    pub(crate) fn accepted(&self, context: &UserContext) {
-        self.trace_accepted(context);
-        if !self.observers.is_empty() {
-            self.tell_observers(&AuditEvent::Accepted { context });
-        }
-    }
-
-    pub(crate) fn emit(&self, event: &AuditEvent<'_>) {
-        if !self.hypothetical {
-            self.trace(event);
-        }
-        self.tell_observers(event);
-    }
-
-    fn tell_observers(&self, event: &AuditEvent<'_>) {
-        for observer in &self.observers {
-            observer.observe(event);
-        }
-    }
-
-    /// The span that the inner service's work happens in, where somebody records it. One that
-    /// nobody does would still pass each entry and exit on to the `log` crate, where that bridge
-    /// is compiled in.
-    #[inline]
-    pub(crate) fn span(&self, context: &UserContext) -> Option<Span> {
-        tracing::span_enabled!(target: "tower_user_scope", tracing::Level::INFO)
-            .then(|| self.recorded_span(context))
-    }
-
-    #[cold]
-    fn recorded_span(&self, context: &UserContext) -> Span {
-        let span = tracing::info_span!(
-            target: "tower_user_scope",
-            "user_scope",
-            user.id = tracing::field::Empty,
-            user.hash = tracing::field::Empty,
-            user_scope.principal = context.principal().kind(),
-            user_scope.strategy = context.strategy(),
-            user_scope.evidence = context.evidence().as_str(),
-            request_id = tracing::field::Empty,
-            thread_id = tracing::field::Empty,
-            run_id = tracing::field::Empty,
-        );
-        // An id that nobody reads is never made.
-        if !span.is_disabled() {
-            if let Some(id) = self.user_ids.plain(context.principal()) {
-                span.record("user.id", id);
-            }
-            if let Some(hash) = self.user_ids.hashed(context.principal()) {
-                span.record("user.hash", &*hash);
-            }
-            span.record("request_id", context.request_id().as_str());
-            span.record("thread_id", context.thread_id().as_str());
-            span.record("run_id", context.run_id().as_str());
-        }
-        span
-    }
-
-    #[inline]
-    fn trace_accepted(&self, context: &UserContext) {
-        tracing::info!(
-            target: "tower_user_scope::audit",
-            strategy = context.strategy(),
-            principal = context.principal().kind(),
-            user.id = self.user_ids.plain(context.principal()),
-            user.hash = self.user_ids.hashed(context.principal()).as_deref(),
-            evidence = context.evidence().as_str(),
-            development = context.evidence().is_development(),
-            request_id = %context.request_id(),
-            "request accepted"
-        );
-    }
-
-    fn trace(&self, event: &AuditEvent<'_>) {
-        match event {
-            AuditEvent::Consulted { .. } => {}
-            AuditEvent::Accepted { context } => self.trace_accepted(context),
-            AuditEvent::Refused { .. } => self.trace_refusal(event),
-            AuditEvent::HeaderStripped {
+impl AuditEvent<'_> {
+    /// Returns the event with everything that it is about.
+    #[must_use]
+    pub fn into_owned(self) -> AuditEvent<'static> {
+        match self {
+            Self::Consulted { strategy, verdict } => AuditEvent::Consulted { strategy, verdict },
+            Self::Accepted { context } => AuditEvent::Accepted {
+                context: owned(context),
+            },
+            Self::Refused {
+                rejection,
+                subject,
+                request_id,
+                method,
+                path,
+                peer,
+            } => AuditEvent::Refused {
+                rejection: owned(rejection),
+                subject: subject.map(owned),
+                request_id: request_id.map(owned),
+                method: owned(method),
+                path: owned_text(path),
+                peer,
+            },
+            Self::HeaderStripped {
                 strategy,
                 header,
                 reason,
                 peer,
                 wanted,
                 more,
-            } => tracing::warn!(
-                target: "tower_user_scope::audit",
+            } => AuditEvent::HeaderStripped {
                 strategy,
-                header = header.as_str(),
-                reason = reason.as_str(),
-                peer = peer.map(tracing::field::display),
-                wanted,
+                header: owned(header),
+                reason,
+                peer,
+                wanted: wanted.map(owned_text),
                 more,
-                "identity header removed"
-            ),
-            AuditEvent::CredentialPassedOver { strategy, invalid } => tracing::warn!(
-                target: "tower_user_scope::audit",
+            },
+            Self::CredentialPassedOver { strategy, invalid } => AuditEvent::CredentialPassedOver {
                 strategy,
-                reason = %invalid.reason(),
-                "bad credential passed over, because its strategy is optional"
-            ),
-            AuditEvent::TraceIgnored { problem, peer } => tracing::debug!(
-                target: "tower_user_scope::audit",
-                reason = %problem,
-                peer = peer.map(tracing::field::display),
-                "traceparent ignored"
-            ),
-            AuditEvent::Conflict { first, second } => tracing::warn!(
-                target: "tower_user_scope::audit",
-                first,
-                second,
-                "strategies found different principals"
-            ),
-            AuditEvent::CrossUserAccess { violation } => tracing::error!(
-                target: "tower_user_scope::audit",
-                reason = %violation,
-                "factory used outside its user's scope"
-            ),
-            AuditEvent::FactoryRetained {
+                invalid: owned(invalid),
+            },
+            Self::TraceIgnored { problem, peer } => AuditEvent::TraceIgnored { problem, peer },
+            Self::Conflict { first, second } => AuditEvent::Conflict { first, second },
+            Self::CrossUserAccess { violation } => AuditEvent::CrossUserAccess {
+                violation: owned(violation),
+            },
+            Self::FactoryRetained {
                 context,
                 factory,
                 holders,
                 opened_before,
                 path,
-            } => tracing::warn!(
-                target: "tower_user_scope::audit",
+            } => AuditEvent::FactoryRetained {
+                context: owned(context),
                 factory,
                 holders,
-                opened_before = opened_before.map(tracing::field::debug),
-                path = path.map(loggable).as_deref(),
-                strategy = context.strategy(),
-                user.id = self.user_ids.plain(context.principal()),
-                user.hash = self.user_ids.hashed(context.principal()).as_deref(),
-                request_id = %context.request_id(),
-                "factory still held although its scope has closed"
-            ),
-            AuditEvent::ScopeClosed {
+                opened_before,
+                path: path.map(owned_text),
+            },
+            Self::ScopeClosed {
                 context,
                 ending,
                 lasted,
                 status,
-            } => tracing::debug!(
-                target: "tower_user_scope::audit",
-                ending = ending.as_str(),
-                status = status.map(|status| status.as_u16()),
-                lasted = ?lasted,
-                request_id = %context.request_id(),
-                "scope closed"
-            ),
+            } => AuditEvent::ScopeClosed {
+                context: owned(context),
+                ending,
+                lasted,
+                status,
+            },
         }
-    }
-
-    fn trace_refusal(&self, event: &AuditEvent<'_>) {
-        let AuditEvent::Refused {
-            rejection,
-            subject,
-            request_id,
-            method,
-            path,
-            peer,
-        } = *event
-        else {
-            return;
-        };
-        let status = rejection.status();
-        let cause = root_cause(rejection).map(tracing::field::display);
-        let principal = subject.map(Subject::principal);
-        let hash = principal.and_then(|principal| self.user_ids.hashed(principal));
-        macro_rules! refusal {
-            ($level:ident) => {
-                tracing::$level!(
-                    target: "tower_user_scope::audit",
-                    status = status.as_u16(),
-                    strategy = rejection.strategy(),
-                    reason = %rejection,
-                    cause,
-                    principal = principal.map(Principal::kind),
-                    user.id = principal.and_then(|principal| self.user_ids.plain(principal)),
-                    user.hash = hash,
-                    request_id = request_id.map(tracing::field::display),
-                    method = loggable_method(method),
-                    path,
-                    peer = peer.map(tracing::field::display),
-                    hint = rejection.hint(peer.is_some()),
-                    "request refused"
-                )
-            };
-        }
-        if status.is_server_error() {
-            refusal!(error);
-        } else {
-            refusal!(warn);
-        }
-    }
-}
-
-/// The error that everything above it passed on: what the operator has to look at.
-fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
-    iter::successors(error.source(), |&error| error.source()).last()
-}
-
-impl fmt::Debug for Audit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audit")
-            .field("observers", &self.observers.len())
-            .field("user_ids", &self.user_ids)
-            .finish_non_exhaustive()
     }
 }

@@ -7,10 +7,11 @@
 mod event;
 mod observer;
 mod path;
+mod sink;
 mod user_ids;
 
-pub(crate) use self::{event::Audit, path::loggable};
 pub use self::{event::AuditEvent, observer::Observer, user_ids::UserIdTelemetry};
+pub(crate) use self::{path::loggable, sink::Audit};
 
 #[cfg(feature = "hashed-user-ids")]
 pub use self::user_ids::UserIdKey;

@@ -3,18 +3,13 @@
 use std::{
     error::Error as _,
     fmt,
-    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
-use http::HeaderName;
-
 use crate::{
     audit::{AuditEvent, Observer},
-    context::{CorrelationProblem, UserContext},
-    outcome::{InvalidReason, Verdict},
+    context::UserContext,
     rejection::{Reason, Rejection},
-    stripped::StripReason,
 };
 
 /// Why a request would be resolved as it is; from
@@ -24,51 +19,8 @@ use crate::{
 /// responses leave out, and as everything else here no credential.
 #[derive(Debug)]
 pub struct Explanation {
-    steps: Vec<ExplainedStep>,
+    steps: Vec<AuditEvent<'static>>,
     answer: Result<UserContext, Rejection>,
-}
-
-/// One thing that would happen to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExplainedStep {
-    /// A strategy would be asked, and say this.
-    #[non_exhaustive]
-    Asked {
-        /// The strategy.
-        strategy: &'static str,
-        /// What it says.
-        verdict: Verdict,
-    },
-    /// Its bad credential would count as none.
-    #[non_exhaustive]
-    PassedOver {
-        /// The strategy.
-        strategy: &'static str,
-        /// What is wrong.
-        reason: InvalidReason,
-    },
-    /// A header would be removed.
-    #[non_exhaustive]
-    Stripped {
-        /// The strategy that it would have spoken to.
-        strategy: &'static str,
-        /// Its name.
-        header: HeaderName,
-        /// Why.
-        reason: StripReason,
-        /// The address at the other end, where it is known.
-        peer: Option<IpAddr>,
-        /// From which networks the header would have been believed; see
-        /// [`AuditEvent::HeaderStripped`].
-        wanted: Option<String>,
-    },
-    /// A `traceparent` would be ignored.
-    #[non_exhaustive]
-    TraceIgnored {
-        /// What is wrong with it.
-        problem: CorrelationProblem,
-    },
 }
 
 impl Explanation {
@@ -80,9 +32,9 @@ impl Explanation {
         }
     }
 
-    /// What would happen, in order.
+    /// What would happen, in order: the events that strategies cause.
     #[must_use]
-    pub fn steps(&self) -> &[ExplainedStep] {
+    pub fn steps(&self) -> &[AuditEvent<'static>] {
         &self.steps
     }
 
@@ -95,39 +47,48 @@ impl Explanation {
     }
 }
 
-impl fmt::Display for ExplainedStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Asked { strategy, verdict } => write!(f, "{strategy}: {}", verdict.as_str()),
-            Self::PassedOver { strategy, reason } => {
-                write!(
-                    f,
-                    "{strategy}: passed over, because its credential {reason}"
-                )
-            }
-            Self::Stripped {
-                strategy,
-                header,
-                reason,
-                peer,
-                wanted,
-            } => {
-                write!(f, "{strategy}: removes {header}, {}", reason.as_str())?;
-                let Some(wanted) = wanted else { return Ok(()) };
-                match peer {
-                    Some(peer) => write!(f, ": the peer is {peer}, wanted is {wanted}"),
-                    None => write!(f, ": wanted is {wanted}"),
-                }
-            }
-            Self::TraceIgnored { problem } => write!(f, "traceparent {problem} and is ignored"),
+/// Writes the line of one event of those that strategies cause.
+fn line(event: &AuditEvent<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match event {
+        AuditEvent::Consulted { strategy, verdict } => {
+            writeln!(f, "{strategy}: {}", verdict.as_str())
         }
+        AuditEvent::CredentialPassedOver { strategy, invalid } => writeln!(
+            f,
+            "{strategy}: passed over, because its credential {}",
+            invalid.reason()
+        ),
+        AuditEvent::HeaderStripped {
+            strategy,
+            header,
+            reason,
+            peer,
+            wanted,
+            ..
+        } => {
+            write!(f, "{strategy}: removes {header}, {}", reason.as_str())?;
+            match (wanted, peer) {
+                (Some(wanted), Some(peer)) => {
+                    writeln!(f, ": the peer is {peer}, wanted is {wanted}")
+                }
+                (Some(wanted), None) => writeln!(f, ": wanted is {wanted}"),
+                (None, _) => writeln!(f),
+            }
+        }
+        AuditEvent::TraceIgnored { problem, .. } => {
+            writeln!(f, "traceparent {problem} and is ignored")
+        }
+        AuditEvent::Conflict { first, second } => {
+            writeln!(f, "{first} and {second}: found different principals")
+        }
+        _ => Ok(()),
     }
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.steps {
-            writeln!(f, "{step}")?;
+        for event in &self.steps {
+            line(event, f)?;
         }
         match &self.answer {
             Ok(context) => write!(
@@ -159,38 +120,11 @@ fn refusal(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Notes what the audit would be told.
 #[derive(Default)]
-pub(crate) struct Steps(Mutex<Vec<ExplainedStep>>);
+pub(crate) struct Steps(Mutex<Vec<AuditEvent<'static>>>);
 
 impl Observer for Steps {
     fn observe(&self, event: &AuditEvent<'_>) {
-        let step = match *event {
-            AuditEvent::Consulted { strategy, verdict } => {
-                ExplainedStep::Asked { strategy, verdict }
-            }
-            AuditEvent::CredentialPassedOver { strategy, invalid } => ExplainedStep::PassedOver {
-                strategy,
-                reason: invalid.reason(),
-            },
-            AuditEvent::HeaderStripped {
-                strategy,
-                header,
-                reason,
-                peer,
-                wanted,
-                ..
-            } => ExplainedStep::Stripped {
-                strategy,
-                header: header.clone(),
-                reason,
-                peer,
-                wanted: wanted.map(str::to_owned),
-            },
-            AuditEvent::TraceIgnored { problem, .. } => ExplainedStep::TraceIgnored { problem },
-            _ => return,
-        };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(step);
+        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.push(event.clone().into_owned());
     }
 }

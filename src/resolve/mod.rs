@@ -7,13 +7,13 @@ pub(crate) mod list;
 mod removed;
 mod tally;
 
+pub use self::{
+    explain::Explanation,
+    list::{Empty, StrategyList, Then, ThenEach},
+};
 pub(crate) use self::{
     explain::Steps,
     list::Progress,
     removed::Removed,
     tally::{Asking, Rule, Tally},
-};
-pub use self::{
-    explain::{ExplainedStep, Explanation},
-    list::{Empty, StrategyList, Then, ThenEach},
 };

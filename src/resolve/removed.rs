@@ -1,6 +1,6 @@
 //! The headers that strategies removed from a request, until the operator is told.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderName, request::Parts};
 
@@ -64,10 +64,10 @@ impl Removed {
                 let is_last = at + 1 == told.len();
                 audit.emit(&AuditEvent::HeaderStripped {
                     strategy: gone.strategy,
-                    header: &gone.header,
+                    header: Cow::Borrowed(&gone.header),
                     reason: gone.reason,
                     peer,
-                    wanted: gone.wanted.as_deref(),
+                    wanted: gone.wanted.as_deref().map(Cow::Borrowed),
                     more: if is_last { rest.len() } else { 0 },
                 });
             }

@@ -1,6 +1,6 @@
 //! What the list has heard so far, and when it has heard enough.
 
-use std::{fmt, mem, ops::ControlFlow, time::Duration};
+use std::{borrow::Cow, fmt, mem, ops::ControlFlow, time::Duration};
 
 use http::{HeaderValue, request::Parts};
 
@@ -206,7 +206,7 @@ impl<'a> Asking<'a> {
         if strategy.optional() {
             self.audit.emit(&AuditEvent::CredentialPassedOver {
                 strategy: strategy.name(),
-                invalid: &invalid,
+                invalid: Cow::Borrowed(&invalid),
             });
             return ControlFlow::Continue(());
         }

@@ -1,6 +1,7 @@
 //! How a scope ended, and who is told.
 
 use std::{
+    borrow::Cow,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -181,7 +182,7 @@ impl Watch {
         Self::emit_at_end(
             Some(self),
             &AuditEvent::ScopeClosed {
-                context: &closed.context,
+                context: Cow::Borrowed(&closed.context),
                 ending: closed.ending,
                 lasted: closed.lasted,
                 status: closed.status,

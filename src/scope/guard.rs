@@ -1,6 +1,6 @@
 //! Who may use a factory: its own user, and nobody else.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{close::Watch, current::with_current};
 use crate::{audit::AuditEvent, context::UserContext, violation::ScopeViolation};
@@ -72,7 +72,7 @@ impl Guard {
             },
         };
         let event = AuditEvent::CrossUserAccess {
-            violation: &violation,
+            violation: Cow::Borrowed(&violation),
         };
         Watch::emit(self.watch.as_deref(), &event);
         match self.isolation {

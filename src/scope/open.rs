@@ -1,6 +1,7 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -203,11 +204,11 @@ impl OpenScope {
         if let (Some(handle), 1..) = (&self.handle, holders) {
             let watched = watched.as_ref();
             let event = AuditEvent::FactoryRetained {
-                context,
+                context: Cow::Borrowed(context),
                 factory: handle.factory(),
                 holders,
                 opened_before: watched.map(|watched| watched.opened.elapsed()),
-                path: watched.map(|watched| watched.uri.path()),
+                path: watched.map(|watched| Cow::Borrowed(watched.uri.path())),
             };
             Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
         }

@@ -14,7 +14,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
-use super::{Finding, IsolationReport, Recorded, Recorder};
+use super::{Finding, IsolationReport, Recorder};
+use crate::audit::AuditEvent;
 
 /// Somebody whom a check sends requests for.
 #[derive(Clone, Debug)]
@@ -218,7 +219,7 @@ impl Default for IsolationCheck {
 }
 
 /// What the audit events say that must not have happened.
-fn heard(events: Vec<Recorded>) -> Vec<Finding> {
+fn heard(events: Vec<AuditEvent<'static>>) -> Vec<Finding> {
     if events.is_empty() {
         return vec![Finding::NothingHeard];
     }
@@ -226,12 +227,14 @@ fn heard(events: Vec<Recorded>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for event in events {
         match event {
-            Recorded::Accepted(_) => open += 1,
-            Recorded::ScopeClosed(..) => open = open.saturating_sub(1),
-            Recorded::CrossUserAccess(violation) => {
-                findings.push(Finding::CrossUserAccess(violation));
+            AuditEvent::Accepted { .. } => open += 1,
+            AuditEvent::ScopeClosed { .. } => open = open.saturating_sub(1),
+            AuditEvent::CrossUserAccess { violation } => {
+                findings.push(Finding::CrossUserAccess(violation.into_owned()));
             }
-            Recorded::FactoryRetained(context, factory) => {
+            AuditEvent::FactoryRetained {
+                context, factory, ..
+            } => {
                 let owner = context.user_id();
                 findings.push(Finding::FactoryRetained {
                     owner: owner.map_or_else(|| "nobody".to_owned(), ToString::to_string),

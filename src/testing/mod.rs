@@ -45,7 +45,7 @@ pub use self::{
     as_user::AsUser,
     clock::TestClock,
     isolation_check::{IsolationCheck, TestUser},
-    recorder::{Recorded, Recorder},
+    recorder::Recorder,
     report::{Finding, IsolationReport},
     scripted::Scripted,
     strict::StrictService,

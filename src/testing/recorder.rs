@@ -2,41 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderName;
-
-use crate::{
-    audit::{AuditEvent, Observer},
-    context::{CorrelationProblem, UserContext},
-    rejection::Rejection,
-    scope::{Ending, ScopeViolation},
-    strategy::{InvalidReason, StripReason, Verdict},
-};
-
-/// An [`AuditEvent`] as a value of its own.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Recorded {
-    /// See [`AuditEvent::Consulted`].
-    Consulted(&'static str, Verdict),
-    /// See [`AuditEvent::Accepted`].
-    Accepted(UserContext),
-    /// See [`AuditEvent::Refused`].
-    Refused(Rejection),
-    /// See [`AuditEvent::HeaderStripped`].
-    HeaderStripped(&'static str, HeaderName, StripReason),
-    /// See [`AuditEvent::CredentialPassedOver`].
-    CredentialPassedOver(&'static str, InvalidReason),
-    /// See [`AuditEvent::TraceIgnored`].
-    TraceIgnored(CorrelationProblem),
-    /// See [`AuditEvent::Conflict`].
-    Conflict(&'static str, &'static str),
-    /// See [`AuditEvent::CrossUserAccess`].
-    CrossUserAccess(ScopeViolation),
-    /// See [`AuditEvent::FactoryRetained`].
-    FactoryRetained(UserContext, &'static str),
-    /// See [`AuditEvent::ScopeClosed`].
-    ScopeClosed(UserContext, Ending),
-}
+use crate::audit::{AuditEvent, Observer};
 
 /// Keeps the audit events of a layer; clones share what they keep.
 ///
@@ -55,7 +21,7 @@ pub enum Recorded {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
-    events: Arc<Mutex<Vec<Recorded>>>,
+    events: Arc<Mutex<Vec<AuditEvent<'static>>>>,
 }
 
 impl Recorder {
@@ -67,48 +33,23 @@ impl Recorder {
 
     /// Everything so far, in order.
     #[must_use]
-    pub fn events(&self) -> Vec<Recorded> {
+    pub fn events(&self) -> Vec<AuditEvent<'static>> {
         self.lock().clone()
     }
 
     /// Takes everything so far.
     #[must_use]
-    pub fn take(&self) -> Vec<Recorded> {
+    pub fn take(&self) -> Vec<AuditEvent<'static>> {
         std::mem::take(&mut *self.lock())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Recorded>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<AuditEvent<'static>>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observer for Recorder {
     fn observe(&self, event: &AuditEvent<'_>) {
-        let recorded = match *event {
-            AuditEvent::Consulted { strategy, verdict } => Recorded::Consulted(strategy, verdict),
-            AuditEvent::Accepted { context } => Recorded::Accepted(context.clone()),
-            AuditEvent::Refused { rejection, .. } => Recorded::Refused(rejection.clone()),
-            AuditEvent::HeaderStripped {
-                strategy,
-                header,
-                reason,
-                ..
-            } => Recorded::HeaderStripped(strategy, header.clone(), reason),
-            AuditEvent::CredentialPassedOver { strategy, invalid } => {
-                Recorded::CredentialPassedOver(strategy, invalid.reason())
-            }
-            AuditEvent::TraceIgnored { problem, .. } => Recorded::TraceIgnored(problem),
-            AuditEvent::Conflict { first, second } => Recorded::Conflict(first, second),
-            AuditEvent::CrossUserAccess { violation } => {
-                Recorded::CrossUserAccess(violation.clone())
-            }
-            AuditEvent::FactoryRetained {
-                context, factory, ..
-            } => Recorded::FactoryRetained(context.clone(), factory),
-            AuditEvent::ScopeClosed {
-                context, ending, ..
-            } => Recorded::ScopeClosed(context.clone(), ending),
-        };
-        self.lock().push(recorded);
+        self.lock().push(event.clone().into_owned());
     }
 }

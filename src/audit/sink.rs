@@ -1,0 +1,280 @@
+//! Where events go: to `tracing`, and to the observers.
+
+use std::{borrow::Cow, error::Error as StdError, fmt, iter, sync::Arc};
+
+use tracing::Span;
+
+use super::{
+    AuditEvent, Observer, UserIdTelemetry,
+    path::{loggable, method as loggable_method},
+};
+use crate::{
+    config_error::ConfigError,
+    context::{Principal, UserContext},
+    outcome::Outcome,
+};
+
+/// Sends events to where they are seen.
+#[derive(Clone, Default)]
+pub(crate) struct Audit {
+    /// Whether `tracing` hears nothing, because nothing happens.
+    hypothetical: bool,
+    observers: Vec<Arc<dyn Observer + Send + Sync>>,
+    user_ids: UserIdTelemetry,
+}
+
+impl Audit {
+    /// For what would happen: told to this observer alone.
+    pub(crate) fn hypothetical(observer: Arc<dyn Observer + Send + Sync>) -> Self {
+        Self {
+            hypothetical: true,
+            observers: vec![observer],
+            user_ids: UserIdTelemetry::default(),
+        }
+    }
+
+    pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
+        self.observers.push(observer);
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        !self.observers.is_empty()
+    }
+
+    pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
+        self.user_ids = how;
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.user_ids.validate()
+    }
+
+    /// On the hot path, and all that happens there where nobody listens.
+    #[inline]
+    pub(crate) fn consulted(&self, strategy: &'static str, outcome: &Outcome) {
+        if !self.hypothetical {
+            tracing::debug!(
+                target: "tower_user_scope",
+                strategy,
+                verdict = outcome.verdict().as_str(),
+                "strategy consulted"
+            );
+        }
+        if !self.observers.is_empty() {
+            let verdict = outcome.verdict();
+            self.tell_observers(&AuditEvent::Consulted { strategy, verdict });
+        }
+    }
+
+    /// As [`emit`](Self::emit); all that happens for every request where nobody listens.
+    #[inline]
+    pub(crate) fn accepted(&self, context: &UserContext) {
+        self.trace_accepted(context);
+        if !self.observers.is_empty() {
+            let context = Cow::Borrowed(context);
+            self.tell_observers(&AuditEvent::Accepted { context });
+        }
+    }
+
+    pub(crate) fn emit(&self, event: &AuditEvent<'_>) {
+        if !self.hypothetical {
+            self.trace(event);
+        }
+        self.tell_observers(event);
+    }
+
+    fn tell_observers(&self, event: &AuditEvent<'_>) {
+        for observer in &self.observers {
+            observer.observe(event);
+        }
+    }
+
+    /// The span that the inner service's work happens in, where somebody records it. One that
+    /// nobody does would still pass each entry and exit on to the `log` crate, where that bridge
+    /// is compiled in.
+    #[inline]
+    pub(crate) fn span(&self, context: &UserContext) -> Option<Span> {
+        tracing::span_enabled!(target: "tower_user_scope", tracing::Level::INFO)
+            .then(|| self.recorded_span(context))
+    }
+
+    #[cold]
+    fn recorded_span(&self, context: &UserContext) -> Span {
+        let span = tracing::info_span!(
+            target: "tower_user_scope",
+            "user_scope",
+            user.id = tracing::field::Empty,
+            user.hash = tracing::field::Empty,
+            user_scope.principal = context.principal().kind(),
+            user_scope.strategy = context.strategy(),
+            user_scope.evidence = context.evidence().as_str(),
+            request_id = tracing::field::Empty,
+            thread_id = tracing::field::Empty,
+            run_id = tracing::field::Empty,
+        );
+        // An id that nobody reads is never made.
+        if !span.is_disabled() {
+            if let Some(id) = self.user_ids.plain(context.principal()) {
+                span.record("user.id", id);
+            }
+            if let Some(hash) = self.user_ids.hashed(context.principal()) {
+                span.record("user.hash", &*hash);
+            }
+            span.record("request_id", context.request_id().as_str());
+            span.record("thread_id", context.thread_id().as_str());
+            span.record("run_id", context.run_id().as_str());
+        }
+        span
+    }
+
+    #[inline]
+    fn trace_accepted(&self, context: &UserContext) {
+        tracing::info!(
+            target: "tower_user_scope::audit",
+            strategy = context.strategy(),
+            principal = context.principal().kind(),
+            user.id = self.user_ids.plain(context.principal()),
+            user.hash = self.user_ids.hashed(context.principal()).as_deref(),
+            evidence = context.evidence().as_str(),
+            development = context.evidence().is_development(),
+            request_id = %context.request_id(),
+            "request accepted"
+        );
+    }
+
+    fn trace(&self, event: &AuditEvent<'_>) {
+        match event {
+            AuditEvent::Consulted { .. } => {}
+            AuditEvent::Accepted { context } => self.trace_accepted(context),
+            AuditEvent::Refused { .. } => self.trace_refusal(event),
+            AuditEvent::HeaderStripped {
+                strategy,
+                header,
+                reason,
+                peer,
+                wanted,
+                more,
+            } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                strategy,
+                header = header.as_str(),
+                reason = reason.as_str(),
+                peer = peer.map(tracing::field::display),
+                wanted = wanted.as_deref(),
+                more,
+                "identity header removed"
+            ),
+            AuditEvent::CredentialPassedOver { strategy, invalid } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                strategy,
+                reason = %invalid.reason(),
+                "bad credential passed over, because its strategy is optional"
+            ),
+            AuditEvent::TraceIgnored { problem, peer } => tracing::debug!(
+                target: "tower_user_scope::audit",
+                reason = %problem,
+                peer = peer.map(tracing::field::display),
+                "traceparent ignored"
+            ),
+            AuditEvent::Conflict { first, second } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                first,
+                second,
+                "strategies found different principals"
+            ),
+            AuditEvent::CrossUserAccess { violation } => tracing::error!(
+                target: "tower_user_scope::audit",
+                reason = %violation,
+                "factory used outside its user's scope"
+            ),
+            AuditEvent::FactoryRetained {
+                context,
+                factory,
+                holders,
+                opened_before,
+                path,
+            } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                factory,
+                holders,
+                opened_before = opened_before.map(tracing::field::debug),
+                path = path.as_deref().map(loggable).as_deref(),
+                strategy = context.strategy(),
+                user.id = self.user_ids.plain(context.principal()),
+                user.hash = self.user_ids.hashed(context.principal()).as_deref(),
+                request_id = %context.request_id(),
+                "factory still held although its scope has closed"
+            ),
+            AuditEvent::ScopeClosed {
+                context,
+                ending,
+                lasted,
+                status,
+            } => tracing::debug!(
+                target: "tower_user_scope::audit",
+                ending = ending.as_str(),
+                status = status.map(|status| status.as_u16()),
+                lasted = ?lasted,
+                request_id = %context.request_id(),
+                "scope closed"
+            ),
+        }
+    }
+
+    fn trace_refusal(&self, event: &AuditEvent<'_>) {
+        let AuditEvent::Refused {
+            rejection,
+            subject,
+            request_id,
+            method,
+            path,
+            peer,
+        } = event
+        else {
+            return;
+        };
+        let status = rejection.status();
+        let cause = root_cause(&**rejection).map(tracing::field::display);
+        let principal = subject.as_ref().map(|subject| subject.principal());
+        let hash = principal.and_then(|principal| self.user_ids.hashed(principal));
+        macro_rules! refusal {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tower_user_scope::audit",
+                    status = status.as_u16(),
+                    strategy = rejection.strategy(),
+                    reason = %rejection,
+                    cause,
+                    principal = principal.map(Principal::kind),
+                    user.id = principal.and_then(|principal| self.user_ids.plain(principal)),
+                    user.hash = hash,
+                    request_id = request_id.as_deref().map(tracing::field::display),
+                    method = loggable_method(method),
+                    path = &**path,
+                    peer = peer.map(tracing::field::display),
+                    hint = rejection.hint(peer.is_some()),
+                    "request refused"
+                )
+            };
+        }
+        if status.is_server_error() {
+            refusal!(error);
+        } else {
+            refusal!(warn);
+        }
+    }
+}
+
+/// The error that everything above it passed on: what the operator has to look at.
+fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
+    iter::successors(error.source(), |&error| error.source()).last()
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit")
+            .field("observers", &self.observers.len())
+            .field("user_ids", &self.user_ids)
+            .finish_non_exhaustive()
+    }
+}
