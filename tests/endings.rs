@@ -979,7 +979,11 @@ async fn what_finished_work_still_holds_is_dropped_in_its_scope() {
     let mut service = layer.layer(inner);
     let mut call = Box::pin(tower::Service::call(&mut service, Request::new(())));
     let response = call.as_mut().await.expect("infallible");
-    assert_eq!(taken(), [alices.clone()], "before the response is out");
+    assert_eq!(
+        taken(),
+        std::slice::from_ref(&alices),
+        "before the response is out"
+    );
     drop((call, response));
 
     // Work that was given a scope, and is kept when it is done.
