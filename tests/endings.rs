@@ -912,3 +912,114 @@ async fn a_stream_that_was_given_a_scope_is_polled_in_it() {
     let seen: Vec<_> = current.in_scope(alice.clone()).collect().await;
     assert_eq!(seen, [Some(alice.clone()), Some(alice)]);
 }
+
+/// Is ready at the second poll, and holds something until it is dropped.
+struct Holding<T, H> {
+    answer: Option<T>,
+    polled: bool,
+    _held: H,
+}
+
+impl<T, H> Holding<T, H> {
+    fn new(answer: T, held: H) -> Self {
+        Self {
+            answer: Some(answer),
+            polled: false,
+            _held: held,
+        }
+    }
+}
+
+impl<T: Unpin, H: Unpin> Future for Holding<T, H> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        if self.polled {
+            return Poll::Ready(self.answer.take().expect("polled once more"));
+        }
+        self.polled = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Notes in whose scope it is dropped.
+struct DroppedIn(Arc<Mutex<Vec<Option<String>>>>);
+
+impl Drop for DroppedIn {
+    fn drop(&mut self) {
+        let user = UserContext::current().and_then(|user| Some(user.user_id()?.to_string()));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(user);
+    }
+}
+
+#[tokio::test]
+async fn what_finished_work_still_holds_is_dropped_in_its_scope() {
+    let dropped: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    let taken = || std::mem::take(&mut *dropped.lock().unwrap_or_else(PoisonError::into_inner));
+    let alices = Some("alice".to_owned());
+
+    // The inner service's future, with the response in hand.
+    let of_call = Arc::clone(&dropped);
+    let inner = service_fn(move |_: Request<()>| {
+        let response = Response::new(Empty::<Bytes>::new());
+        Holding::new(
+            Ok::<_, Infallible>(response),
+            DroppedIn(Arc::clone(&of_call)),
+        )
+    });
+    let layer = UserScopeLayer::builder()
+        .strategy(alice())
+        .context_only()
+        .build()
+        .expect("good");
+    let mut service = layer.layer(inner);
+    let mut call = Box::pin(tower::Service::call(&mut service, Request::new(())));
+    let response = call.as_mut().await.expect("infallible");
+    assert_eq!(
+        taken(),
+        std::slice::from_ref(&alices),
+        "before the response is out"
+    );
+    drop((call, response));
+
+    // Work that was given a scope, and is kept when it is done.
+    let id = UserId::try_from("alice").expect("an id");
+    let context = UserContext::builder(Identity::proved(id)).build();
+    let mut work = Box::pin(Holding::new((), DroppedIn(Arc::clone(&dropped))).in_scope(context));
+    work.as_mut().await;
+    drop(work);
+    assert_eq!(taken(), [alices], "whenever that is dropped");
+}
+
+#[tokio::test]
+async fn what_was_waited_for_is_gone_before_the_inner_service_begins() {
+    let held = Arc::new(());
+    let (of_strategy, of_authorize, of_factory) = (held.clone(), held.clone(), held.clone());
+    let layer = UserScopeLayer::builder()
+        .strategy(tower_user_scope::from_async_fn(
+            Reads::predicate(|_| true),
+            move |_| {
+                let id = UserId::try_from("alice").expect("an id");
+                Holding::new(Outcome::from(Identity::proved(id)), of_strategy.clone())
+            },
+        ))
+        .authorize_async(move |_, _| Holding::new(Ok(()), of_authorize.clone()))
+        .factory_async(move |_| Holding::new(Ok::<_, Infallible>(()), of_factory.clone()))
+        .build()
+        .expect("good");
+    let inner = service_fn(move |_: Request<()>| {
+        // One here, and one in each closure.
+        assert_eq!(
+            Arc::strong_count(&held),
+            4,
+            "no future of the three is left"
+        );
+        std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+    });
+    let response = layer.layer(inner).oneshot(Request::new(())).await;
+    assert!(response.expect("infallible").status().is_success());
+}

@@ -703,3 +703,41 @@ async fn a_full_cache_forgets_and_goes_on() {
         }
     }
 }
+
+/// The closure is asked when a token is verified, and not when it is remembered.
+#[tokio::test]
+async fn a_cache_remembers_as_many_tokens_as_it_may_and_no_more() {
+    const TOKENS: usize = 64;
+    for (entries, fits) in [(8, false), (0, false), (16 * TOKENS, true)] {
+        let verified = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&verified);
+        let strategy = jwt(verifying(HS))
+            .identity(move |_, claims: &Value| {
+                counts.fetch_add(1, Ordering::SeqCst);
+                let user = claims["sub"].as_str().unwrap_or_default();
+                Ok(Identity::proved(UserId::try_from(user)?))
+            })
+            .cache(TokenCache::new().max_entries(entries));
+        let asked = asking(strategy);
+        let tokens: Vec<_> = (0..TOKENS)
+            .map(|user| minted(HS, None, &claims(&format!("user-{user}"))))
+            .collect();
+        for token in &tokens {
+            assert!(asked.user(token).await.is_ok());
+        }
+        verified.store(0, Ordering::SeqCst);
+        for token in &tokens {
+            assert!(asked.user(token).await.is_ok());
+        }
+        let again = verified.load(Ordering::SeqCst);
+        if fits {
+            assert_eq!(again, 0, "each of {TOKENS} is remembered");
+        } else {
+            let forgotten = TOKENS - entries.max(1);
+            assert!(
+                again >= forgotten,
+                "{again} of {TOKENS} with room for {entries}"
+            );
+        }
+    }
+}

@@ -3,7 +3,10 @@
 
 mod tokens;
 
-use std::error::Error as _;
+use std::{
+    error::Error as _,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use http::Request;
 use serde::Deserialize;
@@ -11,11 +14,12 @@ use serde_json::{Value, json};
 use tower_user_scope::{
     Identity, Reason, UserId, UserScopeLayer,
     jwt::{Issuer, Jwt, TokenError, TokenProblem, VerifiedToken},
+    testing::TestClock,
 };
 
 use crate::tokens::{
-    AUDIENCE, HS, ISSUER, Why, asking, bearer, claims, claims_with, hs, jwt, minted, missing, now,
-    providers::both, refused, signed, signed_bytes, verifying,
+    AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt, minted,
+    missing, now, providers::both, refused, signed, signed_bytes, verifying,
 };
 
 const HEAD: &str = r#"{"alg":"HS256"}"#;
@@ -37,7 +41,7 @@ fn text_with(members: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn times_are_any_json_number_and_are_cut_towards_refusal() {
-    let exact = asking(jwt(verifying(HS)).leeway(std::time::Duration::ZERO));
+    let exact = asking(jwt(verifying(HS)).leeway(Duration::ZERO));
     let soon = now() + 600;
     let ok = || Ok("alice".to_owned());
     let cases = [
@@ -89,18 +93,39 @@ async fn times_are_any_json_number_and_are_cut_towards_refusal() {
 }
 
 #[tokio::test]
+async fn a_fraction_of_a_second_counts_against_the_token() {
+    let now = now();
+    let clock = TestClock::at(UNIX_EPOCH + Duration::from_secs(now));
+    let asked = asking_at(jwt(verifying(HS)).leeway(Duration::ZERO), clock);
+    let ok = || Ok("alice".to_owned());
+    for (name, value, expected) in [
+        ("exp", format!("{now}.9"), refused(TokenProblem::Expired)),
+        ("exp", format!("{}", now + 1), ok()),
+        (
+            "nbf",
+            format!("{now}.1"),
+            refused(TokenProblem::NotYetValid),
+        ),
+        ("nbf", format!("{now}.0"), ok()),
+    ] {
+        let token = signed(HS, HEAD, &text_with(&[(name, &value)]));
+        assert_eq!(asked.user(&token).await, expected, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn a_fraction_of_a_second_is_cut_and_not_rounded() {
     let token = signed(
         HS,
         HEAD,
         &text_with(&[("exp", "4102444800.9"), ("iat", "7.9")]),
     );
-    let asked = asking(jwt(verifying(HS)).leeway(std::time::Duration::ZERO));
+    let asked = asking(jwt(verifying(HS)).leeway(Duration::ZERO));
     let context = asked.send(bearer(&token)).await.expect("a good token");
     let token = context.attributes().get::<VerifiedToken>();
     let token = token.expect("always there");
     let since = |time: std::time::SystemTime| {
-        let since = time.duration_since(std::time::UNIX_EPOCH);
+        let since = time.duration_since(UNIX_EPOCH);
         since.expect("after 1970").as_secs_f64()
     };
     assert_eq!(format!("{}", since(token.expires_at())), "4102444800");
@@ -390,7 +415,7 @@ async fn settings_that_change_after_a_token_was_seen_count_for_it_too() {
     };
     let changes: [Change; 6] = [
         ("token_type", |it| it.token_type("at+jwt")),
-        ("leeway", |it| it.leeway(std::time::Duration::ZERO)),
+        ("leeway", |it| it.leeway(Duration::ZERO)),
         ("user_id_claim", |it| it.user_id_claim("uid")),
         ("claims", |it| it.claims::<Vec<u8>>()),
         ("revoked_if", |it| it.revoked_if(|_| true)),

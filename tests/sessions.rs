@@ -492,6 +492,57 @@ async fn a_session_in_the_request_follows_the_same_rules() {
 }
 
 #[tokio::test]
+async fn what_has_expired_counts_as_none_only_where_that_is_asked_for() {
+    let store = MemoryStore::default();
+    let alice = session_of(&store, "alice").await;
+    let bob = session_of(&store, "bob").await;
+    let of_bob = store.load(&bob).await.expect("in memory").expect("kept");
+    let expired = || {
+        Watched::new(store.clone()).twisted(|_, loaded| {
+            let loaded = loaded.expect("in memory").expect("kept");
+            Ok(Some(Record {
+                expiry_date: OffsetDateTime::now_utc() - time::Duration::SECOND,
+                ..loaded
+            }))
+        })
+    };
+    let of_another = Watched::new(store.clone()).twisted(move |_, _| Ok(Some(of_bob.clone())));
+    let plain = |store: Watched<MemoryStore>| SessionCookie::new(SID, store);
+    let table = [
+        (
+            "expired",
+            plain(expired()),
+            Came::Bad(SessionProblem::Expired),
+        ),
+        (
+            "expired, visitors allowed",
+            plain(expired()).allow_visitors(),
+            Came::Bad(SessionProblem::Expired),
+        ),
+        (
+            "expired, taken for none",
+            plain(expired()).treat_unknown_as_absent(),
+            Came::Fallback,
+        ),
+        (
+            "another session's record, which nothing excuses",
+            plain(of_another).treat_unknown_as_absent().allow_visitors(),
+            Came::Bad(SessionProblem::OtherSession),
+        ),
+    ];
+    for (case, strategy, expected) in table {
+        let layer = UserScopeLayer::builder()
+            .strategy(strategy)
+            .fallback(Fallback::anonymous())
+            .context_only()
+            .build()
+            .expect("valid");
+        let request = with_cookies([format!("{SID}={alice}")]);
+        assert_eq!(came(&send(&layer, request).await), expected, "{case}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_in_the_request_is_loaded_once_and_shows_only_the_named_values() {
     let store = Watched::new(MemoryStore::default());
     let data = [
