@@ -698,3 +698,35 @@ async fn the_lines_of_the_log_that_the_readme_quotes_are_written() {
         assert!(text.lines().any(is_quoted), "{quote}\nis not in\n{text}");
     }
 }
+
+#[tokio::test]
+async fn a_lazy_factory_that_fails_says_so_in_the_log_whatever_the_handler_makes_of_it() {
+    capture();
+    let layer = UserScopeLayer::builder()
+        .strategy(key().named("key"))
+        .lazy_factory(|_| Err::<u8, _>("the quota is gone"))
+        .build()
+        .expect("a valid configuration");
+    let inner = service_fn(async |request: Request<()>| {
+        let factory = request
+            .extensions()
+            .get::<tower_user_scope::Scoped<tower_user_scope::Lazy<u8>>>();
+        let failed = factory.expect("inside the layer").get().is_err();
+        let mut response = Response::new(());
+        response.extensions_mut().insert(failed);
+        Ok::<_, Infallible>(response)
+    });
+    let request = request(STRANGER, &[("x-api-key", "alices")]);
+    let response = layer.layer(inner).oneshot(request).await;
+    let failed = response.expect("infallible").extensions().get().copied();
+    assert_eq!(failed, Some(true), "and the handler answered all the same");
+    let text = written();
+    for part in [
+        "tower_user_scope::audit",
+        "ERROR",
+        "lazy factory failed",
+        "the quota is gone",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}

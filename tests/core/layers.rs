@@ -327,3 +327,61 @@ async fn every_observer_hears_every_event() {
     assert!(!first.events().is_empty());
     assert_eq!(first.events().len(), second.events().len());
 }
+
+#[tokio::test]
+async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_identity() {
+    #[derive(Clone)]
+    struct Bare;
+    async fn beside(request: Request<()>) -> Result<Response<String>, Infallible> {
+        let extensions = request.extensions();
+        let context = request.user_context().expect("the layer is there");
+        Ok(Response::new(format!(
+            "{} {} {} {}",
+            context.user_id().map_or("nobody", UserId::as_str),
+            extensions.get::<Bare>().is_some(),
+            extensions.get::<Arc<Bare>>().is_some(),
+            extensions.get::<Scoped<Bare>>().is_some(),
+        )))
+    }
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .factory(|_| Bare)
+        .insert_as_arc()
+        .insert_as_value()
+        .build()
+        .expect("good");
+    // It reads outer contexts, so that they are there while its list is asked.
+    let inner = UserScopeLayer::builder()
+        .strategy(api_key())
+        .strategy(ExistingContext::new())
+        .context_only()
+        .build()
+        .expect("good");
+    for (headers, expected) in [
+        (
+            &[("x-user-id", "alice"), ("x-key", "bob")][..],
+            "bob false false false",
+        ),
+        (&[("x-user-id", "alice")], "alice true true true"),
+    ] {
+        let service = outer.layer(inner.layer(service_fn(beside)));
+        let (_, body) = answer(service, request(headers)).await;
+        assert_eq!(body, expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_stands_in_for_an_outer_layer_goes_on_before_an_inner_fallback_acts() {
+    let layer = |name: &str| {
+        UserScopeLayer::builder()
+            .strategy(api_key())
+            .strategy(ExistingContext::new())
+            .fallback(Fallback::service(name))
+            .context_only()
+            .build()
+            .expect("good")
+    };
+    let service = layer("outer").layer(layer("inner").layer(service_fn(describe)));
+    let (_, body) = answer(service, request(&[])).await;
+    assert!(body.contains("\"outer\""), "{body}");
+}

@@ -455,3 +455,162 @@ async fn a_strategy_is_asked_only_about_requests_that_may_have_one_of_its_header
     check("when", || OfOneHeader.when(|_| true)).await;
     check("timeout", || OfOneHeader.timeout(Duration::from_secs(1))).await;
 }
+
+/// The names of the headers that reach the inner service, or why nothing does.
+async fn left<L, S, B>(layer: L, request: Request<()>) -> String
+where
+    L: Layer<Inner, Service = S>,
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    fn answer(request: Request<()>) -> Ready {
+        let (head, ()) = request.into_parts();
+        let names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        let names = names.join(" ");
+        let mut response = Response::new(());
+        response.extensions_mut().insert(names);
+        std::future::ready(Ok(response))
+    }
+    let inner: Inner = service_fn(answer);
+    let mut response = layer
+        .layer(inner)
+        .oneshot(request)
+        .await
+        .expect("infallible");
+    let extensions = response.extensions_mut();
+    match extensions.remove::<String>() {
+        Some(names) => names,
+        None => verdict(&Err(extensions.remove().expect("a reason"))),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn strategies_before_configured_ones_keep_every_promise_of_theirs() {
+    let header = |name, is_trusted: bool| {
+        TrustedHeader::new(name)
+            .only_if(move |_| is_trusted)
+            .named(name)
+    };
+    let sent = || {
+        let mut request = Request::new(());
+        for name in ["x-a", "x-b"] {
+            let alice = HeaderValue::from_static("alice");
+            request.headers_mut().insert(name, alice);
+        }
+        request
+    };
+    for (trust_a, trust_b, first, all) in [
+        (true, true, "x-a", "x-a x-b"),
+        (true, false, "x-a", "x-a"),
+        (false, true, "x-b", "x-b"),
+        (
+            false,
+            false,
+            "401: x-a not believed",
+            "401: x-a not believed",
+        ),
+    ] {
+        let a = || header("x-a", trust_a);
+        let b = || header("x-b", trust_b);
+        /// The same two in this form of list, at once and after one that waits.
+        macro_rules! check {
+            ($what:literal: $($list:tt)*) => {{
+                let builder = || UserScopeLayer::builder().fallback(Fallback::service("internal"));
+                let waiting = || builder().strategy(by_key_waiting());
+                let configured = || builder().strategies([by_key_waiting().boxed()]);
+                let what = format!("{}: {trust_a}, {trust_b}", $what);
+                for (form, found, expected) in [
+                    ("at once", left(context_only!(builder()$($list)*), sent()).await, first),
+                    ("waiting", left(context_only!(waiting()$($list)*), sent()).await, first),
+                    ("configured", left(context_only!(configured()$($list)*), sent()).await, first),
+                    (
+                        "unanimous",
+                        left(context_only!(waiting()$($list)*.unanimous()), sent()).await,
+                        all,
+                    ),
+                ] {
+                    assert_eq!(found, expected, "{what}, {form}");
+                }
+            }};
+        }
+        check!("fixed": .strategy(a()).strategy(b()));
+        check!("configured": .strategies([a().boxed(), b().boxed()]));
+        check!("fixed, then configured": .strategy(a()).strategies([b().boxed()]));
+        check!("configured, then fixed": .strategies([a().boxed()]).strategy(b()));
+        check!("configured twice": .strategies([a().boxed()]).strategies([b().boxed()]));
+    }
+}
+
+#[tokio::test]
+async fn what_a_closure_reads_keeps_a_fallback_from_acting_wherever_it_is_read() {
+    let absent = |_: &Parts| Outcome::Absent;
+    for (what, reads) in [
+        ("a header", Reads::header("x-key")),
+        ("only a header", Reads::only_header("x-key")),
+        ("an extension", Reads::extension::<u8>()),
+        (
+            "a predicate",
+            Reads::predicate(|head| head.headers.contains_key("x-key")),
+        ),
+    ] {
+        let mut sent = with(GOOD);
+        sent.extensions_mut().insert(7_u8);
+        let found = everywhere!(from_fn(reads.clone(), absent), sent.clone());
+        assert_eq!(found, "401: from_fn not believed", "{what}");
+        let found = everywhere!(from_fn(reads.clone(), absent), Request::new(()));
+        assert_eq!(found, INTERNAL, "{what}, not sent");
+    }
+}
+
+/// Names one header, and is about another one too.
+#[derive(Clone, Debug)]
+struct LeavesOneOut {
+    scrubs: bool,
+}
+
+impl Strategy for LeavesOneOut {
+    type Future = std::future::Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "leaves_one_out"
+    }
+
+    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
+        Eventually::now(Outcome::Absent)
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        (!self.scrubs && head.headers.contains_key("x-other")).into()
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        Some(vec![HeaderName::from_static("x-key")])
+    }
+
+    fn scrub(
+        &self,
+        head: &mut Parts,
+        _: bool,
+        _: &mut dyn FnMut(tower_user_scope::strategy::Stripped<'_>),
+    ) {
+        head.headers.remove("x-other");
+    }
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_strategy_that_leaves_out_one_of_its_headers_is_found_by_the_first_request_with_it() {
+    for scrubs in [false, true] {
+        let layer = UserScopeLayer::builder()
+            .strategies([LeavesOneOut { scrubs }.boxed()])
+            .context_only()
+            .build()
+            .expect("valid");
+        let mut request = Request::new(());
+        let value = HeaderValue::from_static("x");
+        request.headers_mut().insert("x-other", value);
+        let asked = tokio::spawn(send(layer, request)).await;
+        let panic = asked.expect_err("it panics").into_panic();
+        let message = panic.downcast_ref::<String>().expect("a message");
+        assert!(message.contains("`leaves_one_out`"), "{message}");
+    }
+}
