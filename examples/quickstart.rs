@@ -30,7 +30,7 @@ use tower_user_scope::{
     FromExtension, Identity, Invalid, InvalidReason, Outcome, Principal, Reads, Scoped, Strategy,
     TrustedHeader, Unavailable, UserContext, UserId, UserScopeLayer, from_async_fn,
 };
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::{Layer, filter::Targets, prelude::*};
 
 const SECRET: &str = "quickstart-proxy-secret";
 
@@ -369,12 +369,10 @@ async fn print_table(
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::builder()
-                .with_default_directive(LevelFilter::OFF.into())
-                .from_env_lossy(),
-        )
+    // Nothing, or what `RUST_LOG` says.
+    let logged = std::env::var("RUST_LOG").map_or(Ok(Targets::new()), |targets| targets.parse())?;
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_filter(logged))
         .init();
     let last_refusal = LastRefusal::default();
     let app = app(last_refusal.clone())?;

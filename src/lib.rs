@@ -210,6 +210,12 @@ pub use self::{
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub use self::{factory::LazyAsync, scope::spawn};
 
-#[cfg(doctest)]
+#[cfg(all(
+    doctest,
+    feature = "axum",
+    feature = "jwks",
+    feature = "session",
+    feature = "testing"
+))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

@@ -21,19 +21,16 @@ use tower_sessions_core_0_14::{
 /// store stays as it is, so services of both versions can share one.
 ///
 /// ```
-/// use tower_sessions_sqlx_store::{PostgresStore, sqlx::PgPool};
 /// use tower_user_scope::{SessionCookie, StoreOf014};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = PgPool::connect_lazy("postgres://app@db.internal/app")?;
-/// let store = StoreOf014::new(PostgresStore::new(pool));
+/// # fn sessions<S: tower_sessions_core_0_14::SessionStore + Clone + 'static>(postgres: S) {
+/// // `postgres` is a `PostgresStore` of tower-sessions-sqlx-store 0.15.
+/// let store = StoreOf014::new(postgres);
 ///
 /// // The same store for tower-sessions' own layer, which writes the sessions.
 /// let sessions = tower_sessions::SessionManagerLayer::new(store.clone());
 /// let strategy = SessionCookie::new("__Host-sid", store);
 /// # let _ = (sessions, strategy);
-/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Default)]

@@ -1,0 +1,387 @@
+//! Layers within layers: what an outer one found, left or let act is no way round an inner one.
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{Request, Response, StatusCode};
+use tower::{Service, ServiceExt, service_fn, util::MapRequest};
+use tower_layer::Layer;
+use tower_user_scope::{
+    ExistingContext, Fallback, Identity, Invalid, InvalidReason, Outcome, Reads, Scoped, Strategy,
+    ThreadId, TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn,
+};
+
+fn user(id: &str) -> UserId {
+    UserId::try_from(id).expect("an id")
+}
+
+fn thread(id: &str) -> ThreadId {
+    ThreadId::try_from(id).expect("an id")
+}
+
+/// A key is its owner's name, `BAD` is bad, and some keys are for one thread only.
+fn api_key() -> impl Strategy<Future: Send> + Clone {
+    from_fn(Reads::header("x-key"), |head| {
+        let Some(key) = head.headers.get("x-key") else {
+            return Outcome::Absent;
+        };
+        match key.to_str().expect("text").split_once('/') {
+            Some((owner, only)) => Identity::proved(user(owner)).thread_id(thread(only)).into(),
+            None if key == "BAD" => Invalid::new(InvalidReason::Rejected("key")).into(),
+            None => Identity::proved(user(key.to_str().expect("text"))).into(),
+        }
+    })
+}
+
+fn header() -> impl Strategy<Future: Send> + Clone {
+    from_fn(Reads::header("x-user-id"), |head| {
+        match head.headers.get("x-user-id") {
+            Some(id) => Identity::asserted(user(id.to_str().expect("text"))).into(),
+            None => Outcome::Absent,
+        }
+    })
+}
+
+fn request(headers: &[(&'static str, &str)]) -> Request<()> {
+    let mut request = Request::new(());
+    for (name, value) in headers {
+        let value = value.parse().expect("a header value");
+        request.headers_mut().insert(*name, value);
+    }
+    request
+}
+
+async fn describe(request: Request<()>) -> Result<Response<String>, Infallible> {
+    let context = request.user_context().expect("the layer is there");
+    Ok(Response::new(format!(
+        "{:?} in {}",
+        context.principal(),
+        context.thread_id()
+    )))
+}
+
+async fn answer<S, B>(service: S, request: Request<()>) -> (StatusCode, String)
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Data = bytes::Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    use http_body_util::BodyExt as _;
+    let response = service.oneshot(request).await.expect("infallible");
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    (head.status, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn an_outer_fallback_acts_only_where_nothing_was_sent_to_the_inner_layer_either() {
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .fallback(Fallback::service("internal"))
+        .context_only()
+        .build()
+        .expect("good");
+    let inner = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .strategy(api_key())
+        .context_only()
+        .build()
+        .expect("good");
+    for (sent, status, who) in [
+        (
+            &[][..],
+            StatusCode::OK,
+            "Service(ServiceName(\"internal\"))",
+        ),
+        (
+            &[("x-key", "alice")],
+            StatusCode::OK,
+            "User(UserId(\"alice\"))",
+        ),
+        (&[("x-key", "BAD")], StatusCode::UNAUTHORIZED, ""),
+        (
+            &[("x-user-id", "bob")],
+            StatusCode::OK,
+            "User(UserId(\"bob\"))",
+        ),
+    ] {
+        let service = outer.layer(inner.layer(service_fn(describe)));
+        let (got, body) = answer(service, request(sent)).await;
+        assert_eq!(got, status, "{sent:?}");
+        assert!(
+            body.starts_with(who) || status != StatusCode::OK,
+            "{sent:?}: {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_credential_for_one_thread_is_for_that_thread_in_inner_layers_too() {
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .context_only()
+        .build()
+        .expect("good");
+    let inner = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .strategy(api_key())
+        .unanimous()
+        .context_only()
+        .build()
+        .expect("good");
+    let base = [("x-user-id", "alice"), ("x-key", "alice/t-2")];
+    for (thread, status) in [
+        (Some("t-1"), StatusCode::BAD_REQUEST),
+        (Some("t-2"), StatusCode::OK),
+        (None, StatusCode::OK),
+    ] {
+        let mut request = request(&base);
+        if let Some(thread) = thread {
+            let thread = thread.parse().expect("a header value");
+            request.headers_mut().insert("x-thread-id", thread);
+        }
+        let service = outer.layer(inner.layer(service_fn(describe)));
+        let (got, body) = answer(service, request).await;
+        assert_eq!(got, status, "{thread:?}: {body}");
+        assert!(
+            status != StatusCode::OK || body.ends_with(" in t-2"),
+            "{thread:?}: {body}"
+        );
+    }
+    // A context that was made by hand, for another thread.
+    let by_hand = UserContext::builder(Identity::asserted(user("alice")))
+        .thread_id(thread("t-1"))
+        .build();
+    let mut sent = request(&base[1..]);
+    sent.extensions_mut().insert(by_hand);
+    let (status, _) = answer(inner.layer(service_fn(describe)), sent).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn credentials_for_different_threads_are_refused_together() {
+    let second = from_fn(Reads::header("x-second"), |head| {
+        match head.headers.get("x-second") {
+            Some(only) => {
+                let only = thread(only.to_str().expect("text"));
+                Identity::asserted(user("alice")).thread_id(only).into()
+            }
+            None => Outcome::Absent,
+        }
+    });
+    let layer = UserScopeLayer::builder()
+        .strategy(second)
+        .strategy(api_key())
+        .unanimous()
+        .context_only()
+        .build()
+        .expect("good");
+    for (only, status) in [("t-1", StatusCode::BAD_REQUEST), ("t-2", StatusCode::OK)] {
+        let sent = request(&[("x-second", only), ("x-key", "alice/t-2")]);
+        let (got, body) = answer(layer.layer(service_fn(describe)), sent).await;
+        assert_eq!(got, status, "{only}: {body}");
+    }
+}
+
+#[test]
+fn a_context_made_by_hand_is_for_what_its_identity_is_for() {
+    let identity = Identity::proved(user("alice")).thread_id(thread("t-1"));
+    let context = UserContext::builder(identity).build();
+    assert_eq!(context.thread_id(), &thread("t-1"));
+}
+
+struct Factory(String);
+
+/// What an inner handler finds of an outer layer's making.
+async fn leftovers(request: Request<()>) -> Result<Response<String>, Infallible> {
+    let extensions = request.extensions();
+    let bare = extensions
+        .get::<Arc<Factory>>()
+        .map(|factory| factory.0.clone());
+    let scoped = extensions.get::<Scoped<Factory>>().is_some();
+    Ok(Response::new(format!("{bare:?} {scoped}")))
+}
+
+#[tokio::test]
+async fn an_outer_factory_is_gone_whatever_a_middleware_made_of_the_context() {
+    type Change = fn(&mut Request<()>);
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .factory(|user| Factory(user.scoped_key("factory")))
+        .insert_as_arc()
+        .build()
+        .expect("good");
+    let inner = UserScopeLayer::builder()
+        .strategy(api_key())
+        .context_only()
+        .build()
+        .expect("good");
+    let changes: [(&str, Change); 4] = [
+        ("nothing", |_| {}),
+        ("a child", |request| {
+            let child = request
+                .user_context()
+                .expect("outer")
+                .child()
+                .expect("shallow");
+            request.extensions_mut().insert(child);
+        }),
+        ("another context", |request| {
+            let other = UserContext::builder(Identity::asserted(user("carol"))).build();
+            request.extensions_mut().insert(other);
+        }),
+        ("no context", |request| {
+            request.extensions_mut().remove::<UserContext>();
+        }),
+    ];
+    for (what, change) in changes {
+        let between = MapRequest::new(inner.layer(service_fn(leftovers)), move |mut request| {
+            change(&mut request);
+            request
+        });
+        let sent = request(&[("x-user-id", "alice"), ("x-key", "bob")]);
+        let (_, body) = answer(outer.layer(between), sent).await;
+        assert_eq!(
+            body, "None false",
+            "where a middleware puts {what} in its place"
+        );
+    }
+}
+
+/// As through a `Buffer`, whose worker polls the inner layer in no scope at all.
+#[tokio::test]
+async fn an_outer_factory_is_gone_outside_the_outer_scope_too_where_its_context_became_a_child() {
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .factory(|user| Factory(user.scoped_key("factory")))
+        .insert_as_arc()
+        .build()
+        .expect("good");
+    let inner = UserScopeLayer::builder()
+        .strategy(api_key())
+        .context_only()
+        .build()
+        .expect("good");
+    let (queue, mut queued) = tokio::sync::mpsc::unbounded_channel();
+    let enqueue = service_fn(move |mut request: Request<()>| {
+        let child = request
+            .user_context()
+            .expect("outer")
+            .child()
+            .expect("shallow");
+        request.extensions_mut().insert(child);
+        queue.send(request).expect("somebody listens");
+        std::future::ready(Ok::<_, Infallible>(Response::new(String::new())))
+    });
+    let sent = request(&[("x-user-id", "alice"), ("x-key", "bob")]);
+    let _ = answer(outer.layer(enqueue), sent).await;
+    let queued = queued.recv().await.expect("it was sent");
+    let (_, body) = answer(inner.layer(service_fn(leftovers)), queued).await;
+    assert_eq!(body, "None false");
+}
+
+#[tokio::test]
+async fn a_context_that_goes_round_and_round_takes_no_more_room() {
+    let layer = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .factory(|user| Factory(user.scoped_key("factory")))
+        .build()
+        .expect("good");
+    let mut context = UserContext::builder(Identity::asserted(user("alice"))).build();
+    for _ in 0..50_000 {
+        let inner = service_fn(async |request: Request<()>| {
+            let mut response = Response::new(String::new());
+            let context = request.user_context().expect("the layer is there").clone();
+            response.extensions_mut().insert(context);
+            Ok::<_, Infallible>(response)
+        });
+        let mut request = Request::new(());
+        request.extensions_mut().insert(context.clone());
+        let response = layer
+            .layer(inner)
+            .oneshot(request)
+            .await
+            .expect("infallible");
+        context = response
+            .extensions()
+            .get::<UserContext>()
+            .expect("it was inserted")
+            .clone();
+    }
+    // Fifty thousand contexts within each other would overflow the stack here.
+    drop(context);
+}
+
+#[tokio::test]
+async fn every_observer_hears_every_event() {
+    use tower_user_scope::testing::Recorder;
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let layer = UserScopeLayer::builder()
+        .strategy(TrustedHeader::new("x-user-id").dangerously_trust_any_peer())
+        .observer(first.clone())
+        .observer(second.clone())
+        .context_only()
+        .build()
+        .expect("good");
+    let sent = request(&[("x-user-id", "alice")]);
+    let _ = answer(layer.layer(service_fn(describe)), sent).await;
+    assert!(!first.events().is_empty());
+    assert_eq!(first.events().len(), second.events().len());
+}
+
+#[tokio::test]
+async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_identity() {
+    #[derive(Clone)]
+    struct Bare;
+    async fn beside(request: Request<()>) -> Result<Response<String>, Infallible> {
+        let extensions = request.extensions();
+        let context = request.user_context().expect("the layer is there");
+        Ok(Response::new(format!(
+            "{} {} {} {}",
+            context.user_id().map_or("nobody", UserId::as_str),
+            extensions.get::<Bare>().is_some(),
+            extensions.get::<Arc<Bare>>().is_some(),
+            extensions.get::<Scoped<Bare>>().is_some(),
+        )))
+    }
+    let outer = UserScopeLayer::builder()
+        .strategy(header())
+        .factory(|_| Bare)
+        .insert_as_arc()
+        .insert_as_value()
+        .build()
+        .expect("good");
+    // It reads outer contexts, so that they are there while its list is asked.
+    let inner = UserScopeLayer::builder()
+        .strategy(api_key())
+        .strategy(ExistingContext::new())
+        .context_only()
+        .build()
+        .expect("good");
+    for (headers, expected) in [
+        (
+            &[("x-user-id", "alice"), ("x-key", "bob")][..],
+            "bob false false false",
+        ),
+        (&[("x-user-id", "alice")], "alice true true true"),
+    ] {
+        let service = outer.layer(inner.layer(service_fn(beside)));
+        let (_, body) = answer(service, request(headers)).await;
+        assert_eq!(body, expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_stands_in_for_an_outer_layer_goes_on_before_an_inner_fallback_acts() {
+    let layer = |name: &str| {
+        UserScopeLayer::builder()
+            .strategy(api_key())
+            .strategy(ExistingContext::new())
+            .fallback(Fallback::service(name))
+            .context_only()
+            .build()
+            .expect("good")
+    };
+    let service = layer("outer").layer(layer("inner").layer(service_fn(describe)));
+    let (_, body) = answer(service, request(&[])).await;
+    assert!(body.contains("\"outer\""), "{body}");
+}

@@ -1,0 +1,134 @@
+//! One clock decides what has ended: the layer's, for its list and for every strategy in it.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use http::{Request, header};
+use serde_json::json;
+use tower_sessions::{
+    MemoryStore, SessionStore,
+    session::{Id, Record},
+};
+use tower_user_scope::{
+    Identity, InvalidReason, Outcome, Reads, SessionCookie, SessionProblem, Strategy, UserId,
+    from_fn, jwt::TokenProblem, testing::TestClock,
+};
+
+use crate::tokens::{HS, Why, asking_at, claims_with, jwt, minted, now, refused, verifying};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn ends_in_a_minute() -> String {
+    minted(HS, None, &claims_with(json!({"exp": now() + 60})))
+}
+
+/// A strategy of each kind of wrapper, and one from configuration.
+fn wrapped() -> Vec<(&'static str, crate::tokens::Asked, TestClock)> {
+    let strategy = || jwt(verifying(HS)).leeway(Duration::ZERO);
+    let clock = TestClock::now;
+    let (plain, named, optional, when, timeout, boxed) =
+        (clock(), clock(), clock(), clock(), clock(), clock());
+    vec![
+        ("plain", asking_at(strategy(), plain.clone()), plain),
+        (
+            "named",
+            asking_at(strategy().named("x"), named.clone()),
+            named,
+        ),
+        (
+            "optional",
+            asking_at(strategy().optional(), optional.clone()),
+            optional,
+        ),
+        (
+            "when",
+            asking_at(strategy().when(|_| true), when.clone()),
+            when,
+        ),
+        (
+            "timeout",
+            asking_at(strategy().timeout(MINUTE), timeout.clone()),
+            timeout,
+        ),
+        ("boxed", asking_at(strategy().boxed(), boxed.clone()), boxed),
+    ]
+}
+
+#[tokio::test]
+async fn a_token_ends_by_the_layers_clock_through_each_modifier() {
+    for (what, asked, clock) in wrapped() {
+        let token = ends_in_a_minute();
+        assert_eq!(asked.user(&token).await, Ok("alice".to_owned()), "{what}");
+        clock.advance(2 * MINUTE);
+        // The token that was remembered, and one that was not.
+        for token in [
+            token,
+            minted(
+                HS,
+                None,
+                &claims_with(json!({"exp": now() + 60, "jti": "b"})),
+            ),
+        ] {
+            assert!(asked.user(&token).await.is_err(), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_begins_by_the_layers_clock() {
+    let clock = TestClock::now();
+    let asked = asking_at(jwt(verifying(HS)), clock.clone());
+    let token = minted(HS, None, &claims_with(json!({"nbf": now() + 600})));
+    assert_eq!(asked.user(&token).await, refused(TokenProblem::NotYetValid));
+    clock.advance(10 * MINUTE);
+    assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
+}
+
+#[tokio::test]
+async fn an_identity_of_any_strategy_ends_by_the_layers_clock() {
+    let clock = TestClock::at(SystemTime::UNIX_EPOCH + MINUTE);
+    let strategy = from_fn(Reads::header(header::AUTHORIZATION.as_str()), |_| {
+        let alice = UserId::try_from("alice").expect("an id");
+        Outcome::Found(Identity::proved(alice).expires_at(SystemTime::UNIX_EPOCH + 2 * MINUTE))
+    });
+    let asked = asking_at(strategy, clock.clone());
+    assert_eq!(asked.user("t").await, Ok("alice".to_owned()));
+    clock.advance(MINUTE);
+    assert_eq!(
+        asked.user("t").await,
+        Err(Why::Credential(InvalidReason::Expired)),
+        "at its end, and not after it"
+    );
+}
+
+#[tokio::test]
+async fn a_session_ends_by_the_layers_clock() {
+    let store = MemoryStore::default();
+    let mut record = Record {
+        id: Id::default(),
+        data: HashMap::from([("user_id".to_owned(), json!("alice"))]),
+        expiry_date: time::OffsetDateTime::now_utc() + 2 * MINUTE,
+    };
+    store.create(&mut record).await.expect("in memory");
+    let clock = TestClock::now();
+    let asked = asking_at(SessionCookie::new("sid", store).clone(), clock.clone());
+    let request = || {
+        Request::builder()
+            .header(header::COOKIE, format!("sid={}", record.id))
+            .body(())
+            .expect("a request")
+    };
+    assert!(asked.send(request()).await.is_ok());
+    clock.advance(2 * MINUTE);
+    let refused = asked.send(request()).await.expect_err("it has ended");
+    let tower_user_scope::Reason::Invalid { invalid, .. } = refused.reason() else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(
+        invalid.source().and_then(|source| source.downcast_ref()),
+        Some(&SessionProblem::Expired)
+    );
+}

@@ -1,0 +1,19 @@
+//! Tokens, and the keys that verify them: one file a promise.
+//!
+//! `tokens` mints them, and `issuer` is a server that publishes keys.
+
+mod accepted;
+mod attacks;
+mod claims;
+mod clock;
+mod issuer;
+mod jwks;
+mod jwks_hostile;
+mod jwks_http;
+mod jwks_liveness;
+mod keys;
+mod peers;
+mod places;
+mod raw;
+mod tokens;
+mod vectors;

@@ -1,0 +1,16 @@
+//! What holds behind real servers, on the wire: one file a promise.
+//!
+//! `support` has one application behind each of them, and a client for each.
+
+mod alike;
+mod bad_input;
+mod connections;
+mod endings;
+mod extractors;
+mod foreign_bytes;
+mod generated;
+mod grpc_clients;
+mod grpc_streams;
+mod streams;
+mod support;
+mod websockets;

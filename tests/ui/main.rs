@@ -1,0 +1,33 @@
+//! Wrong use doesn't compile, and the compiler's message says what to do.
+//!
+//! Each file in `cases` is a program; beside it is what the compiler says to it. After a change,
+//! `TRYBUILD=overwrite cargo test -p ui-tests` writes that anew.
+
+use std::{env, io::Write, process::Command};
+
+/// The compiler whose words are kept. Others say the same in other words.
+const COMPILER: &str = "rustc 1.95.";
+
+/// With another compiler this says that it is skipped, or fails where `REQUIRE_UI` is set.
+#[test]
+fn wrong_use_is_an_error_that_says_what_to_do() {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let version = version.expect("rustc says its version");
+    if !version.starts_with(COMPILER) {
+        let skipped = format!(
+            "the compiler's words are kept for {COMPILER}x, and this is {}",
+            version.trim()
+        );
+        assert!(
+            env::var_os("REQUIRE_UI").is_none(),
+            "{skipped}: run `TRYBUILD=overwrite cargo test -p ui-tests`, read what has changed, \
+             and raise COMPILER"
+        );
+        // Past the harness, which keeps to itself what a test that passes prints.
+        let _ = writeln!(std::io::stderr(), "SKIPPED tests/ui: {skipped}");
+        return;
+    }
+    trybuild::TestCases::new().compile_fail("cases/*.rs");
+}
