@@ -10,8 +10,10 @@ use std::{
 use axum::{Router, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 use tower_user_scope::{
-    Denied, FactoryUnavailable, Forbidden, Scoped, Subject, ThreadId, TrustedHeader, Unavailable,
-    UserContext, UserId, UserScopeLayer,
+    Scoped, TrustedHeader, UnavailableError, UserContext, UserId, UserScopeLayer,
+    authorize::{AuthorizeError, ForbiddenError},
+    context::{Subject, ThreadId},
+    factory::FactoryUnavailableError,
 };
 
 use self::support::{Case, PROXY_SECRET, serve_and_ask};
@@ -48,7 +50,7 @@ struct AgentFactory {
 }
 
 impl AgentFactory {
-    /// A `FactoryUnavailable` is answered with 503, every other error with 500.
+    /// A `FactoryUnavailableError` is answered with 503, every other error with 500.
     async fn new(
         database: &Database,
         context: &UserContext,
@@ -57,20 +59,20 @@ impl AgentFactory {
         let plan = database
             .plan_of(&user_id)
             .await
-            .map_err(FactoryUnavailable::new)?;
+            .map_err(FactoryUnavailableError::new)?;
         Ok(Self { user_id, plan })
     }
 }
 
 /// Asks about the id that the context has, not about a header: it is the one that everything
 /// after this step uses, wherever it was read from. A thread that nobody owns is a new one.
-async fn thread_is_own(database: &Database, context: &UserContext) -> Result<(), Denied> {
+async fn thread_is_own(database: &Database, context: &UserContext) -> Result<(), AuthorizeError> {
     match database.owner_of(context.thread_id()).await {
         Ok(Some(owner)) if owner != context.subject() => {
-            Err(Forbidden::new("thread_of_somebody_else").into())
+            Err(ForbiddenError::new("thread_of_somebody_else").into())
         }
         Ok(_) => Ok(()),
-        Err(error) => Err(Unavailable::new(error).into()),
+        Err(error) => Err(UnavailableError::new(error).into()),
     }
 }
 

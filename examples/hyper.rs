@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::add_extension::AddExtensionLayer;
 use tower_user_scope::{
-    Fallback, MissingScope, PeerAddr, Principal, TrustedHeader, UserContext, UserScopeExt,
+    Fallback, MissingScopeError, PeerAddr, Principal, TrustedHeader, UserContext, UserScopeExt,
     UserScopeLayer,
 };
 
@@ -39,7 +39,7 @@ impl Greeter {
     }
 }
 
-async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, MissingScope> {
+async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, MissingScopeError> {
     let greeting = request.scoped::<Greeter>()?.greet();
     Ok(Response::new(Full::from(greeting)))
 }

@@ -26,9 +26,14 @@ use http_body_util::BodyExt;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::net::TcpListener;
 use tower_user_scope::{
-    AuditEvent, DevelopmentUser, ExistingContext, FactoryUnavailable, Fallback, Forbidden,
-    FromExtension, Identity, Invalid, InvalidReason, Outcome, Principal, Reads, Scoped, Strategy,
-    TrustedHeader, Unavailable, UserContext, UserId, UserScopeLayer, from_async_fn,
+    CredentialSource, DevelopmentUser, ExistingContext, Fallback, FromExtension, Identity,
+    InvalidError, Outcome, Principal, Scoped, TrustedHeader, UnavailableError, UserContext, UserId,
+    UserScopeLayer,
+    audit::AuditEvent,
+    authorize::ForbiddenError,
+    factory::FactoryUnavailableError,
+    from_async_fn,
+    strategy::{InvalidErrorKind, Strategy},
 };
 use tracing_subscriber::{Layer, filter::Targets, prelude::*};
 
@@ -50,9 +55,11 @@ impl AgentFactory {
     fn new(
         infrastructure: &Infrastructure,
         user: &UserContext,
-    ) -> Result<Self, FactoryUnavailable> {
+    ) -> Result<Self, FactoryUnavailableError> {
         if user.user_id().is_some_and(|id| *id == "frank") {
-            return Err(FactoryUnavailable::new("frank's database does not answer"));
+            return Err(FactoryUnavailableError::new(
+                "frank's database does not answer",
+            ));
         }
         Ok(Self {
             number: infrastructure
@@ -106,7 +113,7 @@ async fn run_job(mut request: Request, next: Next) -> Response {
 
 /// The application's own strategy: keys in a store that has to be waited for.
 fn api_key() -> impl Strategy<Future: Send> + Send + Sync {
-    from_async_fn(Reads::header("x-api-key"), |head| {
+    from_async_fn(CredentialSource::header("x-api-key"), |head| {
         let key = head.headers.get("x-api-key").cloned();
         async move {
             tokio::task::yield_now().await;
@@ -118,9 +125,9 @@ fn api_key() -> impl Strategy<Future: Send> + Send + Sync {
                 },
                 Some(b"store-is-down") => {
                     let down = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-                    Unavailable::new(down).into()
+                    UnavailableError::new(down).into()
                 }
-                Some(_) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+                Some(_) => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
             }
         }
     })
@@ -157,7 +164,7 @@ fn app(last_refusal: LastRefusal) -> Result<Router, Box<dyn Error>> {
         .authorize(|context, _| {
             let is_alice = context.user_id().is_some_and(|id| *id == "alice");
             if *context.thread_id() == "t-of-alice" && !is_alice {
-                return Err(Forbidden::new("thread_of_somebody_else").into());
+                return Err(ForbiddenError::new("thread_of_somebody_else").into());
             }
             Ok(())
         })

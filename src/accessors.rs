@@ -14,7 +14,7 @@ use crate::{context::UserContext, factory::Scoped};
 /// use tower_user_scope::{UserContext, UserScopeExt};
 ///
 /// # struct AgentFactory;
-/// fn handle(request: &http::Request<()>) -> Result<(), tower_user_scope::MissingScope> {
+/// fn handle(request: &http::Request<()>) -> Result<(), tower_user_scope::MissingScopeError> {
 ///     let user = request.user_context()?;
 ///     let agents = request.scoped::<AgentFactory>()?;
 ///     # let _ = (user, agents);
@@ -28,22 +28,22 @@ pub trait UserScopeExt: private::HasExtensions {
     /// The context of the request.
     ///
     /// # Errors
-    /// [`MissingScope`] where the request did not come through a layer.
-    fn user_context(&self) -> Result<&UserContext, MissingScope> {
+    /// [`MissingScopeError`] where the request did not come through a layer.
+    fn user_context(&self) -> Result<&UserContext, MissingScopeError> {
         self.scope_extensions()
             .get()
-            .ok_or_else(|| MissingScope::of::<UserContext>(None))
+            .ok_or_else(|| MissingScopeError::of::<UserContext>(None))
     }
 
     /// The fresh factory of the request.
     ///
     /// # Errors
-    /// [`MissingScope`] where the request did not come through a layer, or through one that
+    /// [`MissingScopeError`] where the request did not come through a layer, or through one that
     /// builds something else.
-    fn scoped<F: Send + Sync + 'static>(&self) -> Result<&Scoped<F>, MissingScope> {
+    fn scoped<F: Send + Sync + 'static>(&self) -> Result<&Scoped<F>, MissingScopeError> {
         let extensions = self.scope_extensions();
         extensions.get().ok_or_else(|| {
-            MissingScope::of::<Scoped<F>>(extensions.get().map(UserContext::factory_type))
+            MissingScopeError::of::<Scoped<F>>(extensions.get().map(UserContext::factory_type))
         })
     }
 }
@@ -79,12 +79,12 @@ impl private::HasExtensions for Parts {
 /// The request did not come through a layer that inserts what is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{}", self.explain())]
-pub struct MissingScope {
+pub struct MissingScopeError {
     wanted: &'static str,
     built: Option<&'static str>,
 }
 
-impl MissingScope {
+impl MissingScopeError {
     fn of<T>(built: Option<&'static str>) -> Self {
         Self {
             wanted: type_name::<T>(),

@@ -12,40 +12,40 @@ use std::{
 use http::request::Parts;
 use thiserror::Error;
 
-use crate::{context::UserContext, eventually::Eventually, outcome::Unavailable};
+use crate::{context::UserContext, maybe_future::MaybeFuture, outcome::UnavailableError};
 
 /// Says whether the principal of a context may make a request.
 ///
-/// [`Builder::authorize`](crate::Builder::authorize) and
-/// [`Builder::authorize_async`](crate::Builder::authorize_async) make one of a closure.
+/// [`LayerBuilder::authorize`](crate::middleware::LayerBuilder::authorize) and
+/// [`LayerBuilder::authorize_async`](crate::middleware::LayerBuilder::authorize_async) make one of a closure.
 pub trait Authorize {
     /// What is polled where the answer has to be waited for.
-    type Future: Future<Output = Result<(), Denied>>;
+    type Future: Future<Output = Result<(), AuthorizeError>>;
 
     /// Allows the request, or says why not.
-    fn authorize(&self, context: &UserContext, head: &Parts) -> Eventually<Self::Future>;
+    fn authorize(&self, context: &UserContext, head: &Parts) -> MaybeFuture<Self::Future>;
 }
 
 /// Why the `authorize` step does not let a request through.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
-pub enum Denied {
+pub enum AuthorizeError {
     /// The principal may not. 403.
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Forbidden(#[from] ForbiddenError),
     /// It could not be checked. 503.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] UnavailableError),
 }
 
 /// The principal may not make this request; the reason is for the audit event only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{reason}")]
-pub struct Forbidden {
+pub struct ForbiddenError {
     reason: &'static str,
 }
 
-impl Forbidden {
+impl ForbiddenError {
     /// Not this principal, for a reason such as `thread_of_somebody_else`.
     #[must_use]
     pub const fn new(reason: &'static str) -> Self {
@@ -66,11 +66,11 @@ pub struct Anyone {
 }
 
 impl Authorize for Anyone {
-    type Future = Ready<Result<(), Denied>>;
+    type Future = Ready<Result<(), AuthorizeError>>;
 
     #[inline]
-    fn authorize(&self, _: &UserContext, _: &Parts) -> Eventually<Self::Future> {
-        Eventually::Now(Ok(()))
+    fn authorize(&self, _: &UserContext, _: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready(Ok(()))
     }
 }
 
@@ -80,12 +80,12 @@ pub struct AuthorizeFn<F>(pub(crate) F);
 
 impl<F> Authorize for AuthorizeFn<F>
 where
-    F: Fn(&UserContext, &Parts) -> Result<(), Denied>,
+    F: Fn(&UserContext, &Parts) -> Result<(), AuthorizeError>,
 {
-    type Future = Ready<Result<(), Denied>>;
+    type Future = Ready<Result<(), AuthorizeError>>;
 
-    fn authorize(&self, context: &UserContext, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::Now((self.0)(context, head))
+    fn authorize(&self, context: &UserContext, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready((self.0)(context, head))
     }
 }
 
@@ -96,12 +96,12 @@ pub struct AuthorizeAsyncFn<F>(pub(crate) F);
 impl<F, Fut> Authorize for AuthorizeAsyncFn<F>
 where
     F: Fn(&UserContext, &Parts) -> Fut,
-    Fut: Future<Output = Result<(), Denied>>,
+    Fut: Future<Output = Result<(), AuthorizeError>>,
 {
     type Future = Fut;
 
-    fn authorize(&self, context: &UserContext, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::Later((self.0)(context, head))
+    fn authorize(&self, context: &UserContext, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Future((self.0)(context, head))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 /// Tells the time by which the crate decides whether a token, a session, a key or an identity
 /// has ended.
 ///
-/// [`Builder::clock`](crate::Builder::clock) sets it for a layer and the strategies of its list;
+/// [`LayerBuilder::clock`](crate::middleware::LayerBuilder::clock) sets it for a layer and the strategies of its list;
 /// [`SystemClock`] is the default. With the feature `testing` there is a clock that tests set,
 /// [`testing::TestClock`](crate::testing::TestClock).
 ///
@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
-/// use tower_user_scope::{Clock, ExistingContext, UserScopeLayer};
+/// use tower_user_scope::{ExistingContext, UserScopeLayer, clock::Clock};
 ///
 /// /// Lets everything end five seconds early, for a service whose answers take so long.
 /// #[derive(Debug)]

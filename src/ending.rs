@@ -7,7 +7,7 @@ pub enum Ending {
     /// The whole response was handed to the server: to its end, its trailers, or as many bytes
     /// as its `Content-Length` or the body's exact size hint says.
     ///
-    /// This says nothing of what the response says; see [`Closed::status`](crate::Closed::status).
+    /// This says nothing of what the response says; see [`ClosedScope::status`](crate::scope::ClosedScope::status).
     Completed,
     /// The response, or what would have become one, was dropped before its end: the client went
     /// away, or a time limit struck.

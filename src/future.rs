@@ -14,10 +14,10 @@ use pin_project::{pin_project, pinned_drop};
 use tower::Service;
 
 use crate::{
-    authorize::{Authorize, Denied},
+    authorize::{Authorize, AuthorizeError},
     context::UserContext,
     factory::{MakeFactory, ProvideFactory},
-    outcome::Unavailable,
+    outcome::UnavailableError,
     policy::{Policy, Step, StepOf},
     resolve::{Asking, StrategyList, Tally, list::private::List},
     response::{Left, ResponseBody},
@@ -25,7 +25,7 @@ use crate::{
     time_limit::{Awaited, Deadline},
 };
 
-/// The response future of [`UserScope`](crate::UserScope).
+/// The response future of [`UserScope`](crate::middleware::UserScope).
 ///
 /// It is `Send` where the inner service, its future, the request body and what the strategies
 /// wait for are.
@@ -244,7 +244,7 @@ impl<P, A, M> Stage<P, A, M> {
         L: StrategyList + List<Pending = P>,
         F: ProvideFactory<Future = M>,
         Z: Authorize<Future = A>,
-        A: Future<Output = Result<(), Denied>>,
+        A: Future<Output = Result<(), AuthorizeError>>,
         M: Future<Output = Result<F::Factory, F::Error>>,
     {
         Poll::Ready(match self.project() {
@@ -259,7 +259,7 @@ impl<P, A, M> Stage<P, A, M> {
                     Poll::Pending => {
                         let limit = || policy.limits.authorize();
                         let limit = ready!(deadline.poll(Awaited::Authorize, cx, limit));
-                        Err(Unavailable::timed_out(limit).into())
+                        Err(UnavailableError::timed_out(limit).into())
                     }
                 };
                 policy.authorized(head, context.clone(), answer)

@@ -15,7 +15,7 @@ use crate::{
 
 /// Resolves the user of each request and inserts a fresh factory into its extensions.
 ///
-/// See the [crate's documentation](crate) for what it does, and [`Builder`](crate::Builder) for what can be
+/// See the [crate's documentation](crate) for what it does, and [`LayerBuilder`](crate::middleware::LayerBuilder) for what can be
 /// said. Clones share their configuration.
 ///
 /// A function can return one without naming its types; a server that spawns its requests asks
@@ -23,8 +23,8 @@ use crate::{
 ///
 /// ```
 /// use tower_user_scope::{
-///     Authorize, ConfigError, ExistingContext, ProvideFactory, UserScopeLayer,
-///     resolve::StrategyList,
+///     ConfigError, ExistingContext, UserScopeLayer, authorize::Authorize,
+///     factory::ProvideFactory, resolve::StrategyList,
 /// };
 ///
 /// fn layer() -> Result<

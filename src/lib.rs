@@ -12,9 +12,7 @@
 //!
 //! use http::{Request, Response, StatusCode};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-//! use tower_user_scope::{
-//!     PeerAddr, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer,
-//! };
+//! use tower_user_scope::{PeerAddr, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer};
 //!
 //! /// What all users share.
 //! struct Infrastructure;
@@ -68,10 +66,10 @@
 //! - **An identity header is believed only from somewhere**, and removed on every path on which
 //!   it was not believed; see [`TrustedHeader`].
 //! - **What is asserted and what is proved stay apart**: [`Evidence`] says which, and
-//!   [`Builder::require_proved`] asks for proof.
+//!   [`LayerBuilder::require_proved`] asks for proof.
 //! - **A store that is down is 503**, not "nobody".
 //! - **Nothing is waited for for ever**: a strategy or a step that takes longer than its
-//!   [time limit](Builder::time_limit) is 503.
+//!   [time limit](LayerBuilder::time_limit) is 503.
 //! - **The response tells an attacker nothing**; the [`AuditEvent`] tells the operator
 //!   everything but the credential.
 //!
@@ -80,7 +78,7 @@
 //! The factory is the application's own type. Shared infrastructure goes into the closure that
 //! builds it; the user comes in through the [`UserContext`] of each request. Sync and async
 //! closures, [an own type](MakeFactory) and a [lazy](Lazy) form are choices of the
-//! [`Builder`].
+//! [`LayerBuilder`].
 //!
 //! # Cost
 //!
@@ -97,14 +95,14 @@
 //! | `uuid` | yes | [`IdSource::uuid_v7`], [`UserScopeLayer::builder`], [`UserContext::builder`] |
 //! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
 //! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
-//! | `tokio` | | time limits: [`Builder::time_limit`], [`Strategy::timeout`]; [`LazyAsync`] |
+//! | `tokio` | | time limits: [`LayerBuilder::time_limit`], [`Strategy::timeout`]; [`LazyAsync`] |
 //! | `jwt` | | [`jwt`]: tokens that are verified; with the next two |
 //! | `jwt-aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
 //! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
 //! | `jwks` | | [`RemoteKeys`](jwt::RemoteKeys): key sets that are fetched and kept fresh |
 //! | `session` | | [`SessionCookie`], [`FromSession`]: sessions in any store of the `tower-sessions` family |
-//! | `session-stores-0-14` | | [`StoreOf014`] for stores, and [`FromSession`] for sessions, of `tower-sessions-core` 0.14 |
-//! | `query` | | [`CorrelationIds::query`] |
+//! | `session-stores-0-14` | | [`TowerSessions014Store`] for stores, and [`FromSession`] for sessions, of `tower-sessions-core` 0.14 |
+//! | `query` | | [`CorrelationSources::query`] |
 //! | `unicode-ids` | yes | ids of users in every script, checked to be in one normal form |
 //! | `serde` | | [`PortableContext`], and `serde` for the ids |
 //! | `stream` | | [`InScope`] for streams |
@@ -117,17 +115,16 @@
 )]
 
 mod accessors;
-mod audit;
-mod authorize;
+pub mod audit;
+pub mod authorize;
 mod builder;
-mod clock;
+pub mod clock;
 mod config_error;
-mod context;
+pub mod context;
 #[cfg(any(feature = "jwt", feature = "session"))]
 mod cookies;
 mod ending;
-mod eventually;
-mod factory;
+pub mod factory;
 mod future;
 mod header_set;
 mod integration;
@@ -135,16 +132,18 @@ mod integration;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;
 mod layer;
+mod maybe_future;
 mod outcome;
 mod peer;
 mod policy;
-mod rejection;
+pub mod rejection;
 mod resolve;
 mod response;
-mod scope;
+pub mod scope;
 mod service;
 #[cfg(feature = "session")]
-mod session;
+#[cfg_attr(docsrs, doc(cfg(feature = "session")))]
+pub mod session;
 pub mod strategy;
 mod stripped;
 #[cfg(feature = "testing")]
@@ -156,59 +155,54 @@ mod token;
 mod trailers;
 mod violation;
 
-#[cfg(feature = "hashed-user-ids")]
-#[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
-pub use self::audit::UserIdKey;
-#[cfg(feature = "serde")]
-#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
-pub use self::context::{PortableContext, VouchError};
-#[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::integration::ScopeRejection;
-#[cfg(feature = "session-stores-0-14")]
-#[cfg_attr(docsrs, doc(cfg(feature = "session-stores-0-14")))]
-pub use self::session::StoreOf014;
-#[cfg(feature = "session")]
-#[cfg_attr(docsrs, doc(cfg(feature = "session")))]
-pub use self::session::{CookieKey, FromSession, SessionCookie, SessionData, SessionProblem};
 pub use self::{
-    accessors::{MissingScope, UserScopeExt},
-    audit::{AuditEvent, Observer, UserIdTelemetry},
-    authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied, Forbidden},
-    builder::Builder,
-    clock::{Clock, SystemClock},
+    accessors::{MissingScopeError, UserScopeExt},
     config_error::ConfigError,
     context::{
-        Attributes, ConnectionId, ContextBuilder, CorrelationError, CorrelationIds,
-        CorrelationKind, CorrelationProblem, DepthExceeded, Evidence, EvidenceRequired, IdError,
-        IdProblem, IdRules, IdSource, Identity, Principal, RequestId, RunId, ServiceName, Subject,
-        TenantId, ThreadId, TraceParent, UserContext, UserId, UserRequired,
+        identity::{Identity, Principal},
+        ids::UserId,
+        user_context::UserContext,
     },
-    ending::Ending,
-    eventually::Eventually,
-    factory::{
-        ContextOnly, FactoryAsyncFn, FactoryError, FactoryFn, FactoryUnavailable, Lazy, Lent,
-        MakeFactory, NoFactory, ProvideFactory, Provided, Scoped, TryFactoryFn,
-    },
-    future::ResponseFuture,
+    factory::scoped::Scoped,
     layer::UserScopeLayer,
+    maybe_future::MaybeFuture,
+    outcome::{InvalidError, Outcome, UnavailableError},
     peer::{PeerAddr, is_loopback},
-    rejection::{DefaultResponse, FactoryFailure, Reason, Rejection, RespondToRejection},
-    resolve::Explanation,
-    response::ResponseBody,
-    scope::{Closed, InScope, InstrumentScope, Isolation},
-    service::UserScope,
+    rejection::kind::Rejection,
     strategy::{
-        BoxStrategy, DevelopmentUser, ExistingContext, Fallback, FromExtension, Invalid,
-        InvalidReason, Outcome, Presence, Reads, Strategy, StripReason, TrustedHeader, Unavailable,
-        UnavailableReason, Untrusted, Verdict, from_async_fn, from_fn,
+        credential_source::CredentialSource,
+        development::DevelopmentUser,
+        existing_context::ExistingContext,
+        extension::FromExtension,
+        fallback::Fallback,
+        from_fn::{from_async_fn, from_fn},
+        trusted_header::TrustedHeader,
     },
-    trailers::WithoutTrailers,
-    violation::ScopeViolation,
 };
-#[cfg(feature = "tokio")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
-pub use self::{factory::LazyAsync, scope::spawn};
+
+/// The middleware itself: the builder of the layer, its service, and what a call returns.
+pub mod middleware {
+    pub use crate::{
+        builder::LayerBuilder,
+        future::ResponseFuture,
+        resolve::{Empty, StrategyList, Then, ThenEach},
+        response::ResponseBody,
+        service::UserScope,
+        trailers::WithoutTrailers,
+    };
+}
+
+/// Why a request would be resolved as it is: what `UserScopeLayer::explain` returns.
+pub mod explain {
+    pub use crate::resolve::Explanation;
+}
+
+/// The extractors' rejection, for axum.
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub mod extract {
+    pub use crate::integration::ExtractError;
+}
 
 #[cfg(all(
     doctest,

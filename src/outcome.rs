@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 use thiserror::Error;
 
-use crate::context::{IdError, IdProblem, Identity};
+use crate::context::{IdError, IdErrorKind, Identity};
 
 /// What a strategy says of a request.
 #[derive(Debug)]
@@ -16,9 +16,9 @@ pub enum Outcome {
     /// None of my credential is here.
     Absent,
     /// My credential is here and bad. The list ends with a refusal.
-    Invalid(Invalid),
+    Invalid(InvalidError),
     /// My credential is here and I could not check it. The list ends with 503.
-    Unavailable(Unavailable),
+    Unavailable(UnavailableError),
 }
 
 impl Outcome {
@@ -66,14 +66,14 @@ impl From<Identity> for Outcome {
     }
 }
 
-impl From<Invalid> for Outcome {
-    fn from(invalid: Invalid) -> Self {
+impl From<InvalidError> for Outcome {
+    fn from(invalid: InvalidError) -> Self {
         Self::Invalid(invalid)
     }
 }
 
-impl From<Unavailable> for Outcome {
-    fn from(unavailable: Unavailable) -> Self {
+impl From<UnavailableError> for Outcome {
+    fn from(unavailable: UnavailableError) -> Self {
         Self::Unavailable(unavailable)
     }
 }
@@ -84,15 +84,15 @@ impl From<Unavailable> for Outcome {
 /// was not accepted. Never put the credential itself into either.
 ///
 /// ```
-/// use tower_user_scope::{Invalid, InvalidReason};
+/// use tower_user_scope::{InvalidError, strategy::InvalidErrorKind};
 ///
-/// let unknown = Invalid::new(InvalidReason::Rejected("api_key_unknown"));
+/// let unknown = Invalid::new(InvalidErrorKind::Rejected("api_key_unknown"));
 /// assert_eq!(unknown.to_string(), "was rejected: api_key_unknown");
 /// ```
 #[derive(Clone)]
-pub struct Invalid {
+pub struct InvalidError {
     /// Apart, so that what is good stays small.
-    why: Box<Why<InvalidReason>>,
+    why: Box<Why<InvalidErrorKind>>,
 }
 
 /// A reason, and the error that told.
@@ -113,10 +113,10 @@ impl<R: fmt::Debug> Why<R> {
     }
 }
 
-impl Invalid {
+impl InvalidError {
     /// A credential that is bad for this reason.
     #[must_use]
-    pub fn new(reason: InvalidReason) -> Self {
+    pub fn new(reason: InvalidErrorKind) -> Self {
         let source = None;
         Self {
             why: Box::new(Why {
@@ -153,38 +153,38 @@ impl Invalid {
 
     /// Why the credential is bad.
     #[must_use]
-    pub fn reason(&self) -> InvalidReason {
+    pub fn kind(&self) -> InvalidErrorKind {
         self.why.reason
     }
 }
 
-impl fmt::Debug for Invalid {
+impl fmt::Debug for InvalidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.why.debug("Invalid", f)
     }
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.why.reason, f)
     }
 }
 
-impl StdError for Invalid {
+impl StdError for InvalidError {
     /// The error itself rather than what it is shared by, so that it can be downcast.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.why.source.as_deref().map(|source| source as _)
     }
 }
 
-impl From<IdError> for Invalid {
+impl From<IdError> for InvalidError {
     fn from(error: IdError) -> Self {
-        Self::new(InvalidReason::Id(error.problem())).with_source(error)
+        Self::new(InvalidErrorKind::Id(error.kind())).with_source(error)
     }
 }
 
-impl From<InvalidReason> for Invalid {
-    fn from(reason: InvalidReason) -> Self {
+impl From<InvalidErrorKind> for InvalidError {
+    fn from(reason: InvalidErrorKind) -> Self {
         Self::new(reason)
     }
 }
@@ -192,7 +192,7 @@ impl From<InvalidReason> for Invalid {
 /// Why a credential is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum InvalidReason {
+pub enum InvalidErrorKind {
     /// It was sent more than once, or as a list. 400.
     #[error("was sent more than once")]
     Repeated,
@@ -204,7 +204,7 @@ pub enum InvalidReason {
     Malformed,
     /// The id in it is not one. 400.
     #[error("holds an id that {0}")]
-    Id(IdProblem),
+    Id(IdErrorKind),
     /// It is announced as a trailer field, which identifies nobody. 400.
     #[error("is announced as a trailer")]
     Trailer,
@@ -217,7 +217,7 @@ pub enum InvalidReason {
     Rejected(&'static str),
 }
 
-impl InvalidReason {
+impl InvalidErrorKind {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) | Self::Trailer => {
@@ -230,15 +230,15 @@ impl InvalidReason {
 
 /// A credential that could not be checked: its store, key set or issuer did not answer.
 #[derive(Clone)]
-pub struct Unavailable {
-    why: Box<Why<UnavailableReason>>,
+pub struct UnavailableError {
+    why: Box<Why<UnavailableErrorKind>>,
 }
 
-impl Unavailable {
+impl UnavailableError {
     /// What answers did not come; the error is kept for the operator's log.
     #[must_use]
     pub fn new(source: impl StdError + Send + Sync + 'static) -> Self {
-        let reason = UnavailableReason::Source;
+        let reason = UnavailableErrorKind::Source;
         let source = Some(Arc::new(source) as _);
         Self {
             why: Box::new(Why {
@@ -252,7 +252,7 @@ impl Unavailable {
     /// The answer did not come in time.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
-        let reason = UnavailableReason::TimedOut { limit };
+        let reason = UnavailableErrorKind::TimedOut { limit };
         let source = None;
         Self {
             why: Box::new(Why {
@@ -265,24 +265,24 @@ impl Unavailable {
 
     /// Why it could not be checked.
     #[must_use]
-    pub fn reason(&self) -> UnavailableReason {
+    pub fn kind(&self) -> UnavailableErrorKind {
         self.why.reason
     }
 }
 
-impl fmt::Debug for Unavailable {
+impl fmt::Debug for UnavailableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.why.debug("Unavailable", f)
     }
 }
 
-impl fmt::Display for Unavailable {
+impl fmt::Display for UnavailableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.why.reason, f)
     }
 }
 
-impl StdError for Unavailable {
+impl StdError for UnavailableError {
     /// The error itself rather than what it is shared by, so that it can be downcast.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.why.source.as_deref().map(|source| source as _)
@@ -292,7 +292,7 @@ impl StdError for Unavailable {
 /// Why a credential could not be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum UnavailableReason {
+pub enum UnavailableErrorKind {
     /// What knows the answer (a store, a key set, an issuer) could not be reached.
     #[error("its source could not be reached")]
     Source,

@@ -17,17 +17,18 @@ use http::{Response, header, request::Parts};
 
 use crate::{
     audit::{Audit, AuditEvent, loggable},
-    authorize::{Authorize, Denied},
+    authorize::{Authorize, AuthorizeError},
     clock::Clock,
     context::{
-        CorrelationError, CorrelationIds, IdSource, Identity, Ids, RequestId, Subject, UserContext,
+        CorrelationError, CorrelationSources, IdSource, Identity, Ids, RequestId, Subject,
+        UserContext,
     },
-    eventually::Eventually,
     factory::{MakeFactory, ProvideFactory, failure},
     header_set::{HeaderSet, fold_alike},
-    outcome::InvalidReason,
+    maybe_future::MaybeFuture,
+    outcome::InvalidErrorKind,
     peer::peer_ip,
-    rejection::{FactoryFailure, Reason, Rejection, RespondToRejection, challenges},
+    rejection::{FactoryErrorKind, Rejection, RejectionKind, RespondToRejection, challenges},
     resolve::{
         Asking, Explanation, Progress, Removed, Rule, Steps, StrategyList, Tally,
         list::private::List,
@@ -55,7 +56,7 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) authorize: A,
     pub(crate) rule: Rule,
     pub(crate) fallbacks: Vec<Fallback>,
-    pub(crate) correlation: CorrelationIds,
+    pub(crate) correlation: CorrelationSources,
     pub(crate) ids: IdSource,
     pub(crate) require_proved: bool,
     pub(crate) keep_existing: bool,
@@ -165,8 +166,8 @@ where
         context: &UserContext,
         limit: Duration,
     ) -> StepOf<L, M, A> {
-        let failure = FactoryFailure::TimedOut { limit };
-        let rejection = Rejection::new(Reason::Factory(failure));
+        let failure = FactoryErrorKind::TimedOut { limit };
+        let rejection = Rejection::new(RejectionKind::Factory(failure));
         self.reject(head, &Refused::of(context, rejection))
     }
 
@@ -181,15 +182,15 @@ where
         let mut made = None;
         let ((), lent) = within_and_back(&context, || {
             made = Some(match self.authorize.authorize(&context, head) {
-                Eventually::Now(Ok(())) => Ok(self.make.make(&context)),
+                MaybeFuture::Ready(Ok(())) => Ok(self.make.make(&context)),
                 answer => Err(answer),
             });
         });
         match made {
-            Some(Ok(Eventually::Now(built))) => self.built(head, context, lent, built),
-            Some(Ok(Eventually::Later(future))) => Step::Build(future, context),
-            Some(Err(Eventually::Now(answer))) => self.authorized(head, context, answer),
-            Some(Err(Eventually::Later(future))) => Step::Authorize(future, context),
+            Some(Ok(MaybeFuture::Ready(built))) => self.built(head, context, lent, built),
+            Some(Ok(MaybeFuture::Future(future))) => Step::Build(future, context),
+            Some(Err(MaybeFuture::Ready(answer))) => self.authorized(head, context, answer),
+            Some(Err(MaybeFuture::Future(future))) => Step::Authorize(future, context),
             None => unreachable!("it has been asked"),
         }
     }
@@ -198,22 +199,24 @@ where
         &self,
         head: &mut Parts,
         context: UserContext,
-        answer: Result<(), Denied>,
+        answer: Result<(), AuthorizeError>,
     ) -> StepOf<L, M, A> {
         let reason = match answer {
             Ok(()) => {
                 let (made, lent) = within_and_back(&context, || self.make.make(&context));
                 return match made {
-                    Eventually::Now(built) => self.built(head, context, lent, built),
-                    Eventually::Later(future) => Step::Build(future, context),
+                    MaybeFuture::Ready(built) => self.built(head, context, lent, built),
+                    MaybeFuture::Future(future) => Step::Build(future, context),
                 };
             }
-            Err(Denied::Forbidden(forbidden)) => Reason::Forbidden {
+            Err(AuthorizeError::Forbidden(forbidden)) => RejectionKind::Forbidden {
                 strategy: context.strategy(),
                 authenticated: !context.evidence().is_fallback(),
                 forbidden,
             },
-            Err(Denied::Unavailable(unavailable)) => Reason::AuthorizationUnavailable(unavailable),
+            Err(AuthorizeError::Unavailable(unavailable)) => {
+                RejectionKind::AuthorizationUnavailable(unavailable)
+            }
         };
         let rejection = self.challenged(Rejection::new(reason));
         self.reject(head, &Refused::of(&context, rejection))
@@ -241,7 +244,7 @@ where
                 )))
             }
             Err(error) => {
-                let rejection = Rejection::new(Reason::Factory(failure(error)));
+                let rejection = Rejection::new(RejectionKind::Factory(failure(error)));
                 self.reject(head, &Refused::of(&context, rejection))
             }
         }
@@ -283,8 +286,8 @@ where
     ) -> Result<UserContext, Refused> {
         if let Some(strategy) = self.announced_in_trailer(head, tally.sent()) {
             self.scrub(head, tally, audit);
-            let invalid = InvalidReason::Trailer.into();
-            let rejection = Rejection::new(Reason::Invalid { strategy, invalid });
+            let invalid = InvalidErrorKind::Trailer.into();
+            let rejection = Rejection::new(RejectionKind::Invalid { strategy, invalid });
             return Err(Refused::of_nobody(rejection));
         }
         let found = match tally.take_found() {
@@ -296,7 +299,7 @@ where
         };
         found.and_then(|context| match context.require_proved() {
             Err(required) if self.require_proved => {
-                let rejection = self.challenged(Rejection::new(Reason::Evidence(required)));
+                let rejection = self.challenged(Rejection::new(RejectionKind::Evidence(required)));
                 Err(Refused::of(&context, rejection))
             }
             _ => Ok(context),
@@ -323,10 +326,10 @@ where
         let sent = self.first_sent(head);
         self.scrub(head, tally, audit);
         let reason = match sent {
-            Some(strategy) => Reason::NotBelieved { strategy },
+            Some(strategy) => RejectionKind::NotBelieved { strategy },
             None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
                 Some((name, identity)) => return self.context(head, tally, audit, name, identity),
-                None => Reason::Nobody,
+                None => RejectionKind::NoCredential,
             },
         };
         let rejection = self.challenged(Rejection::new(reason));
@@ -343,7 +346,7 @@ where
         identity: Identity,
     ) -> Result<UserContext, Refused> {
         let handles = self.make.handles();
-        let refused = |error| self.challenged(Rejection::new(Reason::Correlation(error)));
+        let refused = |error| self.challenged(Rejection::new(RejectionKind::Correlation(error)));
         if let Some(outer) = identity.continues().cloned() {
             let context = outer.continued(identity, strategy, handles);
             return context.map_err(|error| Refused::of(&outer, refused(error)));

@@ -13,7 +13,7 @@ use pin_project::{pin_project, pinned_drop};
 
 use crate::scope::{Ending, OpenScope};
 
-/// The body of [`UserScope`](crate::UserScope)'s responses.
+/// The body of [`UserScope`](crate::middleware::UserScope)'s responses.
 ///
 /// It passes the inner service's body through frame by frame; nothing is asked of that body but
 /// that its data can be made of [`Bytes`], for the few bytes of a rejection.

@@ -28,7 +28,7 @@ use crate::{
 /// waits with the request and a clone takes its place. It keeps what it was given to be ready,
 /// such as the permit of an inner [`ConcurrencyLimit`](https://docs.rs/tower/0.5/tower/limit/concurrency/struct.ConcurrencyLimit.html), which
 /// nobody else can use meanwhile: Tower has no way to give it back and to ask again. No strategy
-/// and no step is waited for longer than its [time limit](crate::Builder::time_limit). Where that
+/// and no step is waited for longer than its [time limit](crate::middleware::LayerBuilder::time_limit). Where that
 /// is too long for permits that others need, put the limit of concurrency outside of this layer
 /// too, or instead.
 pub struct UserScope<S, L, M, A> {

@@ -54,7 +54,7 @@ impl<'a> Stripped<'a> {
 #[non_exhaustive]
 pub enum StripReason {
     /// It came from somebody whom it is not believed from.
-    Untrusted(Untrusted),
+    Untrusted(UntrustedReason),
     /// Its name is one that a CGI-style upstream would fold into the trusted header's.
     LookAlike,
     /// It came from somebody trusted and is not what identified the request: another strategy
@@ -67,11 +67,11 @@ impl StripReason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Untrusted(Untrusted::UnknownPeer) => "unknown_peer",
-            Self::Untrusted(Untrusted::PeerNotListed) => "peer_not_listed",
-            Self::Untrusted(Untrusted::SecretMissing) => "secret_missing",
-            Self::Untrusted(Untrusted::SecretMismatch) => "secret_mismatch",
-            Self::Untrusted(Untrusted::Condition) => "condition",
+            Self::Untrusted(UntrustedReason::UnknownPeer) => "unknown_peer",
+            Self::Untrusted(UntrustedReason::PeerNotListed) => "peer_not_listed",
+            Self::Untrusted(UntrustedReason::SecretMissing) => "secret_missing",
+            Self::Untrusted(UntrustedReason::SecretMismatch) => "secret_mismatch",
+            Self::Untrusted(UntrustedReason::Condition) => "condition",
             Self::LookAlike => "look_alike",
             Self::NotBelieved => "not_believed",
         }
@@ -81,7 +81,7 @@ impl StripReason {
 /// Why a header was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum Untrusted {
+pub enum UntrustedReason {
     /// No server said what the peer's address is.
     #[error("the peer's address is not known")]
     UnknownPeer,

@@ -19,7 +19,7 @@ use pin_project::pin_project;
 /// use axum::{Router, body::Body, routing::post};
 /// use http::Request;
 /// use tower::util::MapRequestLayer;
-/// use tower_user_scope::{TrustedHeader, UserScopeLayer, WithoutTrailers};
+/// use tower_user_scope::{TrustedHeader, UserScopeLayer, middleware::WithoutTrailers};
 ///
 /// let layer = UserScopeLayer::builder()
 ///     .strategy(TrustedHeader::new("x-user-id").from_proxies(["10.0.0.0/8"])?)

@@ -10,13 +10,13 @@ use crate::context::RequestId;
 /// a panic in a response, that belongs to one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ScopeViolation {
+pub enum IsolationError {
     /// In the scope of another user.
     #[error(
         "`{factory}` was built for request {owner} (by strategy `{owner_strategy}`) and used in \
          request {current} of another user (by strategy `{current_strategy}`): a static, a \
          cache or a captured clone kept it; take the one of the request at hand, or hand it \
-         over with `Scoped::lend`"
+         over with `Scoped::unchecked`"
     )]
     #[non_exhaustive]
     OtherUser {
@@ -32,7 +32,7 @@ pub enum ScopeViolation {
         current_strategy: &'static str,
     },
     /// Outside every scope, as in a spawned task, where the layer is
-    /// [strict](crate::Builder::require_scope).
+    /// [strict](crate::middleware::LayerBuilder::require_scope).
     #[error(
         "`{factory}` was built for request {owner} (by strategy `{owner_strategy}`) and used \
          outside every scope: give the work its scope with `.in_current_scope()`"

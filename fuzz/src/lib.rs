@@ -12,9 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_sessions_memory_store::MemoryStore;
 use tower_user_scope::{
-    CorrelationIds, CorrelationKind, PeerAddr, SessionCookie, TrustedHeader, UserScopeExt,
-    UserScopeLayer,
-    jwt::{Algorithm, Jwt, Key, TokenSource},
+    PeerAddr, TrustedHeader, UserScopeExt, UserScopeLayer, context::{CorrelationKind,
+    CorrelationSources}, jwt::{Algorithm, Jwt, Key, TokenSource}, session::SessionCookie,
 };
 
 /// Who was found.
@@ -53,11 +52,11 @@ impl Target {
                 Jwt::new(keys)
                     .issuer("https://id.example")
                     .audience("api")
-                    .also_from(TokenSource::cookie("token"))
-                    .also_from(TokenSource::websocket_protocol("bearer"))
-                    .also_from(TokenSource::query("access_token")),
+                    .also_token_source(TokenSource::cookie("token"))
+                    .also_token_source(TokenSource::websocket_protocol("bearer"))
+                    .also_token_source(TokenSource::query("access_token")),
             )
-            .correlation(CorrelationIds::new().query(CorrelationKind::Thread, "thread"))
+            .correlation(CorrelationSources::new().query(CorrelationKind::Thread, "thread"))
             .context_only()
             .build()
             .expect("the configuration is good");

@@ -5,12 +5,12 @@ use std::{borrow::Cow, net::IpAddr, time::Duration};
 use http::{HeaderName, Method, StatusCode};
 
 use crate::{
-    context::{CorrelationProblem, RequestId, Subject, UserContext},
+    context::{CorrelationErrorKind, RequestId, Subject, UserContext},
     ending::Ending,
-    outcome::{Invalid, Verdict},
+    outcome::{InvalidError, Verdict},
     rejection::Rejection,
     stripped::StripReason,
-    violation::ScopeViolation,
+    violation::IsolationError,
 };
 
 /// Something that an operator may have to answer for.
@@ -70,20 +70,20 @@ pub enum AuditEvent<'a> {
         more: usize,
     },
     /// A bad credential counted as none, because its strategy is
-    /// [`optional`](crate::Strategy::optional).
+    /// [`optional`](crate::strategy::Strategy::optional).
     #[non_exhaustive]
     CredentialPassedOver {
         /// The strategy.
         strategy: &'static str,
         /// What was wrong.
-        invalid: Cow<'a, Invalid>,
+        invalid: Cow<'a, InvalidError>,
     },
     /// The `traceparent` of a request is malformed or was sent more than once. It is ignored, as
     /// the W3C's Trace Context asks for, and the request goes on.
     #[non_exhaustive]
     TraceIgnored {
         /// What is wrong with it.
-        problem: CorrelationProblem,
+        problem: CorrelationErrorKind,
         /// The address at the other end, where it is known.
         peer: Option<IpAddr>,
     },
@@ -100,7 +100,7 @@ pub enum AuditEvent<'a> {
     #[non_exhaustive]
     CrossUserAccess {
         /// Whose, where.
-        violation: Cow<'a, ScopeViolation>,
+        violation: Cow<'a, IsolationError>,
     },
     /// A factory is still held although its scope has closed: something captured it.
     #[non_exhaustive]

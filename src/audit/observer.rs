@@ -9,7 +9,7 @@ use super::AuditEvent;
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
-/// use tower_user_scope::{AuditEvent, Observer};
+/// use tower_user_scope::audit::{AuditEvent, Observer};
 ///
 /// #[derive(Default)]
 /// struct Refusals(AtomicU64);

@@ -167,7 +167,7 @@ impl Audit {
             AuditEvent::CredentialPassedOver { strategy, invalid } => tracing::warn!(
                 target: "tower_user_scope::audit",
                 strategy,
-                reason = %invalid.reason(),
+                reason = %invalid.kind(),
                 "bad credential passed over, because its strategy is optional"
             ),
             AuditEvent::TraceIgnored { problem, peer } => tracing::debug!(

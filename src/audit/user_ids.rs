@@ -5,7 +5,7 @@ use crate::{config_error::ConfigError, context::Principal};
 /// How a user's id appears in spans and `tracing` events: as `user.id` or `user.hash`, the names
 /// that OpenTelemetry has for them.
 ///
-/// An [`Observer`](crate::Observer) sees the context itself, whatever this says.
+/// An [`Observer`](crate::audit::Observer) sees the context itself, whatever this says.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum UserIdTelemetry {
@@ -77,7 +77,9 @@ mod key {
     /// to be read together. One of fewer than 16 bytes is an error of `build()`.
     ///
     /// ```
-    /// use tower_user_scope::{ExistingContext, UserIdKey, UserIdTelemetry, UserScopeLayer};
+    /// use tower_user_scope::{
+    ///     ExistingContext, UserScopeLayer, audit::{UserIdKey, UserIdTelemetry},
+    /// };
     ///
     /// # let secret = [7_u8; 32];
     /// let key = UserIdKey::new(secret);

@@ -8,19 +8,19 @@ use http::request::Parts;
 use crate::factory::{LazyAsync, LazyAsyncFn, LazyLimit};
 use crate::{
     audit::{Audit, Observer, UserIdTelemetry},
-    authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeFn, Denied},
+    authorize::{Anyone, Authorize, AuthorizeAsyncFn, AuthorizeError, AuthorizeFn},
     clock::{Clock, SystemClock},
     config_error::ConfigError,
-    context::{CorrelationIds, IdSource, UserContext},
+    context::{CorrelationSources, IdSource, UserContext},
     factory::{
         BoxError, ContextOnly, FactoryAsyncFn, FactoryFn, Lazy, LazyFn, MakeFactory, NoFactory,
         ProvideFactory, Provided, Shapes, TryFactoryFn,
     },
     layer::UserScopeLayer,
     policy::Policy,
-    rejection::{DefaultResponse, RespondToRejection},
+    rejection::{DefaultResponder, RespondToRejection},
     resolve::{Empty, Rule, StrategyList, Tally, Then, ThenEach},
-    scope::{Closed, Guard, Hooks, Isolation, Watch},
+    scope::{ClosedScope, Guard, Hooks, Isolation, Watch},
     strategy::{BoxStrategy, Fallback, Strategy},
     time_limit::TimeLimits,
 };
@@ -30,7 +30,7 @@ use crate::{
 /// Strategies are asked in the order in which they are added. The layer can be built once it
 /// says what it makes for each request.
 #[must_use]
-pub struct Builder<L = Empty, M = NoFactory, A = Anyone> {
+pub struct LayerBuilder<L = Empty, M = NoFactory, A = Anyone> {
     list: L,
     make: M,
     authorize: A,
@@ -41,7 +41,7 @@ pub struct Builder<L = Empty, M = NoFactory, A = Anyone> {
 struct Settings {
     rule: Rule,
     fallbacks: Vec<Fallback>,
-    correlation: CorrelationIds,
+    correlation: CorrelationSources,
     ids: IdSource,
     require_proved: bool,
     respond: Box<dyn RespondToRejection + Send + Sync>,
@@ -60,17 +60,17 @@ impl UserScopeLayer {
     /// Starts a layer whose missing correlation ids are version 7 UUIDs.
     #[cfg(feature = "uuid")]
     #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
-    pub fn builder() -> Builder {
-        Builder::new(IdSource::uuid_v7())
+    pub fn builder() -> LayerBuilder {
+        LayerBuilder::new(IdSource::uuid_v7())
     }
 
     /// Starts a layer whose missing correlation ids come from `source`.
-    pub fn builder_with_ids(source: IdSource) -> Builder {
-        Builder::new(source)
+    pub fn builder_with_ids(source: IdSource) -> LayerBuilder {
+        LayerBuilder::new(source)
     }
 }
 
-impl Builder {
+impl LayerBuilder {
     fn new(ids: IdSource) -> Self {
         Self {
             list: Empty { _private: () },
@@ -79,10 +79,10 @@ impl Builder {
             settings: Settings {
                 rule: Rule::FirstMatch,
                 fallbacks: Vec::new(),
-                correlation: CorrelationIds::new(),
+                correlation: CorrelationSources::new(),
                 ids,
                 require_proved: false,
-                respond: Box::new(DefaultResponse::default()),
+                respond: Box::new(DefaultResponder::default()),
                 audit: Audit::default(),
                 clock: Arc::new(SystemClock),
                 isolation: Isolation::default(),
@@ -97,9 +97,9 @@ impl Builder {
 }
 
 /// Who is it?
-impl<L, M, A> Builder<L, M, A> {
+impl<L, M, A> LayerBuilder<L, M, A> {
     /// Adds a strategy at the end of the list.
-    pub fn strategy<S: Strategy>(self, strategy: S) -> Builder<Then<L, S>, M, A> {
+    pub fn strategy<S: Strategy>(self, strategy: S) -> LayerBuilder<Then<L, S>, M, A> {
         self.relist(|list| Then::new(list, strategy))
     }
 
@@ -110,7 +110,7 @@ impl<L, M, A> Builder<L, M, A> {
     pub fn strategies(
         self,
         strategies: impl IntoIterator<Item = BoxStrategy>,
-    ) -> Builder<ThenEach<L>, M, A>
+    ) -> LayerBuilder<ThenEach<L>, M, A>
     where
         L: StrategyList,
     {
@@ -148,14 +148,14 @@ impl<L, M, A> Builder<L, M, A> {
         self
     }
 
-    /// Says where correlation ids are read from; see [`CorrelationIds`] for the default.
-    pub fn correlation(mut self, ids: CorrelationIds) -> Self {
+    /// Says where correlation ids are read from; see [`CorrelationSources`] for the default.
+    pub fn correlation(mut self, ids: CorrelationSources) -> Self {
         self.settings.correlation = ids;
         self
     }
 
-    fn relist<N>(self, change: impl FnOnce(L) -> N) -> Builder<N, M, A> {
-        Builder {
+    fn relist<N>(self, change: impl FnOnce(L) -> N) -> LayerBuilder<N, M, A> {
+        LayerBuilder {
             list: change(self.list),
             make: self.make,
             authorize: self.authorize,
@@ -167,7 +167,7 @@ impl<L, M, A> Builder<L, M, A> {
 /// May they make this request?
 ///
 /// Said once: a second step would take the place of the first.
-impl<L, M> Builder<L, M, Anyone> {
+impl<L, M> LayerBuilder<L, M, Anyone> {
     /// Asks a closure whether the principal may make the request, after it was resolved and
     /// before the factory is built.
     ///
@@ -175,13 +175,13 @@ impl<L, M> Builder<L, M, Anyone> {
     /// the header that one came in: the context's is the one that everything after uses.
     ///
     /// ```
-    /// use tower_user_scope::{ExistingContext, Forbidden, UserScopeLayer};
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer, authorize::ForbiddenError};
     ///
     /// let layer = UserScopeLayer::builder()
     ///     .strategy(ExistingContext::new())
     ///     .authorize(|context, head| {
     ///         if head.uri.path().starts_with("/admin") && context.user_id().is_none() {
-    ///             return Err(Forbidden::new("admin_is_for_users").into());
+    ///             return Err(ForbiddenError::new("admin_is_for_users").into());
     ///         }
     ///         Ok(())
     ///     })
@@ -190,9 +190,9 @@ impl<L, M> Builder<L, M, Anyone> {
     /// # let _ = layer;
     /// # Ok::<(), tower_user_scope::ConfigError>(())
     /// ```
-    pub fn authorize<F>(self, authorize: F) -> Builder<L, M, AuthorizeFn<F>>
+    pub fn authorize<F>(self, authorize: F) -> LayerBuilder<L, M, AuthorizeFn<F>>
     where
-        F: Fn(&UserContext, &Parts) -> Result<(), Denied>,
+        F: Fn(&UserContext, &Parts) -> Result<(), AuthorizeError>,
     {
         self.authorize_with(AuthorizeFn(authorize))
     }
@@ -202,17 +202,17 @@ impl<L, M> Builder<L, M, Anyone> {
     /// The future can't borrow from the context and the head: take what it needs first, as in
     /// `|context, _| { let user = context.clone(); async move { .. } }`. An `async |..|` closure
     /// borrows, and does not compile.
-    pub fn authorize_async<F, Fut>(self, authorize: F) -> Builder<L, M, AuthorizeAsyncFn<F>>
+    pub fn authorize_async<F, Fut>(self, authorize: F) -> LayerBuilder<L, M, AuthorizeAsyncFn<F>>
     where
         F: Fn(&UserContext, &Parts) -> Fut,
-        Fut: Future<Output = Result<(), Denied>>,
+        Fut: Future<Output = Result<(), AuthorizeError>>,
     {
         self.authorize_with(AuthorizeAsyncFn(authorize))
     }
 
     /// As [`authorize`](Self::authorize), with a type of the application's own.
-    pub fn authorize_with<N: Authorize>(self, authorize: N) -> Builder<L, M, N> {
-        Builder {
+    pub fn authorize_with<N: Authorize>(self, authorize: N) -> LayerBuilder<L, M, N> {
+        LayerBuilder {
             list: self.list,
             make: self.make,
             authorize,
@@ -223,13 +223,13 @@ impl<L, M> Builder<L, M, Anyone> {
 
 /// What is built for them?
 ///
-/// Said once, as [`authorize`](Builder::authorize) is.
-impl<L, A> Builder<L, NoFactory, A> {
+/// Said once, as [`authorize`](LayerBuilder::authorize) is.
+impl<L, A> LayerBuilder<L, NoFactory, A> {
     /// Builds a factory with a closure that answers at once and can't fail.
     ///
     /// Shared infrastructure is what the closure captured; it sees a user only through the
     /// context of the request.
-    pub fn factory<F, T>(self, make: F) -> Builder<L, Provided<FactoryFn<F>, T>, A>
+    pub fn factory<F, T>(self, make: F) -> LayerBuilder<L, Provided<FactoryFn<F>, T>, A>
     where
         F: Fn(&UserContext) -> T,
         T: Send + Sync + 'static,
@@ -238,8 +238,8 @@ impl<L, A> Builder<L, NoFactory, A> {
     }
 
     /// Builds a factory with a closure that may fail; the request is then answered with 500, or
-    /// with 503 for a [`FactoryUnavailable`](crate::FactoryUnavailable).
-    pub fn try_factory<F, T, E>(self, make: F) -> Builder<L, Provided<TryFactoryFn<F>, T>, A>
+    /// with 503 for a [`FactoryUnavailableError`](crate::factory::FactoryUnavailableError).
+    pub fn try_factory<F, T, E>(self, make: F) -> LayerBuilder<L, Provided<TryFactoryFn<F>, T>, A>
     where
         F: Fn(&UserContext) -> Result<T, E>,
         T: Send + Sync + 'static,
@@ -252,7 +252,7 @@ impl<L, A> Builder<L, NoFactory, A> {
     pub fn factory_async<F, Fut, T, E>(
         self,
         make: F,
-    ) -> Builder<L, Provided<FactoryAsyncFn<F>, T>, A>
+    ) -> LayerBuilder<L, Provided<FactoryAsyncFn<F>, T>, A>
     where
         F: Fn(UserContext) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -263,7 +263,7 @@ impl<L, A> Builder<L, NoFactory, A> {
     }
 
     /// Builds a factory on its first use; handlers take a `Scoped<`[`Lazy`]`<T>>`.
-    pub fn lazy_factory<F, T, E>(self, make: F) -> Builder<L, Provided<LazyFn<T>, Lazy<T>>, A>
+    pub fn lazy_factory<F, T, E>(self, make: F) -> LayerBuilder<L, Provided<LazyFn<T>, Lazy<T>>, A>
     where
         F: Fn(&UserContext) -> Result<T, E> + Send + Sync + 'static,
         T: Send + Sync + 'static,
@@ -279,7 +279,7 @@ impl<L, A> Builder<L, NoFactory, A> {
     pub fn lazy_factory_async<F, Fut, T, E>(
         self,
         make: F,
-    ) -> Builder<L, Provided<LazyAsyncFn<T>, LazyAsync<T>>, A>
+    ) -> LayerBuilder<L, Provided<LazyAsyncFn<T>, LazyAsync<T>>, A>
     where
         F: Fn(UserContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -291,7 +291,7 @@ impl<L, A> Builder<L, NoFactory, A> {
     }
 
     /// Builds a factory with a type of the application's own.
-    pub fn make_factory<N>(self, make: N) -> Builder<L, Provided<N, N::Factory>, A>
+    pub fn make_factory<N>(self, make: N) -> LayerBuilder<L, Provided<N, N::Factory>, A>
     where
         N: MakeFactory,
         N::Factory: Send + Sync + 'static,
@@ -300,14 +300,14 @@ impl<L, A> Builder<L, NoFactory, A> {
     }
 
     /// Builds no factory: handlers need nothing but the [`UserContext`].
-    pub fn context_only(self) -> Builder<L, ContextOnly, A> {
+    pub fn context_only(self) -> LayerBuilder<L, ContextOnly, A> {
         self.remake(|_| ContextOnly { _private: () })
     }
 }
 
-impl<L, M, A> Builder<L, M, A> {
-    fn remake<N>(self, change: impl FnOnce(M) -> N) -> Builder<L, N, A> {
-        Builder {
+impl<L, M, A> LayerBuilder<L, M, A> {
+    fn remake<N>(self, change: impl FnOnce(M) -> N) -> LayerBuilder<L, N, A> {
+        LayerBuilder {
             list: self.list,
             make: change(self.make),
             authorize: self.authorize,
@@ -317,7 +317,7 @@ impl<L, M, A> Builder<L, M, A> {
 }
 
 /// In which shape do handlers find it?
-impl<L, M, T, A> Builder<L, Provided<M, T>, A>
+impl<L, M, T, A> LayerBuilder<L, Provided<M, T>, A>
 where
     T: Send + Sync + 'static,
 {
@@ -354,12 +354,12 @@ where
 /// How long is it waited for?
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
-impl<L, M, A> Builder<L, M, A> {
+impl<L, M, A> LayerBuilder<L, M, A> {
     /// Waits for each strategy, for the `authorize` step and for the factory no longer than
     /// `limit`, by default 10 seconds; zero is an error of `build()`.
     ///
     /// Each has this much time for itself. Where it strikes, what was waited for is dropped and
-    /// the request is answered with 503; the [reason](crate::Reason) and the audit event name
+    /// the request is answered with 503; the [reason](crate::rejection::RejectionKind) and the audit event name
     /// the strategy or the step. [`Strategy::timeout`],
     /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
     /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
@@ -372,7 +372,7 @@ impl<L, M, A> Builder<L, M, A> {
     /// use tower_user_scope::{Outcome, Reads, UserScopeLayer, from_async_fn};
     ///
     /// let layer = UserScopeLayer::builder()
-    ///     .strategy(from_async_fn(Reads::header("x-api-key"), |_| async {
+    ///     .strategy(from_async_fn(CredentialSource::header("x-api-key"), |_| async {
     ///         // Asks a store that may be down.
     ///         Outcome::Absent
     ///     }))
@@ -403,7 +403,7 @@ impl<L, M, A> Builder<L, M, A> {
 }
 
 /// How long does it live, and who may touch it?
-impl<L, M, A> Builder<L, M, A> {
+impl<L, M, A> LayerBuilder<L, M, A> {
     /// Says what happens when one user's factory is used in another user's scope; by default it
     /// is refused.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
@@ -412,7 +412,7 @@ impl<L, M, A> Builder<L, M, A> {
     }
 
     /// Refuses the use of a factory outside every scope too, as in a spawned task that was not
-    /// [given one](crate::InstrumentScope).
+    /// [given one](crate::scope::InstrumentScope).
     pub fn require_scope(mut self) -> Self {
         self.settings.strict = true;
         self
@@ -425,11 +425,11 @@ impl<L, M, A> Builder<L, M, A> {
     /// logged, and stops nobody else's.
     ///
     /// A response that was sent whole may be an error, so a hook that commits looks at the
-    /// [status](Closed::status) too. The client has its answer by then: what must fail *with*
+    /// [status](ClosedScope::status) too. The client has its answer by then: what must fail *with*
     /// the request belongs into the handler.
     ///
     /// ```
-    /// use tower_user_scope::{Ending, ExistingContext, UserScopeLayer};
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer, scope::Ending};
     ///
     /// struct Transaction;
     /// impl Transaction {
@@ -453,7 +453,7 @@ impl<L, M, A> Builder<L, M, A> {
     /// # let _ = layer;
     /// # Ok::<(), tower_user_scope::ConfigError>(())
     /// ```
-    pub fn on_close(mut self, hook: impl Fn(&Closed) + Send + Sync + 'static) -> Self {
+    pub fn on_close(mut self, hook: impl Fn(&ClosedScope) + Send + Sync + 'static) -> Self {
         self.settings.hooks.add(hook);
         self
     }
@@ -466,7 +466,7 @@ impl<L, M, A> Builder<L, M, A> {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn on_close_async<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(Closed) -> Fut + Send + Sync + 'static,
+        F: Fn(ClosedScope) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.settings.hooks.add_async(hook);
@@ -475,7 +475,7 @@ impl<L, M, A> Builder<L, M, A> {
 }
 
 /// What is said and seen?
-impl<L, M, A> Builder<L, M, A> {
+impl<L, M, A> LayerBuilder<L, M, A> {
     /// Replaces the responses to refused requests; see [`RespondToRejection`].
     pub fn rejection_response(
         mut self,
@@ -569,9 +569,9 @@ impl<L, M, A> Builder<L, M, A> {
     }
 }
 
-impl<L: fmt::Debug, M: fmt::Debug, A: fmt::Debug> fmt::Debug for Builder<L, M, A> {
+impl<L: fmt::Debug, M: fmt::Debug, A: fmt::Debug> fmt::Debug for LayerBuilder<L, M, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("LayerBuilder")
             .field("list", &self.list)
             .field("make", &self.make)
             .field("authorize", &self.authorize)

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::{
-    ConnectionId, CorrelationError, CorrelationKind, CorrelationProblem, IdSource, RequestId,
+    ConnectionId, CorrelationError, CorrelationErrorKind, CorrelationKind, IdSource, RequestId,
     RunId, ThreadId, TraceParent, identity::Work,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct Ids {
     connection: OnceLock<ConnectionId>,
     trace_parent: Option<TraceParent>,
     /// Why the `traceparent` that was sent is not used.
-    trace_ignored: Option<CorrelationProblem>,
+    trace_ignored: Option<CorrelationErrorKind>,
     /// A bit for each kind that the client sent.
     sent: u8,
     /// A bit for each kind that was not made here: sent, or set by hand.
@@ -35,7 +35,7 @@ impl Ids {
     /// What the client sent, by [`CorrelationKind`].
     pub(super) fn sent(
         found: [Option<RequestId>; 4],
-        trace_parent: Option<Result<TraceParent, CorrelationProblem>>,
+        trace_parent: Option<Result<TraceParent, CorrelationErrorKind>>,
     ) -> Self {
         let (trace_parent, trace_ignored) = match trace_parent {
             None => (None, None),
@@ -61,7 +61,7 @@ impl Ids {
     }
 
     /// Why the `traceparent` that was sent is not used.
-    pub(crate) fn trace_ignored(&self) -> Option<CorrelationProblem> {
+    pub(crate) fn trace_ignored(&self) -> Option<CorrelationErrorKind> {
         self.trace_ignored
     }
 

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use thiserror::Error;
 
 use super::{
-    ConnectionId, IdProblem, RequestId, RunId, ThreadId, TraceParent, correlated::Ids, ids::IdError,
+    ConnectionId, IdErrorKind, RequestId, RunId, ThreadId, TraceParent, correlated::Ids,
+    ids::IdError,
 };
 use crate::header_set::HeaderSet;
 
@@ -45,19 +46,19 @@ impl CorrelationKind {
 
 /// Why a correlation id of a request was refused; the response is 400.
 ///
-/// A bad `traceparent` is ignored instead: see [`CorrelationIds::trace_context`].
+/// A bad `traceparent` is ignored instead: see [`CorrelationSources::trace_context`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{field} {problem}")]
 pub struct CorrelationError {
     field: &'static str,
-    problem: CorrelationProblem,
+    problem: CorrelationErrorKind,
 }
 
 impl CorrelationError {
     pub(super) fn not_of_credential(field: &'static str) -> Self {
         Self {
             field,
-            problem: CorrelationProblem::NotOfCredential,
+            problem: CorrelationErrorKind::NotOfCredential,
         }
     }
 
@@ -69,7 +70,7 @@ impl CorrelationError {
 
     /// What is wrong with it.
     #[must_use]
-    pub fn problem(&self) -> CorrelationProblem {
+    pub fn kind(&self) -> CorrelationErrorKind {
         self.problem
     }
 }
@@ -77,10 +78,10 @@ impl CorrelationError {
 /// What is wrong with a correlation id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum CorrelationProblem {
+pub enum CorrelationErrorKind {
     /// The value is not an id.
     #[error(transparent)]
-    Id(IdProblem),
+    Id(IdErrorKind),
     /// The value is not UTF-8.
     #[error("is not text")]
     NotText,
@@ -94,7 +95,7 @@ pub enum CorrelationProblem {
     /// The `traceparent` does not follow the W3C's grammar. It is ignored and refuses nobody.
     #[error("does not follow the W3C grammar")]
     Malformed,
-    /// The query string is longer than [`CorrelationIds::MAX_QUERY_LEN`] and was not searched.
+    /// The query string is longer than [`CorrelationSources::MAX_QUERY_LEN`] and was not searched.
     #[error("could not be looked for in a query string of that length")]
     QueryTooLong,
 }
@@ -103,7 +104,7 @@ impl From<IdError> for CorrelationError {
     fn from(error: IdError) -> Self {
         Self {
             field: error.field(),
-            problem: CorrelationProblem::Id(error.problem()),
+            problem: CorrelationErrorKind::Id(error.kind()),
         }
     }
 }
@@ -118,16 +119,16 @@ impl From<IdError> for CorrelationError {
 ///
 /// ```
 /// use http::HeaderName;
-/// use tower_user_scope::{CorrelationIds, CorrelationKind};
+/// use tower_user_scope::context::{CorrelationKind, CorrelationSources};
 ///
-/// let ids = CorrelationIds::new()
+/// let ids = CorrelationSources::new()
 ///     .header(CorrelationKind::Thread, HeaderName::from_static("x-conversation-id"))
 ///     .without_header(CorrelationKind::Connection);
 /// # let _ = ids;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct CorrelationIds {
+pub struct CorrelationSources {
     headers: [Option<HeaderName>; 4],
     /// All of them.
     wanted: HeaderSet,
@@ -136,7 +137,7 @@ pub struct CorrelationIds {
     query: [Option<Box<str>>; 4],
 }
 
-impl CorrelationIds {
+impl CorrelationSources {
     /// The longest query string that is searched for ids, in bytes.
     pub const MAX_QUERY_LEN: usize = 8 * 1024;
 
@@ -172,7 +173,7 @@ impl CorrelationIds {
 
     /// Says whether `traceparent` is read; by default it is. One that does not follow the W3C's
     /// grammar, or that is sent more than once, is ignored, and an audit event says so
-    /// ([`AuditEvent::TraceIgnored`](crate::AuditEvent::TraceIgnored)): the trace starts anew
+    /// ([`AuditEvent::TraceIgnored`](crate::audit::AuditEvent::TraceIgnored)): the trace starts anew
     /// (Trace Context, section 3.2), and the request goes on.
     ///
     /// Where it is sent, a request without a request id of its own is known by
@@ -260,7 +261,7 @@ impl CorrelationIds {
             if self.trace_context && *name == TRACEPARENT {
                 sent.trace_parent = match sent.trace_parent {
                     None => Some(trace_parent(value)),
-                    Some(_) => Some(Err(CorrelationProblem::Repeated)),
+                    Some(_) => Some(Err(CorrelationErrorKind::Repeated)),
                 };
             }
         }
@@ -295,7 +296,7 @@ impl CorrelationIds {
         if query.len() > Self::MAX_QUERY_LEN {
             return Err(CorrelationError {
                 field: wanted.field(),
-                problem: CorrelationProblem::QueryTooLong,
+                problem: CorrelationErrorKind::QueryTooLong,
             });
         }
         let mut seen = [false; 4];
@@ -318,7 +319,7 @@ impl CorrelationIds {
     }
 }
 
-impl Default for CorrelationIds {
+impl Default for CorrelationSources {
     fn default() -> Self {
         Self::new()
     }
@@ -328,17 +329,17 @@ impl Default for CorrelationIds {
 #[derive(Default)]
 struct Sent<'a> {
     ids: [Option<&'a HeaderValue>; 4],
-    trace_parent: Option<Result<TraceParent, CorrelationProblem>>,
+    trace_parent: Option<Result<TraceParent, CorrelationErrorKind>>,
 }
 
 fn repeated(field: &'static str) -> CorrelationError {
     CorrelationError {
         field,
-        problem: CorrelationProblem::Repeated,
+        problem: CorrelationErrorKind::Repeated,
     }
 }
 
-fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationProblem> {
+fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationErrorKind> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let value = value.as_bytes();
     let start = value.iter().take_while(|byte| is_space(byte)).count();
@@ -346,13 +347,13 @@ fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationProblem> 
     value
         .get(start..value.len() - end)
         .and_then(TraceParent::parse)
-        .ok_or(CorrelationProblem::Malformed)
+        .ok_or(CorrelationErrorKind::Malformed)
 }
 
 fn from_header(kind: CorrelationKind, value: &HeaderValue) -> Result<RequestId, CorrelationError> {
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| CorrelationError {
         field: kind.field(),
-        problem: CorrelationProblem::NotText,
+        problem: CorrelationErrorKind::NotText,
     })?;
     // Optional white space is no part of a field's value (RFC 9110 section 5.5).
     let text = text.trim_matches([' ', '\t']);

@@ -32,7 +32,7 @@ impl IdSource {
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU64, Ordering};
-    /// use tower_user_scope::{IdSource, RequestId};
+    /// use tower_user_scope::context::{IdSource, RequestId};
     ///
     /// let next = AtomicU64::new(1);
     /// let source = IdSource::from_fn(move || {

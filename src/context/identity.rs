@@ -54,7 +54,7 @@ impl Subject {
 
     /// The same principal in a tenant.
     #[must_use]
-    pub fn in_tenant(mut self, tenant_id: TenantId) -> Self {
+    pub fn with_tenant_id(mut self, tenant_id: TenantId) -> Self {
         self.tenant_id = Some(tenant_id);
         self
     }
@@ -192,7 +192,7 @@ pub(crate) struct Work {
 ///
 /// assert!(identity.evidence().is_proved());
 /// assert_eq!(identity.attributes().get(), Some(&Roles(vec!["editor"])));
-/// # Ok::<(), tower_user_scope::IdError>(())
+/// # Ok::<(), tower_user_scope::context::IdError>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -244,31 +244,31 @@ impl Identity {
     }
 
     /// Puts the principal into a tenant.
-    pub fn tenant(mut self, tenant_id: TenantId) -> Self {
+    pub fn with_tenant_id(mut self, tenant_id: TenantId) -> Self {
         self.change().subject.tenant_id = Some(tenant_id);
         self
     }
 
     /// Adds a value that the factory and handlers can read by its type.
-    pub fn attribute<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+    pub fn with_attribute<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.change().attributes.insert(value);
         self
     }
 
     /// Says until when the identity holds. One that has ended is refused as expired.
-    pub fn expires_at(mut self, time: SystemTime) -> Self {
+    pub fn with_expires_at(mut self, time: SystemTime) -> Self {
         self.change().expires_at = Some(time);
         self
     }
 
     /// Says which thread the credential is for: a request that names another one is refused.
-    pub fn thread_id(mut self, id: ThreadId) -> Self {
+    pub fn with_thread_id(mut self, id: ThreadId) -> Self {
         Arc::make_mut(self.change().work.get_or_insert_default()).threads = vec![id];
         self
     }
 
     /// Says which run the credential is for: a request that names another one is refused.
-    pub fn run_id(mut self, id: RunId) -> Self {
+    pub fn with_run_id(mut self, id: RunId) -> Self {
         Arc::make_mut(self.change().work.get_or_insert_default()).runs = vec![id];
         self
     }
@@ -276,9 +276,9 @@ impl Identity {
     /// Whatever else is said, nobody outlives the credential that proves who it is.
     #[cfg(any(feature = "jwt", feature = "session"))]
     pub(crate) fn no_longer_than(self, end: SystemTime) -> Self {
-        match self.expiry() {
+        match self.expires_at() {
             Some(earlier) if earlier <= end => self,
-            _ => self.expires_at(end),
+            _ => self.with_expires_at(end),
         }
     }
 
@@ -318,7 +318,7 @@ impl Identity {
 
     /// When the identity ends, where that is known.
     #[must_use]
-    pub fn expiry(&self) -> Option<SystemTime> {
+    pub fn expires_at(&self) -> Option<SystemTime> {
         self.known.expires_at
     }
 
@@ -361,12 +361,12 @@ impl Identity {
 
     /// Asks the clock only where the identity has an end.
     pub(crate) fn has_expired(&self, clock: &dyn Clock) -> bool {
-        self.expiry().is_some_and(|end| end <= clock.now())
+        self.expires_at().is_some_and(|end| end <= clock.now())
     }
 
     #[cfg(feature = "jwt")]
     pub(crate) fn has_ended_by(&self, now: SystemTime) -> bool {
-        self.expiry().is_some_and(|end| end <= now)
+        self.expires_at().is_some_and(|end| end <= now)
     }
 }
 
@@ -377,7 +377,7 @@ impl fmt::Debug for Identity {
             .field("tenant_id", &self.tenant_id())
             .field("evidence", &self.evidence())
             .field("attributes", self.attributes())
-            .field("expires_at", &self.expiry())
+            .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()
     }
 }

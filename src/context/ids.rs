@@ -34,7 +34,7 @@ const PLACEHOLDERS: &[Cow<'static, str>] = &[
 #[error("{field} {problem}")]
 pub struct IdError {
     field: &'static str,
-    problem: IdProblem,
+    problem: IdErrorKind,
 }
 
 impl IdError {
@@ -46,7 +46,7 @@ impl IdError {
 
     /// What is wrong with the text.
     #[must_use]
-    pub fn problem(&self) -> IdProblem {
+    pub fn kind(&self) -> IdErrorKind {
         self.problem
     }
 }
@@ -54,7 +54,7 @@ impl IdError {
 /// What is wrong with a text that is not an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum IdProblem {
+pub enum IdErrorKind {
     /// The text has no characters.
     #[error("is empty")]
     Empty,
@@ -90,12 +90,12 @@ pub enum IdProblem {
 /// users really have such names, or which know more values that nobody has.
 ///
 /// ```
-/// use tower_user_scope::IdRules;
+/// use tower_user_scope::context::IdRules;
 ///
 /// let rules = IdRules::new().placeholders(["guest", "undefined"]).max_len(64);
 /// assert!(rules.user_id("guest").is_err());
 /// assert!(rules.user_id("None").is_ok());
-/// # Ok::<(), tower_user_scope::IdError>(())
+/// # Ok::<(), tower_user_scope::context::IdError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct IdRules {
@@ -180,27 +180,27 @@ impl IdRules {
     fn check(&self, field: &'static str, text: &str) -> Result<Arc<str>, IdError> {
         let refuse = |problem| Err(IdError { field, problem });
         if text.is_empty() {
-            return refuse(IdProblem::Empty);
+            return refuse(IdErrorKind::Empty);
         }
         if text.len() > self.max_len {
-            return refuse(IdProblem::TooLong {
+            return refuse(IdErrorKind::TooLong {
                 limit: self.max_len,
             });
         }
         // Visible ASCII, which nearly all ids are, needs no look at each character.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-                return refuse(IdProblem::SurroundingWhitespace);
+                return refuse(IdErrorKind::SurroundingWhitespace);
             }
             if let Some((at, _)) = text.char_indices().find(|(_, c)| is_unfit(*c)) {
-                return refuse(IdProblem::ForbiddenCharacter { at });
+                return refuse(IdErrorKind::ForbiddenCharacter { at });
             }
             if !is_normalized(text) {
-                return refuse(IdProblem::NotNormalized);
+                return refuse(IdErrorKind::NotNormalized);
             }
         }
         if self.is_placeholder(text) {
-            return refuse(IdProblem::Placeholder);
+            return refuse(IdErrorKind::Placeholder);
         }
         Ok(Arc::from(text))
     }
@@ -281,10 +281,10 @@ fn is_unfit(c: char) -> bool {
 fn check_correlation(field: &'static str, text: &str) -> Result<Arc<str>, IdError> {
     let refuse = |problem| Err(IdError { field, problem });
     if text.is_empty() {
-        return refuse(IdProblem::Empty);
+        return refuse(IdErrorKind::Empty);
     }
     if text.len() > RequestId::MAX_LEN {
-        return refuse(IdProblem::TooLong {
+        return refuse(IdErrorKind::TooLong {
             limit: RequestId::MAX_LEN,
         });
     }
@@ -294,10 +294,10 @@ fn check_correlation(field: &'static str, text: &str) -> Result<Arc<str>, IdErro
         !byte.is_ascii_graphic() || matches!(byte, b',' | b';' | b'"' | b'\\' | b'<' | b'>')
     };
     if let Some(at) = text.as_bytes().iter().position(unfit) {
-        return refuse(IdProblem::ForbiddenCharacter { at });
+        return refuse(IdErrorKind::ForbiddenCharacter { at });
     }
     if RULES.is_placeholder(text) {
-        return refuse(IdProblem::Placeholder);
+        return refuse(IdErrorKind::Placeholder);
     }
     Ok(Arc::from(text))
 }
@@ -406,18 +406,18 @@ id! {
     /// application whose ids come in another form converts them in a strategy of its own.
     ///
     /// Two users of the same id in two tenants are two users: compare
-    /// [`Subject`](crate::Subject)s, not user ids, wherever there are tenants.
+    /// [`Subject`](crate::context::Subject)s, not user ids, wherever there are tenants.
     ///
     /// ```
-    /// use tower_user_scope::{IdProblem, UserId};
+    /// use tower_user_scope::{UserId, context::IdErrorKind};
     ///
     /// let alice: UserId = "alice@example.com".parse()?;
     /// assert_eq!(alice, "alice@example.com");
     ///
     /// let nobody = "undefined".parse::<UserId>().unwrap_err();
-    /// assert_eq!(nobody.problem(), IdProblem::Placeholder);
+    /// assert_eq!(nobody.problem(), IdErrorKind::Placeholder);
     /// assert_eq!(nobody.to_string(), "user_id is a placeholder, not a value");
-    /// # Ok::<(), tower_user_scope::IdError>(())
+    /// # Ok::<(), tower_user_scope::context::IdError>(())
     /// ```
     UserId, "user_id", 256, |field, text| RULES.check(field, text)
 }
@@ -441,7 +441,7 @@ id! {
     /// The id of a thread of work (a conversation, a job), by the rules of [`RequestId`].
     ///
     /// It never decides who the user is: that a thread belongs to the user is for
-    /// [`authorize`](crate::Builder::authorize) to say.
+    /// [`authorize`](crate::middleware::LayerBuilder::authorize) to say.
     ThreadId, "thread_id", 128, check_correlation
 }
 

@@ -2,34 +2,36 @@
 //!
 //! Nothing here knows how an identity is found or what is built from it.
 
-mod by_hand;
+mod builder;
 mod correlated;
 mod correlation;
 mod id_source;
-mod identity;
-mod ids;
+pub(crate) mod identity;
+pub(crate) mod ids;
 mod known;
 #[cfg(feature = "serde")]
 mod portable;
 mod trace_parent;
-mod user_context;
+pub(crate) mod user_context;
 
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use self::portable::{PortableContext, VouchError};
 pub use self::{
-    by_hand::ContextBuilder,
-    correlation::{CorrelationError, CorrelationIds, CorrelationKind, CorrelationProblem},
+    builder::UserContextBuilder,
+    correlation::{CorrelationError, CorrelationErrorKind, CorrelationKind, CorrelationSources},
     id_source::IdSource,
-    identity::{Attributes, Evidence, Identity, Principal, Subject},
+    identity::{Attributes, Evidence, Subject},
     ids::{
-        ConnectionId, IdError, IdProblem, IdRules, RequestId, RunId, ServiceName, TenantId,
-        ThreadId, UserId,
+        ConnectionId, IdError, IdErrorKind, IdRules, RequestId, RunId, ServiceName, TenantId,
+        ThreadId,
     },
     trace_parent::TraceParent,
-    user_context::{DepthExceeded, EvidenceRequired, UserContext, UserRequired},
+    user_context::{DepthError, EvidenceError, UserRequiredError},
 };
 pub(crate) use self::{
     correlated::{Correlation, Ids},
-    user_context::Handles,
+    identity::{Identity, Principal},
+    ids::UserId,
+    user_context::{Handles, UserContext},
 };
-
-#[cfg(feature = "serde")]
-pub use self::portable::{PortableContext, VouchError};

@@ -25,7 +25,7 @@ use crate::clock::{Clock, SystemClock};
 /// credential that is for all of its user's work, and one without `evidence` is asserted.
 ///
 /// ```
-/// use tower_user_scope::{Identity, PortableContext, UserContext, UserId};
+/// use tower_user_scope::{Identity, UserContext, UserId, context::PortableContext};
 ///
 /// let alice: UserId = "alice".parse()?;
 /// let here = UserContext::builder(Identity::proved(alice)).build();
@@ -164,16 +164,16 @@ impl PortableContext {
             PortableEvidence::Fallback => Identity::known(principal, Evidence::FALLBACK),
         };
         if let Some(tenant_id) = &self.tenant_id {
-            identity = identity.tenant(tenant_id.clone());
+            identity = identity.with_tenant_id(tenant_id.clone());
         }
         if let Some(end) = self.expires_at {
-            identity = identity.expires_at(end);
+            identity = identity.with_expires_at(end);
         }
         if let Some(id) = &self.bound_to.thread_id {
-            identity = identity.thread_id(id.clone());
+            identity = identity.with_thread_id(id.clone());
         }
         if let Some(id) = &self.bound_to.run_id {
-            identity = identity.run_id(id.clone());
+            identity = identity.with_run_id(id.clone());
         }
         identity
     }
@@ -212,7 +212,7 @@ impl From<&UserContext> for PortableContext {
                 _ => PortableEvidence::Asserted,
             },
             // Whatever ended before 1970 has ended by then too, and can be written.
-            expires_at: (context.identity().expiry()).map(|end| end.max(SystemTime::UNIX_EPOCH)),
+            expires_at: (context.identity().expires_at()).map(|end| end.max(SystemTime::UNIX_EPOCH)),
             bound_to: BoundTo::of(context.identity().work()),
         }
     }

@@ -6,8 +6,8 @@ use http::Extensions;
 use thiserror::Error;
 
 use super::{
-    Attributes, ConnectionId, ContextBuilder, CorrelationError, CorrelationKind, Evidence,
-    IdSource, Identity, Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent,
+    Attributes, ConnectionId, CorrelationError, CorrelationKind, Evidence, IdSource, Identity,
+    Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserContextBuilder,
     UserId,
     correlated::Ids,
     known::{Descent, Request},
@@ -29,7 +29,7 @@ use super::{
 ///
 /// assert_eq!(context.user_id(), Some(&alice));
 /// assert_eq!(context.scoped_key("cache"), "cache:user::alice");
-/// # Ok::<(), tower_user_scope::IdError>(())
+/// # Ok::<(), tower_user_scope::context::IdError>(())
 /// ```
 #[derive(Clone)]
 pub struct UserContext {
@@ -68,13 +68,13 @@ impl UserContext {
     /// Starts a context by hand, for tests and for frameworks that resolve users themselves.
     #[cfg(feature = "uuid")]
     #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
-    pub fn builder(identity: Identity) -> ContextBuilder {
+    pub fn builder(identity: Identity) -> UserContextBuilder {
         Self::builder_with_ids(identity, IdSource::uuid_v7())
     }
 
     /// Starts a context by hand whose missing ids come from `source`.
-    pub fn builder_with_ids(identity: Identity, source: IdSource) -> ContextBuilder {
-        ContextBuilder::new(identity, source)
+    pub fn builder_with_ids(identity: Identity, source: IdSource) -> UserContextBuilder {
+        UserContextBuilder::new(identity, source)
     }
 
     pub(super) fn new(mut identity: Identity, request: Request) -> Self {
@@ -163,9 +163,9 @@ impl UserContext {
     /// The user's id, for code that can't work for anybody else.
     ///
     /// # Errors
-    /// [`UserRequired`] where a service or nobody acts: there is no default user.
-    pub fn require_user(&self) -> Result<&UserId, UserRequired> {
-        self.user_id().ok_or(UserRequired {
+    /// [`UserRequiredError`] where a service or nobody acts: there is no default user.
+    pub fn require_user(&self) -> Result<&UserId, UserRequiredError> {
+        self.user_id().ok_or(UserRequiredError {
             found: self.principal().kind(),
         })
     }
@@ -173,12 +173,12 @@ impl UserContext {
     /// The context itself, where a credential of the principal's own was verified.
     ///
     /// # Errors
-    /// [`EvidenceRequired`] where the identity is only asserted, as by a proxy's header.
-    pub fn require_proved(&self) -> Result<&Self, EvidenceRequired> {
+    /// [`EvidenceError`] where the identity is only asserted, as by a proxy's header.
+    pub fn require_proved(&self) -> Result<&Self, EvidenceError> {
         if self.evidence().is_proved() {
             Ok(self)
         } else {
-            Err(EvidenceRequired {
+            Err(EvidenceError {
                 found: self.evidence(),
             })
         }
@@ -261,9 +261,9 @@ impl UserContext {
     /// own, and this one's as its parent.
     ///
     /// # Errors
-    /// [`DepthExceeded`] below [`MAX_DEPTH`](Self::MAX_DEPTH), where operations call
+    /// [`DepthError`] below [`MAX_DEPTH`](Self::MAX_DEPTH), where operations call
     /// themselves.
-    pub fn child(&self) -> Result<Self, DepthExceeded> {
+    pub fn child(&self) -> Result<Self, DepthError> {
         self.child_with(|_| {})
     }
 
@@ -271,9 +271,9 @@ impl UserContext {
     ///
     /// # Errors
     /// As [`child`](Self::child).
-    pub fn child_with(&self, change: impl FnOnce(&mut Attributes)) -> Result<Self, DepthExceeded> {
+    pub fn child_with(&self, change: impl FnOnce(&mut Attributes)) -> Result<Self, DepthError> {
         if self.depth() >= Self::MAX_DEPTH {
-            return Err(DepthExceeded { _private: () });
+            return Err(DepthError { _private: () });
         }
         let Request {
             strategy,
@@ -378,7 +378,7 @@ impl PartialEq for UserContext {
         self.is_same(other)
             || (self.subject() == other.subject()
                 && self.evidence() == other.evidence()
-                && self.identity().expiry() == other.identity().expiry()
+                && self.identity().expires_at() == other.identity().expires_at()
                 && self.request_id() == other.request_id()
                 && self.thread_id() == other.thread_id()
                 && self.run_id() == other.run_id()
@@ -409,18 +409,18 @@ impl fmt::Debug for UserContext {
     "a context has at most {} generations of children",
     UserContext::MAX_DEPTH
 )]
-pub struct DepthExceeded {
+pub struct DepthError {
     _private: (),
 }
 
 /// A user is wanted and a service or nobody acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a user is required, and the principal is of kind {found}")]
-pub struct UserRequired {
+pub struct UserRequiredError {
     found: &'static str,
 }
 
-impl UserRequired {
+impl UserRequiredError {
     /// Whether nobody at all acts, so that credentials would help.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
@@ -431,11 +431,11 @@ impl UserRequired {
 /// A verified credential is wanted and the identity is only asserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("proved evidence is required, and the identity is {}", .found.as_str())]
-pub struct EvidenceRequired {
+pub struct EvidenceError {
     found: Evidence,
 }
 
-impl EvidenceRequired {
+impl EvidenceError {
     /// The evidence that there is.
     #[must_use]
     pub fn found(&self) -> Evidence {

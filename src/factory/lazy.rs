@@ -17,10 +17,10 @@ use std::{
 
 use thiserror::Error;
 
-use super::{BoxError, FactoryUnavailable, MakeFactory};
+use super::{BoxError, FactoryUnavailableError, MakeFactory};
 #[cfg(feature = "tokio")]
 use crate::time_limit::{Awaited, Deadline};
-use crate::{context::UserContext, eventually::Eventually, rejection::FactoryFailure};
+use crate::{context::UserContext, maybe_future::MaybeFuture, rejection::FactoryErrorKind};
 
 /// A factory that is built when it is first asked for, once for each request.
 ///
@@ -28,7 +28,7 @@ use crate::{context::UserContext, eventually::Eventually, rejection::FactoryFail
 /// tried again within the request: everybody who asks gets the same error.
 ///
 /// ```
-/// use tower_user_scope::{ExistingContext, Lazy, Scoped, UserScopeLayer};
+/// use tower_user_scope::{ExistingContext, Scoped, UserScopeLayer, factory::Lazy};
 ///
 /// struct Tools;
 ///
@@ -37,7 +37,7 @@ use crate::{context::UserContext, eventually::Eventually, rejection::FactoryFail
 ///     .lazy_factory(|_user| Ok::<_, std::io::Error>(Tools))
 ///     .build()?;
 ///
-/// async fn handler(tools: Scoped<Lazy<Tools>>) -> Result<(), tower_user_scope::FactoryError> {
+/// async fn handler(tools: Scoped<Lazy<Tools>>) -> Result<(), tower_user_scope::factory::FactoryError> {
 ///     let tools: &Tools = tools.get()?;
 ///     # let _ = tools;
 ///     Ok(())
@@ -101,8 +101,8 @@ impl<F> MakeFactory for LazyFn<F> {
     type Error = Infallible;
     type Future = Ready<Result<Lazy<F>, Infallible>>;
 
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Now(Ok(Lazy {
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready(Ok(Lazy {
             context: context.clone(),
             make: Arc::clone(&self.0),
             built: OnceLock::new(),
@@ -139,7 +139,7 @@ impl<F> LazyAsync<F> {
     ///
     /// # Errors
     /// [`FactoryError`] where it could not be built, or not within the layer's
-    /// [time limit](crate::Builder::time_limit).
+    /// [time limit](crate::middleware::LayerBuilder::time_limit).
     ///
     /// # Cancel safety
     /// Where the one that builds is dropped, the next one who waits begins anew.
@@ -160,7 +160,7 @@ impl<F> LazyAsync<F> {
                 return Poll::Ready(built);
             }
             let late = deadline.as_mut().poll(Awaited::Factory, cx, limit);
-            late.map(|limit| Err(FactoryError::told(FactoryFailure::TimedOut { limit })))
+            late.map(|limit| Err(FactoryError::told(FactoryErrorKind::TimedOut { limit })))
         })
         .await
     }
@@ -218,8 +218,8 @@ impl<F> MakeFactory for LazyAsyncFn<F> {
     type Error = Infallible;
     type Future = Ready<Result<LazyAsync<F>, Infallible>>;
 
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Now(Ok(LazyAsync {
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready(Ok(LazyAsync {
             context: context.clone(),
             make: Arc::clone(&self.make),
             limit: Arc::clone(&self.limit),
@@ -240,12 +240,12 @@ impl<F> fmt::Debug for LazyAsyncFn<F> {
 #[error("the factory could not be built: {failure}")]
 pub struct FactoryError {
     #[source]
-    failure: Arc<FactoryFailure>,
+    failure: Arc<FactoryErrorKind>,
 }
 
 impl FactoryError {
     /// Says it in the log too: a handler may turn the error into anything.
-    fn told(failure: FactoryFailure) -> Self {
+    fn told(failure: FactoryErrorKind) -> Self {
         tracing::error!(
             target: "tower_user_scope::audit",
             reason = %failure,
@@ -258,17 +258,17 @@ impl FactoryError {
 
     /// How building it failed.
     #[must_use]
-    pub fn failure(&self) -> &FactoryFailure {
+    pub fn kind(&self) -> &FactoryErrorKind {
         &self.failure
     }
 }
 
 /// Tells what could not be reached from what failed, by the application's own word.
-pub(crate) fn failure(error: impl Into<BoxError>) -> FactoryFailure {
+pub(crate) fn failure(error: impl Into<BoxError>) -> FactoryErrorKind {
     let error = error.into();
-    if error.is::<FactoryUnavailable>() {
-        FactoryFailure::Unavailable(Arc::from(error))
+    if error.is::<FactoryUnavailableError>() {
+        FactoryErrorKind::Unavailable(Arc::from(error))
     } else {
-        FactoryFailure::Failed(Arc::from(error))
+        FactoryErrorKind::Failed(Arc::from(error))
     }
 }

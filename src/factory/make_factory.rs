@@ -11,16 +11,16 @@ use std::{
 use thiserror::Error;
 
 use super::BoxError;
-use crate::{context::UserContext, eventually::Eventually};
+use crate::{context::UserContext, maybe_future::MaybeFuture};
 
 /// Builds the application's factory for one [`UserContext`].
 ///
-/// Closures become one through [`Builder::factory`](crate::Builder::factory) and its sisters;
+/// Closures become one through [`LayerBuilder::factory`](crate::middleware::LayerBuilder::factory) and its sisters;
 /// an own type is worth it where it wants a name, a future without a box, or tests of its own.
 ///
 /// ```
 /// use std::{convert::Infallible, future::Ready, sync::Arc};
-/// use tower_user_scope::{Eventually, MakeFactory, UserContext};
+/// use tower_user_scope::{MaybeFuture, UserContext, factory::MakeFactory};
 ///
 /// struct Pool;
 /// struct Tools { pool: Arc<Pool>, user: UserContext }
@@ -33,8 +33,8 @@ use crate::{context::UserContext, eventually::Eventually};
 ///     type Error = Infallible;
 ///     type Future = Ready<Result<Tools, Infallible>>;
 ///
-///     fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-///         Eventually::now(Ok(Tools { pool: self.pool.clone(), user: context.clone() }))
+///     fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+///         MaybeFuture::ready(Ok(Tools { pool: self.pool.clone(), user: context.clone() }))
 ///     }
 /// }
 /// ```
@@ -45,35 +45,35 @@ use crate::{context::UserContext, eventually::Eventually};
 pub trait MakeFactory {
     /// What is built.
     type Factory;
-    /// Why it could not be built. A [`FactoryUnavailable`] becomes 503, all else 500.
+    /// Why it could not be built. A [`FactoryUnavailableError`] becomes 503, all else 500.
     type Error: Into<BoxError>;
     /// What is polled where building has to wait.
     type Future: Future<Output = Result<Self::Factory, Self::Error>>;
 
     /// Builds the factory of one request.
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future>;
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future>;
 }
 
 /// Something that a factory needs could not be reached: the request is answered with 503
 /// instead of 500.
 ///
 /// ```
-/// use tower_user_scope::FactoryUnavailable;
+/// use tower_user_scope::factory::FactoryUnavailableError;
 ///
 /// # struct Session;
-/// fn session() -> Result<Session, FactoryUnavailable> {
+/// fn session() -> Result<Session, FactoryUnavailableError> {
 ///     let down = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-///     Err(FactoryUnavailable::new(down))
+///     Err(FactoryUnavailableError::new(down))
 /// }
 /// # let _ = session();
 /// ```
 #[derive(Debug, Error)]
 #[error("something that the factory needs could not be reached")]
-pub struct FactoryUnavailable {
+pub struct FactoryUnavailableError {
     source: BoxError,
 }
 
-impl FactoryUnavailable {
+impl FactoryUnavailableError {
     /// Keeps the error that told, for the operator's log.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -94,8 +94,8 @@ impl MakeFactory for ContextOnly {
     type Error = Infallible;
     type Future = Ready<Result<(), Infallible>>;
 
-    fn make(&self, _: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Now(Ok(()))
+    fn make(&self, _: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready(Ok(()))
     }
 }
 
@@ -136,8 +136,8 @@ where
     type Error = Infallible;
     type Future = Ready<Result<T, Infallible>>;
 
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Now(Ok((self.0)(context)))
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready(Ok((self.0)(context)))
     }
 }
 
@@ -150,8 +150,8 @@ where
     type Error = E;
     type Future = Ready<Result<T, E>>;
 
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Now((self.0)(context))
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready((self.0)(context))
     }
 }
 
@@ -165,7 +165,7 @@ where
     type Error = E;
     type Future = Fut;
 
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Later((self.0)(context.clone()))
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Future((self.0)(context.clone()))
     }
 }

@@ -5,24 +5,23 @@
 mod lazy;
 mod make_factory;
 pub(crate) mod provide;
-mod scoped;
+pub(crate) mod scoped;
 
 #[cfg(feature = "tokio")]
-pub use self::lazy::LazyAsync;
+pub(crate) use self::lazy::LazyLimit;
 #[cfg(feature = "tokio")]
-pub(crate) use self::lazy::{LazyAsyncFn, LazyLimit};
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use self::lazy::{LazyAsync, LazyAsyncFn};
+pub(crate) use self::{lazy::failure, provide::Shapes, scoped::Scoped};
 pub use self::{
-    lazy::{FactoryError, Lazy},
+    lazy::{FactoryError, Lazy, LazyFn},
     make_factory::{
-        ContextOnly, FactoryAsyncFn, FactoryFn, FactoryUnavailable, MakeFactory, TryFactoryFn,
+        ContextOnly, FactoryAsyncFn, FactoryFn, FactoryUnavailableError, MakeFactory, TryFactoryFn,
     },
     provide::{NoFactory, ProvideFactory, Provided},
-    scoped::{Lent, Scoped},
+    scoped::Unchecked,
 };
-pub(crate) use self::{
-    lazy::{LazyFn, failure},
-    provide::Shapes,
-};
+pub use crate::rejection::kind::FactoryErrorKind;
 
 /// Any error of the application's, as Tower passes them on.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -7,11 +7,11 @@ use http::Extensions;
 use super::{ContextOnly, MakeFactory, Scoped};
 use crate::{
     context::{Handles, UserContext},
-    eventually::Eventually,
+    maybe_future::MaybeFuture,
     scope::{Guard, Handle},
 };
 
-/// What a layer builds and inserts: made by [`Builder::factory`](crate::Builder::factory) and
+/// What a layer builds and inserts: made by [`LayerBuilder::factory`](crate::middleware::LayerBuilder::factory) and
 /// its sisters.
 ///
 /// Sealed: implement [`MakeFactory`] instead.
@@ -182,7 +182,7 @@ impl<M: MakeFactory> MakeFactory for Provided<M, M::Factory> {
     type Future = M::Future;
 
     #[inline]
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
         self.make.make(context)
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     context::UserContext,
-    scope::{Closed, Guard, Handle, within},
-    violation::ScopeViolation,
+    scope::{ClosedScope, Guard, Handle, within},
+    violation::IsolationError,
 };
 
 /// The fresh factory of one request, and the context that it is bound to.
@@ -21,13 +21,13 @@ use crate::{
 /// # Isolation
 /// Each access checks that it happens in a scope of the user whom the factory was built for, or
 /// outside every scope. In another user's scope it panics, or [`try_get`](Self::try_get) gives
-/// the [`ScopeViolation`]; [`Builder::isolation`](crate::Builder::isolation) can turn that into
+/// the [`IsolationError`]; [`LayerBuilder::isolation`](crate::middleware::LayerBuilder::isolation) can turn that into
 /// a report. A clone that is still held when its scope closes is reported, unless it is one that
 /// [`keep`](Self::keep) returned, for a job that goes on. The scope of an upgraded connection,
 /// such as a WebSocket, lasts as long as its handles.
 ///
 /// What is meant to get round it is spelled out: [`lend`](Self::lend), and
-/// [`in_scope`](crate::InstrumentScope::in_scope) with another user's context.
+/// [`in_scope`](crate::scope::InstrumentScope::in_scope) with another user's context.
 ///
 /// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions
 /// ([`UserScopeExt`](crate::UserScopeExt)).
@@ -106,9 +106,9 @@ impl<F> Scoped<F> {
     /// The factory, where the scope that is polled now is its own user's, or there is none.
     ///
     /// # Errors
-    /// [`ScopeViolation`] in another user's scope, and outside every scope where the layer is
-    /// [strict](crate::Builder::require_scope).
-    pub fn try_get(this: &Self) -> Result<&F, ScopeViolation> {
+    /// [`IsolationError`] in another user's scope, and outside every scope where the layer is
+    /// [strict](crate::middleware::LayerBuilder::require_scope).
+    pub fn try_get(this: &Self) -> Result<&F, IsolationError> {
         this.shared
             .guard
             .check(&this.shared.context, type_name::<Self>)?;
@@ -118,8 +118,8 @@ impl<F> Scoped<F> {
     /// Hands the factory over, to be used in whoever's scope: what is right for a factory of a
     /// service that acts for several users, and wrong wherever it was not thought about.
     #[must_use]
-    pub fn lend(this: &Self) -> Lent<F> {
-        Lent {
+    pub fn unchecked(this: &Self) -> Unchecked<F> {
+        Unchecked {
             shared: Arc::clone(&this.shared),
         }
     }
@@ -229,12 +229,12 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
     }
 }
 
-/// A factory that was handed over on purpose, free of its scope; see [`Scoped::lend`].
-pub struct Lent<F> {
+/// A factory that was handed over on purpose, free of its scope; see [`Scoped::unchecked`].
+pub struct Unchecked<F> {
     shared: Arc<Shared<F>>,
 }
 
-impl<F> Deref for Lent<F> {
+impl<F> Deref for Unchecked<F> {
     type Target = F;
 
     fn deref(&self) -> &F {
@@ -242,9 +242,9 @@ impl<F> Deref for Lent<F> {
     }
 }
 
-impl<F> fmt::Debug for Lent<F> {
+impl<F> fmt::Debug for Unchecked<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lent")
+        f.debug_struct("Unchecked")
             .field("factory", &format_args!("{}", type_name::<F>()))
             .field("context", &self.shared.context)
             .finish()
@@ -261,7 +261,7 @@ impl<F> Clone for Scoped<F> {
     }
 }
 
-impl Closed {
+impl ClosedScope {
     /// Returns the factory of the request, one last time; `None` where the layer built another
     /// type or none, and for an upgraded connection, whose scope closes because the factory is
     /// gone.

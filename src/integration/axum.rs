@@ -10,25 +10,25 @@ use http::{StatusCode, request::Parts};
 use thiserror::Error;
 
 use crate::{
-    accessors::{MissingScope, UserScopeExt},
-    context::{UserContext, UserId, UserRequired},
+    accessors::{MissingScopeError, UserScopeExt},
+    context::{UserContext, UserId, UserRequiredError},
     factory::{FactoryError, Scoped},
-    rejection::FactoryFailure,
+    rejection::FactoryErrorKind,
 };
 
 /// Why an extractor of this crate has nothing to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ScopeRejection {
+pub enum ExtractError {
     /// The route is outside the layer: a mistake in the application, told in the log. 500.
     #[error(transparent)]
-    MissingScope(#[from] MissingScope),
+    MissingScope(#[from] MissingScopeError),
     /// A user is wanted: 401 where nobody acts, 403 where a service does.
     #[error(transparent)]
-    UserRequired(#[from] UserRequired),
+    UserRequired(#[from] UserRequiredError),
 }
 
-impl IntoResponse for ScopeRejection {
+impl IntoResponse for ExtractError {
     fn into_response(self) -> Response {
         match self {
             Self::MissingScope(missing) => {
@@ -50,7 +50,7 @@ where
     S: Send + Sync,
     F: Send + Sync + 'static,
 {
-    type Rejection = ScopeRejection;
+    type Rejection = ExtractError;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(head.scoped::<F>()?.clone())
@@ -70,7 +70,7 @@ where
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for UserContext {
-    type Rejection = ScopeRejection;
+    type Rejection = ExtractError;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(head.user_context()?.clone())
@@ -87,7 +87,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for UserContext {
 
 /// The user's id; a service or nobody is refused, because there is no default user.
 impl<S: Send + Sync> FromRequestParts<S> for UserId {
-    type Rejection = ScopeRejection;
+    type Rejection = ExtractError;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(head.user_context()?.require_user()?.clone())
@@ -95,7 +95,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for UserId {
-    type Rejection = ScopeRejection;
+    type Rejection = ExtractError;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         Ok(head.user_context()?.user_id().cloned())
@@ -105,9 +105,9 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for UserId {
 /// 503 where something could not be reached in time, else 500; the reason is in the log.
 impl IntoResponse for FactoryError {
     fn into_response(self) -> Response {
-        match self.failure() {
-            FactoryFailure::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            FactoryFailure::Unavailable(_) | FactoryFailure::TimedOut { .. } => {
+        match self.kind() {
+            FactoryErrorKind::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }

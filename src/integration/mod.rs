@@ -9,4 +9,4 @@ mod axum;
 mod tonic;
 
 #[cfg(feature = "axum")]
-pub use self::axum::ScopeRejection;
+pub use self::axum::ExtractError;

@@ -4,10 +4,10 @@ use http::Extensions;
 use tonic::{Request, Status, server::NamedService};
 
 use crate::{
-    accessors::{MissingScope, private::HasExtensions},
-    context::UserRequired,
+    accessors::{MissingScopeError, private::HasExtensions},
+    context::UserRequiredError,
     factory::FactoryError,
-    rejection::FactoryFailure,
+    rejection::FactoryErrorKind,
     service::UserScope,
 };
 
@@ -23,8 +23,8 @@ impl<S: NamedService, L, M, A> NamedService for UserScope<S, L, M, A> {
 }
 
 /// The service is outside the layer: `INTERNAL`.
-impl From<MissingScope> for Status {
-    fn from(missing: MissingScope) -> Self {
+impl From<MissingScopeError> for Status {
+    fn from(missing: MissingScopeError) -> Self {
         tracing::error!(target: "tower_user_scope::audit", "{missing}");
         // Types of the application, and that a route has no layer, are nobody's business.
         Status::internal("the request could not be prepared")
@@ -32,8 +32,8 @@ impl From<MissingScope> for Status {
 }
 
 /// `UNAUTHENTICATED` where nobody acts, `PERMISSION_DENIED` where a service does.
-impl From<UserRequired> for Status {
-    fn from(required: UserRequired) -> Self {
+impl From<UserRequiredError> for Status {
+    fn from(required: UserRequiredError) -> Self {
         if required.is_anonymous() {
             Status::unauthenticated("a user is required")
         } else {
@@ -46,9 +46,9 @@ impl From<UserRequired> for Status {
 /// the log.
 impl From<FactoryError> for Status {
     fn from(error: FactoryError) -> Self {
-        match error.failure() {
-            FactoryFailure::Failed(_) => Status::internal("the request could not be prepared"),
-            FactoryFailure::Unavailable(_) | FactoryFailure::TimedOut { .. } => {
+        match error.kind() {
+            FactoryErrorKind::Failed(_) => Status::internal("the request could not be prepared"),
+            FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. } => {
                 Status::unavailable("the request could not be prepared now")
             }
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    TokenError, TokenProblem,
+    TokenError, TokenErrorKind,
     error::utc,
     json::{self, Object},
     numeric_date::{Round, seconds},
@@ -13,10 +13,10 @@ use super::{
 pub(super) struct Claims<'a>(Object<'a>);
 
 impl<'a> Claims<'a> {
-    pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenProblem> {
+    pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenErrorKind> {
         match Object::read(json) {
             Ok(object) => Ok(Self(object)),
-            Err(_) => Err(TokenProblem::Claims),
+            Err(_) => Err(TokenErrorKind::Claims),
         }
     }
 
@@ -24,11 +24,11 @@ impl<'a> Claims<'a> {
     pub(super) fn text(
         &self,
         name: Cow<'static, str>,
-    ) -> Result<Option<Cow<'a, str>>, TokenProblem> {
+    ) -> Result<Option<Cow<'a, str>>, TokenErrorKind> {
         let Some(json) = self.0.get(&name) else {
             return Ok(None);
         };
-        let text = json::string(json).ok_or(TokenProblem::ClaimType(name))?;
+        let text = json::string(json).ok_or(TokenErrorKind::ClaimType(name))?;
         Ok(Some(text))
     }
 
@@ -38,15 +38,15 @@ impl<'a> Claims<'a> {
     }
 
     /// The claim that has the user's id.
-    pub(super) fn user_id(&self, name: Cow<'static, str>) -> Result<Cow<'a, str>, TokenProblem> {
+    pub(super) fn user_id(&self, name: Cow<'static, str>) -> Result<Cow<'a, str>, TokenErrorKind> {
         let Some(json) = self.0.get(&name) else {
-            return Err(TokenProblem::MissingClaim(name));
+            return Err(TokenErrorKind::MissingClaim(name));
         };
         json::string(json).ok_or_else(|| {
             if json.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-                TokenProblem::NumericId(name)
+                TokenErrorKind::NumericId(name)
             } else {
-                TokenProblem::ClaimType(name)
+                TokenErrorKind::ClaimType(name)
             }
         })
     }
@@ -63,7 +63,7 @@ impl<'a> Claims<'a> {
 
     /// Checks that what a revocation check could ask for can be read: it must not pass because
     /// an id is not a string.
-    pub(super) fn check_revocable(&self) -> Result<(), TokenProblem> {
+    pub(super) fn check_revocable(&self) -> Result<(), TokenErrorKind> {
         self.text(Cow::Borrowed("jti"))?;
         self.text(Cow::Borrowed("sid"))?;
         self.time("iat", Round::Down)?;
@@ -74,33 +74,33 @@ impl<'a> Claims<'a> {
     pub(super) fn check_times(&self, now: u64, leeway: u64) -> Result<u64, TokenError> {
         let end = self
             .time("exp", Round::Down)?
-            .ok_or(TokenProblem::MissingClaim(Cow::Borrowed("exp")))?
+            .ok_or(TokenErrorKind::MissingClaim(Cow::Borrowed("exp")))?
             .saturating_add(leeway);
         if end <= now {
-            let error = TokenError::from(TokenProblem::Expired);
+            let error = TokenError::from(TokenErrorKind::Expired);
             return Err(error.comparing([&*utc(now)], [&*utc(end)]));
         }
         match self.time("nbf", Round::Up)? {
             Some(start) if start > now.saturating_add(leeway) => {
-                let error = TokenError::from(TokenProblem::NotYetValid);
+                let error = TokenError::from(TokenErrorKind::NotYetValid);
                 Err(error.comparing([&*utc(now)], [&*utc(start)]))
             }
             _ => Ok(end),
         }
     }
 
-    fn time(&self, name: &'static str, round: Round) -> Result<Option<u64>, TokenProblem> {
+    fn time(&self, name: &'static str, round: Round) -> Result<Option<u64>, TokenErrorKind> {
         let Some(json) = self.0.get(name) else {
             return Ok(None);
         };
-        let time = seconds(json, round).ok_or(TokenProblem::NumericDate(name))?;
+        let time = seconds(json, round).ok_or(TokenErrorKind::NumericDate(name))?;
         Ok(Some(time))
     }
 
     /// Who issued it.
-    pub(super) fn issuer(&self) -> Result<Cow<'a, str>, TokenProblem> {
+    pub(super) fn issuer(&self) -> Result<Cow<'a, str>, TokenErrorKind> {
         const NAME: Cow<'static, str> = Cow::Borrowed("iss");
-        self.text(NAME)?.ok_or(TokenProblem::MissingClaim(NAME))
+        self.text(NAME)?.ok_or(TokenErrorKind::MissingClaim(NAME))
     }
 
     /// Checks that one of the audiences is meant, and tells which.
@@ -111,21 +111,24 @@ impl<'a> Claims<'a> {
             .find(|known| sent.iter().any(|sent| sent == known))
             .ok_or_else(|| {
                 let wanted = known.iter().map(|known| &**known);
-                TokenError::from(TokenProblem::WrongAudience)
+                TokenError::from(TokenErrorKind::WrongAudience)
                     .comparing(wanted, sent.iter().map(|sent| &**sent))
             })
     }
 
     /// One string or several (RFC 7519 section 4.1.3).
-    fn audience(&self) -> Result<Vec<Cow<'a, str>>, TokenProblem> {
+    fn audience(&self) -> Result<Vec<Cow<'a, str>>, TokenErrorKind> {
         const NAME: Cow<'static, str> = Cow::Borrowed("aud");
-        let json = self.0.get("aud").ok_or(TokenProblem::MissingClaim(NAME))?;
+        let json = self
+            .0
+            .get("aud")
+            .ok_or(TokenErrorKind::MissingClaim(NAME))?;
         let audience = match json::string(json) {
             Some(one) => vec![one],
-            None => json::strings(json).ok_or(TokenProblem::ClaimType(NAME))?,
+            None => json::strings(json).ok_or(TokenErrorKind::ClaimType(NAME))?,
         };
         if audience.is_empty() {
-            return Err(TokenProblem::MissingClaim(NAME));
+            return Err(TokenErrorKind::MissingClaim(NAME));
         }
         Ok(audience)
     }

@@ -2,11 +2,11 @@
 
 use std::{error::Error as StdError, fmt};
 
-use super::TokenProblem;
-use crate::strategy::{Invalid, InvalidReason};
+use super::TokenErrorKind;
+use crate::strategy::{InvalidError, InvalidErrorKind};
 
 /// Why a token was refused: the [source](std::error::Error::source) of the
-/// [`Invalid`] in the audit event and of [`explain`](crate::UserScopeLayer::explain). The
+/// [`InvalidError`] in the audit event and of [`explain`](crate::UserScopeLayer::explain). The
 /// response is 401 and says only `invalid_token` (RFC 6750 section 3.1).
 ///
 /// `Display` names the values that were compared: the audiences that are accepted and those of
@@ -14,19 +14,16 @@ use crate::strategy::{Invalid, InvalidReason};
 /// characters, eight values of each side at most. Neither the token nor its user is among them.
 ///
 /// ```
-/// use tower_user_scope::{
-///     Invalid,
-///     jwt::{TokenError, TokenProblem},
-/// };
+/// use tower_user_scope::{Invalid, jwt::{TokenError, TokenErrorKind}};
 ///
-/// let invalid = Invalid::from(TokenProblem::WrongAudience);
+/// let invalid = Invalid::from(TokenErrorKind::WrongAudience);
 /// let source = std::error::Error::source(&invalid).and_then(|source| source.downcast_ref());
 /// let error: &TokenError = source.expect("always a `TokenError`");
-/// assert_eq!(error.problem(), &TokenProblem::WrongAudience);
+/// assert_eq!(error.problem(), &TokenErrorKind::WrongAudience);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
-    problem: TokenProblem,
+    problem: TokenErrorKind,
     compared: Option<Box<Compared>>,
 }
 
@@ -62,7 +59,7 @@ impl TokenError {
 
     /// What is wrong.
     #[must_use]
-    pub fn problem(&self) -> &TokenProblem {
+    pub fn kind(&self) -> &TokenErrorKind {
         &self.problem
     }
 
@@ -88,8 +85,8 @@ impl TokenError {
     }
 }
 
-impl From<TokenProblem> for TokenError {
-    fn from(problem: TokenProblem) -> Self {
+impl From<TokenErrorKind> for TokenError {
+    fn from(problem: TokenErrorKind) -> Self {
         Self {
             problem,
             compared: None,
@@ -97,18 +94,18 @@ impl From<TokenProblem> for TokenError {
     }
 }
 
-impl From<TokenError> for Invalid {
+impl From<TokenError> for InvalidError {
     fn from(error: TokenError) -> Self {
         let reason = match error.problem {
-            TokenProblem::Expired => InvalidReason::Expired,
-            ref problem => InvalidReason::Rejected(problem.code()),
+            TokenErrorKind::Expired => InvalidErrorKind::Expired,
+            ref problem => InvalidErrorKind::Rejected(problem.code()),
         };
         Self::new(reason).with_source(error)
     }
 }
 
-impl From<TokenProblem> for Invalid {
-    fn from(problem: TokenProblem) -> Self {
+impl From<TokenErrorKind> for InvalidError {
+    fn from(problem: TokenErrorKind) -> Self {
         TokenError::from(problem).into()
     }
 }
@@ -120,8 +117,8 @@ impl fmt::Display for TokenError {
             return Ok(());
         };
         match (&self.problem, &*compared.wanted, &*compared.found) {
-            (TokenProblem::Expired, [now], [end]) => write!(f, " at {end}; now is {now}"),
-            (TokenProblem::NotYetValid, [now], [start]) => {
+            (TokenErrorKind::Expired, [now], [end]) => write!(f, " at {end}; now is {now}"),
+            (TokenErrorKind::NotYetValid, [now], [start]) => {
                 write!(f, " before {start}; now is {now}")
             }
             (_, wanted, found) => {
@@ -192,7 +189,7 @@ pub(super) fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{TokenError, TokenProblem, utc};
+    use super::{TokenError, TokenErrorKind, utc};
 
     #[test]
     fn seconds_are_written_as_rfc_3339_does() {
@@ -214,7 +211,7 @@ mod tests {
         let long = "x".repeat(10_000);
         let found = ["a\nb\u{202e}\"", long.as_str()];
         let many = std::iter::repeat_n("y", 1_000);
-        let error = TokenError::from(TokenProblem::WrongAudience)
+        let error = TokenError::from(TokenErrorKind::WrongAudience)
             .comparing(["api"], found.into_iter().chain(many));
         let shown = error.to_string();
         assert!(

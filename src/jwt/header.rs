@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Algorithm, TokenProblem,
+    Algorithm, TokenErrorKind,
     json::{self, Object},
 };
 
@@ -14,21 +14,21 @@ pub(super) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenProblem> {
-        let object = Object::read(json).map_err(|_| TokenProblem::Malformed)?;
+    pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenErrorKind> {
+        let object = Object::read(json).map_err(|_| TokenErrorKind::Malformed)?;
         if object.has("crit") || object.has("b64") {
-            return Err(TokenProblem::CriticalHeader);
+            return Err(TokenErrorKind::CriticalHeader);
         }
         let key_id = match object.get("kid") {
-            Some(json) => Some(json::string(json).ok_or(TokenProblem::Malformed)?),
+            Some(json) => Some(json::string(json).ok_or(TokenErrorKind::Malformed)?),
             None => None,
         };
         Ok(Self { object, key_id })
     }
 
-    pub(super) fn algorithm(&self) -> Result<Algorithm, TokenProblem> {
-        let name = self.text("alg").ok_or(TokenProblem::Malformed)?;
-        Algorithm::named(&name).ok_or(TokenProblem::UnsupportedAlgorithm)
+    pub(super) fn algorithm(&self) -> Result<Algorithm, TokenErrorKind> {
+        let name = self.text("alg").ok_or(TokenErrorKind::Malformed)?;
+        Algorithm::named(&name).ok_or(TokenErrorKind::UnsupportedAlgorithm)
     }
 
     /// `typ`; `None` where it is not a string.

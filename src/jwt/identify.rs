@@ -4,10 +4,10 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{TokenConfigError, TokenProblem, VerifiedToken, claims::Claims};
+use super::{TokenConfigError, TokenErrorKind, VerifiedToken, claims::Claims};
 use crate::{
     context::{IdError, IdRules, Identity},
-    strategy::Invalid,
+    strategy::InvalidError,
 };
 
 /// Which claims make the identity, and which go with it.
@@ -27,8 +27,8 @@ enum Who {
     Application(Arc<Application>),
 }
 
-type Application = dyn Fn(&VerifiedToken, &[u8]) -> Result<Identity, Invalid> + Send + Sync;
-type Attach = dyn Fn(Identity, &[u8]) -> Result<Identity, Invalid> + Send + Sync;
+type Application = dyn Fn(&VerifiedToken, &[u8]) -> Result<Identity, InvalidError> + Send + Sync;
+type Attach = dyn Fn(Identity, &[u8]) -> Result<Identity, InvalidError> + Send + Sync;
 
 /// A claim that says something beside who it is.
 #[derive(Clone, Copy)]
@@ -75,19 +75,19 @@ impl Identify {
             if let Some(before) = &before {
                 identity = before(identity, json)?;
             }
-            Ok(identity.attribute(application::<T>(json)?))
+            Ok(identity.with_attribute(application::<T>(json)?))
         }));
     }
 
     pub(super) fn by_application<T, F>(&mut self, identity: F)
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
-        F: Fn(&VerifiedToken, &T) -> Result<Identity, Invalid> + Send + Sync + 'static,
+        F: Fn(&VerifiedToken, &T) -> Result<Identity, InvalidError> + Send + Sync + 'static,
     {
         self.who = Who::Application(Arc::new(move |token, json| {
             let claims = application::<T>(json)?;
             let identity = identity(token, &claims).map_err(of_token)?;
-            Ok(identity.attribute(claims))
+            Ok(identity.with_attribute(claims))
         }));
     }
 
@@ -132,7 +132,7 @@ impl Identify {
         claims: &Claims<'_>,
         token: &VerifiedToken,
         json: &[u8],
-    ) -> Result<Identity, Invalid> {
+    ) -> Result<Identity, InvalidError> {
         let mut identity = match &self.who {
             Who::Application(identity) => identity(token, json)?,
             Who::Claim(name) => {
@@ -145,27 +145,27 @@ impl Identify {
             None => Ok(None),
         };
         if let Some(id) = text(&self.tenant)? {
-            identity = identity.tenant(self.rules.tenant_id(&id).map_err(not_an_id)?);
+            identity = identity.with_tenant_id(self.rules.tenant_id(&id).map_err(not_an_id)?);
         }
         if let Some(id) = text(&self.thread)? {
-            identity = identity.thread_id(id.parse().map_err(not_an_id)?);
+            identity = identity.with_thread_id(id.parse().map_err(not_an_id)?);
         }
         if let Some(id) = text(&self.run)? {
-            identity = identity.run_id(id.parse().map_err(not_an_id)?);
+            identity = identity.with_run_id(id.parse().map_err(not_an_id)?);
         }
         if let Some(attach) = &self.attach {
             identity = attach(identity, json)?;
         }
-        Ok(identity.attribute(token.clone()))
+        Ok(identity.with_attribute(token.clone()))
     }
 }
 
-fn application<T: DeserializeOwned>(json: &[u8]) -> Result<T, Invalid> {
-    serde_json::from_slice(json).map_err(|_| TokenProblem::ApplicationClaims.into())
+fn application<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidError> {
+    serde_json::from_slice(json).map_err(|_| TokenErrorKind::ApplicationClaims.into())
 }
 
 /// An id that is none makes a bad token, and no bad request.
-fn of_token(invalid: Invalid) -> Invalid {
+fn of_token(invalid: InvalidError) -> InvalidError {
     let source = StdError::source(&invalid);
     match source.and_then(|source| source.downcast_ref::<IdError>()) {
         Some(error) => not_an_id(*error),
@@ -173,8 +173,8 @@ fn of_token(invalid: Invalid) -> Invalid {
     }
 }
 
-fn not_an_id(error: IdError) -> Invalid {
-    TokenProblem::Id(error).into()
+fn not_an_id(error: IdError) -> InvalidError {
+    TokenErrorKind::Id(error).into()
 }
 
 impl fmt::Debug for Identify {

@@ -5,7 +5,7 @@ use std::fmt;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 
 use super::{
-    Algorithm, CryptoProvider, KeyError, TokenProblem,
+    Algorithm, CryptoProvider, KeyError, TokenErrorKind,
     der::{self, PublicKey},
     jwk::Jwk,
     point, rsa, secret,
@@ -232,14 +232,14 @@ impl Key {
         algorithm: Algorithm,
         message: &[u8],
         signature: &Vec<u8>,
-    ) -> Result<(), TokenProblem> {
+    ) -> Result<(), TokenErrorKind> {
         // Fetched keys are checked by nobody before they are needed.
         self.check_size(provider)
-            .map_err(|_| TokenProblem::UnknownKey)?;
+            .map_err(|_| TokenErrorKind::UnknownKey)?;
         (provider.get().verifier_factory)(&algorithm.jwa(), &self.decoding)
-            .map_err(|_| TokenProblem::UnknownKey)?
+            .map_err(|_| TokenErrorKind::UnknownKey)?
             .verify(message, signature)
-            .map_err(|_| TokenProblem::Signature)
+            .map_err(|_| TokenErrorKind::Signature)
     }
 }
 

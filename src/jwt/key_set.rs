@@ -14,7 +14,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{
-    Algorithm, CryptoProvider, Key, KeyError, TokenProblem, header::Header, jwk::Jwk,
+    Algorithm, CryptoProvider, Key, KeyError, TokenErrorKind, header::Header, jwk::Jwk,
     skipped::Skipped,
 };
 
@@ -203,18 +203,18 @@ impl KeySet {
         header: &Header<'_>,
         message: &[u8],
         signature: &Vec<u8>,
-    ) -> Result<&Arc<Key>, TokenProblem> {
+    ) -> Result<&Arc<Key>, TokenErrorKind> {
         let algorithm = header.algorithm()?;
         let verify = |key: &Arc<Key>| key.verify(provider, algorithm, message, signature);
         if let Some(id) = header.key_id.as_deref() {
             let mut of_id = self.keys.iter().filter(|key| key.id() == Some(id));
             if of_id.clone().next().is_some() {
                 let key = of_id.find(|key| key.is_for(algorithm));
-                let key = key.ok_or(TokenProblem::WrongAlgorithm)?;
+                let key = key.ok_or(TokenErrorKind::WrongAlgorithm)?;
                 return verify(key).map(|()| key);
             }
         }
-        let mut problem = TokenProblem::UnknownKey;
+        let mut problem = TokenErrorKind::UnknownKey;
         for key in self.without_id(algorithm) {
             match verify(key) {
                 Ok(()) => return Ok(key),
@@ -223,16 +223,16 @@ impl KeySet {
         }
         // The key of an id that is not known may only be new.
         if header.key_id.is_some() {
-            return Err(TokenProblem::UnknownKey);
+            return Err(TokenErrorKind::UnknownKey);
         }
-        if problem == TokenProblem::Signature {
+        if problem == TokenErrorKind::Signature {
             return Err(problem);
         }
         let mut fitting = self.keys.iter().filter(|key| key.is_for(algorithm));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => verify(key).map(|()| key),
-            (Some(_), Some(_)) => Err(TokenProblem::AmbiguousKey),
-            (None, _) => Err(TokenProblem::WrongAlgorithm),
+            (Some(_), Some(_)) => Err(TokenErrorKind::AmbiguousKey),
+            (None, _) => Err(TokenErrorKind::WrongAlgorithm),
         }
     }
 }

@@ -8,10 +8,7 @@
 //! chooses whose keys count.
 //!
 //! ```
-//! use tower_user_scope::{
-//!     UserScopeLayer,
-//!     jwt::{Algorithm, Jwt, Key},
-//! };
+//! use tower_user_scope::{UserScopeLayer, jwt::{Algorithm, Jwt, Key}};
 //!
 //! # fn layer(public_key: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let layer = UserScopeLayer::builder()
@@ -47,8 +44,8 @@ use crate::{
     clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{IdRules, Identity},
-    eventually::Eventually,
-    strategy::{Invalid, InvalidReason, Outcome, Presence, Strategy, Stripped},
+    maybe_future::MaybeFuture,
+    strategy::{InvalidError, InvalidErrorKind, Outcome, Presence, Strategy, Stripped},
 };
 
 mod algorithm;
@@ -89,7 +86,7 @@ pub use self::{
     key::Key,
     key_set::KeySet,
     keys::Keys,
-    problem::{KeyError, TokenConfigError, TokenProblem},
+    problem::{KeyError, TokenConfigError, TokenErrorKind},
     provider::CryptoProvider,
     verified::VerifiedToken,
 };
@@ -136,7 +133,7 @@ pub struct Stated {
 ///     .audience("api")
 ///     .token_type("at+jwt")
 ///     .tenant_claim("org")
-///     .also_from(TokenSource::websocket_protocol("bearer"));
+///     .also_token_source(TokenSource::websocket_protocol("bearer"));
 /// # let _ = strategy;
 /// # Ok::<(), tower_user_scope::jwt::KeyError>(())
 /// ```
@@ -264,20 +261,20 @@ impl<I, A> Jwt<I, A> {
 
     /// Looks for the token here, and nowhere else.
     #[must_use]
-    pub fn from(mut self, source: TokenSource) -> Self {
+    pub fn token_source(mut self, source: TokenSource) -> Self {
         self.set().sources = vec![source];
         self
     }
 
     /// Looks for the token here too.
     #[must_use]
-    pub fn also_from(mut self, source: TokenSource) -> Self {
+    pub fn also_token_source(mut self, source: TokenSource) -> Self {
         self.set().sources.push(source);
         self
     }
 
     /// Takes the user's id from this claim instead of `sub`; its value has to be a string. A number
-    /// is refused with [`TokenProblem::NumericId`]: which user it is, [`identity`](Self::identity)
+    /// is refused with [`TokenErrorKind::NumericId`]: which user it is, [`identity`](Self::identity)
     /// can say.
     #[must_use]
     pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
@@ -380,7 +377,9 @@ impl<I, A> Jwt<I, A> {
     ///
     /// ```
     /// use serde::Deserialize;
-    /// use tower_user_scope::{Identity, UserId, ServiceName, jwt::{Algorithm, Jwt, Key, TokenProblem}};
+    /// use tower_user_scope::{
+    ///     Identity, UserId, context::ServiceName, jwt::{Algorithm, Jwt, Key, TokenErrorKind},
+    /// };
     ///
     /// #[derive(Clone, Deserialize)]
     /// struct Claims {
@@ -403,7 +402,7 @@ impl<I, A> Jwt<I, A> {
     pub fn identity<T, F>(mut self, identity: F) -> Self
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
-        F: Fn(&VerifiedToken, &T) -> Result<Identity, Invalid> + Send + Sync + 'static,
+        F: Fn(&VerifiedToken, &T) -> Result<Identity, InvalidError> + Send + Sync + 'static,
     {
         self.set().identify.by_application(identity);
         self
@@ -487,16 +486,16 @@ impl Strategy for Jwt<Stated, Stated> {
         "jwt"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<JwtFuture> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<JwtFuture> {
         let settings = &self.settings;
         let token = match settings.token(head) {
             Ok(Some(token)) => token,
-            Ok(None) => return Eventually::Now(Outcome::Absent),
-            Err(invalid) => return Eventually::Now(invalid.into()),
+            Ok(None) => return MaybeFuture::Ready(Outcome::Absent),
+            Err(invalid) => return MaybeFuture::Ready(invalid.into()),
         };
         if token.len() > settings.longest {
             let limit = settings.longest;
-            return Eventually::Now(Outcome::Invalid(TokenProblem::TooLong { limit }.into()));
+            return MaybeFuture::Ready(Outcome::Invalid(TokenErrorKind::TooLong { limit }.into()));
         }
         let fingerprint = settings
             .remembered
@@ -514,11 +513,11 @@ impl Strategy for Jwt<Stated, Stated> {
             #[cfg(feature = "jwks")]
             Ok(Verified::KeysWanted { issuer }) => {
                 let (settings, token) = (Arc::clone(settings), token.into_owned());
-                Eventually::Later(JwtFuture(Box::pin(async move {
+                MaybeFuture::Future(JwtFuture(Box::pin(async move {
                     settings.verify_later(&token, issuer, fingerprint).await
                 })))
             }
-            Err(invalid) => Eventually::Now(invalid.into()),
+            Err(invalid) => MaybeFuture::Ready(invalid.into()),
         }
     }
 
@@ -538,14 +537,14 @@ impl Strategy for Jwt<Stated, Stated> {
         }
     }
 
-    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
         if !self.settings.sources.iter().any(TokenSource::is_bearer) {
             return None;
         }
         Some(HeaderValue::from_static(
-            match refused.map(Invalid::reason) {
+            match refused.map(InvalidError::kind) {
                 None => "Bearer",
-                Some(InvalidReason::Rejected(_) | InvalidReason::Expired) => {
+                Some(InvalidErrorKind::Rejected(_) | InvalidErrorKind::Expired) => {
                     "Bearer error=\"invalid_token\""
                 }
                 Some(_) => "Bearer error=\"invalid_request\"",

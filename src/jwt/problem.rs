@@ -11,7 +11,7 @@ use crate::context::IdError;
 /// [`TokenError`](super::TokenError) has.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum TokenProblem {
+pub enum TokenErrorKind {
     /// It is longer than is looked at.
     #[error("the token has more than {limit} bytes")]
     #[non_exhaustive]
@@ -89,7 +89,7 @@ pub enum TokenProblem {
     Revoked,
 }
 
-impl TokenProblem {
+impl TokenErrorKind {
     /// One lower-case word that stays the same, for metrics and for the audit event.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -8,8 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{TokenProblem, VerifiedToken, error::cut, verify::Verdict};
-use crate::strategy::{Invalid, Outcome, Unavailable};
+use super::{TokenErrorKind, VerifiedToken, error::cut, verify::Verdict};
+use crate::strategy::{InvalidError, Outcome, UnavailableError};
 
 /// Who is asked about each token that is otherwise good.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub(super) enum Revocation {
     Later(Arc<dyn Fn(VerifiedToken) -> Answer + Send + Sync>),
 }
 
-pub(super) type Answer = Pin<Box<dyn Future<Output = Result<bool, Unavailable>> + Send>>;
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<bool, UnavailableError>> + Send>>;
 
 impl Revocation {
     pub(super) fn later<F, Fut, E>(is_revoked: F) -> Self
@@ -30,7 +30,7 @@ impl Revocation {
     {
         Self::Later(Arc::new(move |token| {
             let answer = is_revoked(token);
-            Box::pin(async move { answer.await.map_err(Unavailable::new) })
+            Box::pin(async move { answer.await.map_err(UnavailableError::new) })
         }))
     }
 
@@ -62,7 +62,7 @@ impl Revocation {
 pub(super) fn admitted(verdict: &Verdict, is_revoked: bool) -> Outcome {
     if is_revoked {
         let user = verdict.token.subject().map(cut);
-        return Outcome::Invalid(Invalid::from(TokenProblem::Revoked).of_user(user));
+        return Outcome::Invalid(InvalidError::from(TokenErrorKind::Revoked).of_user(user));
     }
     verdict.identity.clone().into()
 }

@@ -9,7 +9,7 @@ use std::{
 use http::request::Parts;
 
 use super::{
-    CryptoProvider, Jwt, JwtFuture, KeySet, Stated, TokenConfigError, TokenProblem, TokenSource,
+    CryptoProvider, Jwt, JwtFuture, KeySet, Stated, TokenConfigError, TokenErrorKind, TokenSource,
     cache::{Fingerprint, Remembered},
     identify::Identify,
     issuer::Rules,
@@ -19,11 +19,11 @@ use super::{
 #[cfg(feature = "jwks")]
 use super::{FetchError, remote::Asked};
 #[cfg(feature = "jwks")]
-use crate::strategy::{Outcome, Unavailable};
+use crate::strategy::{Outcome, UnavailableError};
 use crate::{
     clock::Clock,
-    eventually::Eventually,
-    strategy::{Invalid, InvalidReason},
+    maybe_future::MaybeFuture,
+    strategy::{InvalidError, InvalidErrorKind},
 };
 
 #[derive(Clone, Debug)]
@@ -80,12 +80,12 @@ impl Settings {
     }
 
     /// The only token of the request.
-    pub(super) fn token<'h>(&self, head: &'h Parts) -> Result<Option<Cow<'h, str>>, Invalid> {
+    pub(super) fn token<'h>(&self, head: &'h Parts) -> Result<Option<Cow<'h, str>>, InvalidError> {
         let mut token = None;
         for source in &self.sources {
             source.find(head, &mut |found| match token.replace(found) {
                 None => Ok(()),
-                Some(_) => Err(InvalidReason::Repeated.into()),
+                Some(_) => Err(InvalidErrorKind::Repeated.into()),
             })?;
         }
         Ok(token)
@@ -109,7 +109,7 @@ impl Settings {
     }
 
     /// Verifies the token with the keys that are there.
-    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Invalid> {
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, InvalidError> {
         let unverified = Unverified::split(token)?;
         let issuer = unverified.issuer(&self.issuers)?;
         let keys = &self.issuers[issuer].keys;
@@ -132,7 +132,7 @@ impl Settings {
         now: SystemTime,
     ) -> Result<Verdict, Refused> {
         // Told by `build()` where there is none.
-        let provider = self.provider().map_err(|_| TokenProblem::UnknownKey)?;
+        let provider = self.provider().map_err(|_| TokenErrorKind::UnknownKey)?;
         let signed = unverified.signed_by(keys, provider)?;
         Ok(signed.verdict(&Checks {
             issuers: &self.issuers,
@@ -153,15 +153,15 @@ impl Settings {
     }
 
     /// The token is good; whether it was revoked is asked each time.
-    pub(super) fn admit(&self, verdict: Arc<Verdict>) -> Eventually<JwtFuture> {
+    pub(super) fn admit(&self, verdict: Arc<Verdict>) -> MaybeFuture<JwtFuture> {
         match &self.revocation {
-            Revocation::Nobody => Eventually::Now(admitted(&verdict, false)),
+            Revocation::Nobody => MaybeFuture::Ready(admitted(&verdict, false)),
             Revocation::Now(is_revoked) => {
-                Eventually::Now(admitted(&verdict, is_revoked(&verdict.token)))
+                MaybeFuture::Ready(admitted(&verdict, is_revoked(&verdict.token)))
             }
             Revocation::Later(is_revoked) => {
                 let answer = is_revoked(verdict.token.clone());
-                Eventually::Later(JwtFuture(Box::pin(async move {
+                MaybeFuture::Future(JwtFuture(Box::pin(async move {
                     match answer.await {
                         Ok(is_revoked) => admitted(&verdict, is_revoked),
                         Err(unavailable) => unavailable.into(),
@@ -197,17 +197,17 @@ impl Settings {
                     result: Err(error), ..
                 },
             ) => {
-                return Unavailable::new(error).into();
+                return UnavailableError::new(error).into();
             }
             (Err(Refused::UnknownKey), Asked { keys: None, .. }) => {
-                return Unavailable::new(FetchError::TimedOut).into();
+                return UnavailableError::new(FetchError::TimedOut).into();
             }
             (Err(refused), _) => return Outcome::Invalid(refused.into()),
         };
         self.remember(fingerprint, &verdict);
         match self.admit(verdict) {
-            Eventually::Now(outcome) => outcome,
-            Eventually::Later(future) => future.await,
+            MaybeFuture::Ready(outcome) => outcome,
+            MaybeFuture::Future(future) => future.await,
         }
     }
 }

@@ -9,10 +9,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    CryptoProvider, Key, KeySet, TokenError, TokenProblem, VerifiedToken, claims::Claims,
+    CryptoProvider, Key, KeySet, TokenError, TokenErrorKind, VerifiedToken, claims::Claims,
     error::cut, header::Header, identify::Identify, issuer::Rules,
 };
-use crate::{context::Identity, strategy::Invalid};
+use crate::{context::Identity, strategy::InvalidError};
 
 /// What was found out about a token, good until it ends or its key goes.
 pub(super) struct Verdict {
@@ -28,7 +28,7 @@ pub(super) struct Verdict {
 /// Why a token was refused, with those told apart whose key may only be new.
 pub(super) enum Refused {
     UnknownKey,
-    Invalid(Invalid),
+    Invalid(InvalidError),
 }
 
 /// What every token has to meet, whoever issued it.
@@ -53,16 +53,16 @@ pub(super) struct Unverified<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    pub(super) fn split(token: &'t str) -> Result<Self, TokenProblem> {
+    pub(super) fn split(token: &'t str) -> Result<Self, TokenErrorKind> {
         let parts = || {
             let (message, signature) = token.rsplit_once('.')?;
             let (header, payload) = message.split_once('.')?;
             Some((message, header, payload, signature))
         };
-        let (message, header, payload, signature) = parts().ok_or(TokenProblem::Malformed)?;
+        let (message, header, payload, signature) = parts().ok_or(TokenErrorKind::Malformed)?;
         let decode = |part: &str| {
             let decoded = URL_SAFE_NO_PAD.decode(part);
-            decoded.map_err(|_| TokenProblem::Malformed)
+            decoded.map_err(|_| TokenErrorKind::Malformed)
         };
         Ok(Self {
             message: message.as_bytes(),
@@ -81,7 +81,7 @@ impl<'t> Unverified<'t> {
         let mut names = issuers.iter().map(|rules| rules.name.as_deref());
         names.position(|name| name == Some(&*sent)).ok_or_else(|| {
             let wanted = issuers.iter().filter_map(|rules| rules.name.as_deref());
-            TokenError::from(TokenProblem::WrongIssuer)
+            TokenError::from(TokenErrorKind::WrongIssuer)
                 .comparing(wanted, [&*sent])
                 .unverified()
         })
@@ -91,7 +91,7 @@ impl<'t> Unverified<'t> {
         &'v self,
         keys: &'v KeySet,
         provider: CryptoProvider,
-    ) -> Result<Signed<'v>, TokenProblem> {
+    ) -> Result<Signed<'v>, TokenErrorKind> {
         let header = Header::read(&self.header)?;
         let key = keys.verify(provider, &header, self.message, &self.signature)?;
         Ok(Signed {
@@ -110,7 +110,7 @@ pub(super) struct Signed<'v> {
 }
 
 impl Signed<'_> {
-    pub(super) fn verdict(&self, checks: &Checks<'_>) -> Result<Verdict, Invalid> {
+    pub(super) fn verdict(&self, checks: &Checks<'_>) -> Result<Verdict, InvalidError> {
         let claims = Claims::read(self.payload)?;
         self.judge(&claims, checks).map_err(|invalid| {
             let user = checks.identify.user_if_any(&claims);
@@ -118,23 +118,23 @@ impl Signed<'_> {
         })
     }
 
-    fn judge(&self, claims: &Claims<'_>, checks: &Checks<'_>) -> Result<Verdict, Invalid> {
+    fn judge(&self, claims: &Claims<'_>, checks: &Checks<'_>) -> Result<Verdict, InvalidError> {
         let wrong_type = |wanted: &&str| !self.header.is_of_type(wanted);
         if let Some(wanted) = checks.token_type.filter(wrong_type) {
             let sent = self.header.token_type();
-            return Err(TokenError::from(TokenProblem::WrongType)
+            return Err(TokenError::from(TokenErrorKind::WrongType)
                 .comparing([wanted], sent.as_deref())
                 .into());
         }
         if claims.is_bound() && !checks.accept_bound {
-            return Err(TokenProblem::SenderConstrained.into());
+            return Err(TokenErrorKind::SenderConstrained.into());
         }
         let rules = &checks.issuers[checks.issuer];
         let expires_at = claims.check_times(seconds(checks.now), checks.leeway)?;
         if let Some(name) = &rules.name {
             let sent = claims.issuer()?;
             if *sent != **name {
-                return Err(TokenError::from(TokenProblem::WrongIssuer)
+                return Err(TokenError::from(TokenErrorKind::WrongIssuer)
                     .comparing([&**name], [&*sent])
                     .into());
             }
@@ -159,25 +159,25 @@ impl Signed<'_> {
     }
 }
 
-impl From<TokenProblem> for Refused {
-    fn from(problem: TokenProblem) -> Self {
+impl From<TokenErrorKind> for Refused {
+    fn from(problem: TokenErrorKind) -> Self {
         match problem {
-            TokenProblem::UnknownKey => Self::UnknownKey,
+            TokenErrorKind::UnknownKey => Self::UnknownKey,
             problem => Self::Invalid(problem.into()),
         }
     }
 }
 
-impl From<Invalid> for Refused {
-    fn from(invalid: Invalid) -> Self {
+impl From<InvalidError> for Refused {
+    fn from(invalid: InvalidError) -> Self {
         Self::Invalid(invalid)
     }
 }
 
-impl From<Refused> for Invalid {
+impl From<Refused> for InvalidError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::UnknownKey => TokenProblem::UnknownKey.into(),
+            Refused::UnknownKey => TokenErrorKind::UnknownKey.into(),
             Refused::Invalid(invalid) => invalid,
         }
     }

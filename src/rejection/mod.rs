@@ -6,12 +6,15 @@
 
 mod challenge;
 mod grpc;
+pub(crate) mod kind;
 mod problem;
-mod reason;
 mod respond;
 
-pub(crate) use self::challenge::challenges;
+pub(crate) use self::{
+    challenge::challenges,
+    kind::{FactoryErrorKind, Rejection},
+};
 pub use self::{
-    reason::{FactoryFailure, Reason, Rejection},
-    respond::{DefaultResponse, RespondToRejection},
+    kind::RejectionKind,
+    respond::{DefaultResponder, RespondToRejection},
 };

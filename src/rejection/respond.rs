@@ -17,7 +17,7 @@ use super::{
 /// ```
 /// use bytes::Bytes;
 /// use http::{Response, request::Parts};
-/// use tower_user_scope::{Rejection, RespondToRejection};
+/// use tower_user_scope::{Rejection, rejection::RespondToRejection};
 ///
 /// fn plain(rejection: &Rejection, _: &Parts) -> Response<Bytes> {
 ///     let mut response = Response::new(Bytes::from_static(b"no"));
@@ -68,11 +68,11 @@ where
 /// connect-es takes the HTTP status, as gRPC-Web clients do behind a translator such as
 /// tonic-web's `GrpcWebLayer`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct DefaultResponse {
+pub struct DefaultResponder {
     _private: (),
 }
 
-impl RespondToRejection for DefaultResponse {
+impl RespondToRejection for DefaultResponder {
     fn respond(&self, rejection: &Rejection, head: &Parts) -> Response<Bytes> {
         match Protocol::of(&head.headers) {
             Some(protocol) => grpc::respond(rejection, protocol),

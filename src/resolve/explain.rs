@@ -9,7 +9,7 @@ use std::{
 use crate::{
     audit::{AuditEvent, Observer},
     context::UserContext,
-    rejection::{Reason, Rejection},
+    rejection::{Rejection, RejectionKind},
 };
 
 /// Why a request would be resolved as it is; from
@@ -56,7 +56,7 @@ fn line(event: &AuditEvent<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         AuditEvent::CredentialPassedOver { strategy, invalid } => writeln!(
             f,
             "{strategy}: passed over, because its credential {}",
-            invalid.reason()
+            invalid.kind()
         ),
         AuditEvent::HeaderStripped {
             strategy,
@@ -106,7 +106,7 @@ impl fmt::Display for Explanation {
 /// What was compared, and whose credential it was, go along for the operator.
 fn refusal(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "refused with {}: {rejection}", rejection.status())?;
-    let Reason::Invalid { invalid, .. } = rejection.reason() else {
+    let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
         return Ok(());
     };
     if let Some(source) = invalid.source() {

@@ -16,14 +16,14 @@ use pin_project::pin_project;
 use super::{Removed, Tally, tally::Asking};
 use crate::{
     clock::Clock,
-    eventually::Eventually,
     header_set::HeaderSet,
+    maybe_future::MaybeFuture,
     outcome::{Outcome, Presence},
     strategy::{BoxStrategy, Facts, Strategy},
 };
 
-/// An ordered list of strategies, built by [`Builder::strategy`](crate::Builder::strategy) and
-/// [`Builder::strategies`](crate::Builder::strategies).
+/// An ordered list of strategies, built by [`LayerBuilder::strategy`](crate::middleware::LayerBuilder::strategy) and
+/// [`LayerBuilder::strategies`](crate::middleware::LayerBuilder::strategies).
 ///
 /// Sealed: a list is what those two make.
 pub trait StrategyList: List {}
@@ -159,8 +159,8 @@ impl<L: List, S: Strategy> Then<L, S> {
             return Progress::Done(asking.hear(&self.strategy, Outcome::Absent));
         }
         match self.strategy.resolve(asking.head) {
-            Eventually::Now(outcome) => Progress::Done(asking.hear(&self.strategy, outcome)),
-            Eventually::Later(future) => Progress::Waiting(ThenPending::Own(future)),
+            MaybeFuture::Ready(outcome) => Progress::Done(asking.hear(&self.strategy, outcome)),
+            MaybeFuture::Future(future) => Progress::Waiting(ThenPending::Own(future)),
         }
     }
 }
@@ -263,8 +263,8 @@ impl<L: List> ThenEach<L> {
         for (index, (wants, strategy)) in self.strategies.iter().enumerate().skip(first) {
             let outcome = if asking.tally.sent().meets(*wants) {
                 match strategy.resolve(asking.head) {
-                    Eventually::Now(outcome) => outcome,
-                    Eventually::Later(future) => {
+                    MaybeFuture::Ready(outcome) => outcome,
+                    MaybeFuture::Future(future) => {
                         return Progress::Waiting(ThenEachPending::At { index, future });
                     }
                 }

@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     context::Identity,
     header_set::HeaderSet,
-    outcome::{Invalid, InvalidReason, Outcome, Unavailable},
-    rejection::Reason,
+    outcome::{InvalidError, InvalidErrorKind, Outcome, UnavailableError},
+    rejection::RejectionKind,
     strategy::{Facts, Strategy},
 };
 
@@ -24,7 +24,7 @@ pub(crate) enum Rule {
 /// Why the list ended without an identity, and what its strategy challenges the client with.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) reason: Reason,
+    pub(crate) reason: RejectionKind,
     pub(crate) challenge: Option<HeaderValue>,
 }
 
@@ -148,10 +148,10 @@ impl<'a> Asking<'a> {
 
     /// The strategy that is waited for has not answered in time.
     pub(crate) fn gives_up(&mut self, strategy: &'static str, limit: Duration) {
-        let unavailable = Unavailable::timed_out(limit);
+        let unavailable = UnavailableError::timed_out(limit);
         let outcome = Outcome::Unavailable(unavailable.clone());
         self.audit.consulted(strategy, &outcome);
-        let reason = Reason::Unavailable {
+        let reason = RejectionKind::Unavailable {
             strategy,
             unavailable,
         };
@@ -167,12 +167,12 @@ impl<'a> Asking<'a> {
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
             Outcome::Found(identity) if identity.has_expired(self.clock) => {
-                self.hear_invalid(strategy, InvalidReason::Expired.into())
+                self.hear_invalid(strategy, InvalidErrorKind::Expired.into())
             }
             Outcome::Found(identity) => self.hear_found(strategy.name(), index, identity),
             Outcome::Invalid(invalid) => self.hear_invalid(strategy, invalid),
             Outcome::Unavailable(unavailable) => self.refuse(
-                Reason::Unavailable {
+                RejectionKind::Unavailable {
                     strategy: strategy.name(),
                     unavailable,
                 },
@@ -199,10 +199,14 @@ impl<'a> Asking<'a> {
         }
         let (first, second) = (*found_by, name);
         self.audit.emit(&AuditEvent::Conflict { first, second });
-        self.refuse(Reason::Conflict { first, second }, None)
+        self.refuse(RejectionKind::Conflict { first, second }, None)
     }
 
-    fn hear_invalid(&mut self, strategy: &dyn FactsAndOption, invalid: Invalid) -> ControlFlow<()> {
+    fn hear_invalid(
+        &mut self,
+        strategy: &dyn FactsAndOption,
+        invalid: InvalidError,
+    ) -> ControlFlow<()> {
         if strategy.optional() {
             self.audit.emit(&AuditEvent::CredentialPassedOver {
                 strategy: strategy.name(),
@@ -212,10 +216,10 @@ impl<'a> Asking<'a> {
         }
         let challenge = strategy.challenge(Some(&invalid));
         let strategy = strategy.name();
-        self.refuse(Reason::Invalid { strategy, invalid }, challenge)
+        self.refuse(RejectionKind::Invalid { strategy, invalid }, challenge)
     }
 
-    fn refuse(&mut self, reason: Reason, challenge: Option<HeaderValue>) -> ControlFlow<()> {
+    fn refuse(&mut self, reason: RejectionKind, challenge: Option<HeaderValue>) -> ControlFlow<()> {
         // Where anything was refused, nothing is believed.
         self.tally.believed = 0;
         self.tally.heard = Heard::Refused(Box::new(Refusal { reason, challenge }));

@@ -21,9 +21,9 @@ use crate::{
     ending::Ending,
 };
 
-/// A scope that has ended; what [`Builder::on_close`](crate::Builder::on_close) hooks are told.
+/// A scope that has ended; what [`LayerBuilder::on_close`](crate::middleware::LayerBuilder::on_close) hooks are told.
 #[derive(Clone)]
-pub struct Closed {
+pub struct ClosedScope {
     context: UserContext,
     ending: Ending,
     status: Option<StatusCode>,
@@ -31,7 +31,7 @@ pub struct Closed {
     handle: Option<Arc<dyn Handle>>,
 }
 
-impl Closed {
+impl ClosedScope {
     pub(super) fn new(
         context: UserContext,
         ending: Ending,
@@ -81,9 +81,9 @@ impl Closed {
     }
 }
 
-impl fmt::Debug for Closed {
+impl fmt::Debug for ClosedScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Closed")
+        f.debug_struct("ClosedScope")
             .field("context", &self.context)
             .field("ending", &self.ending)
             .field("status", &self.status)
@@ -97,9 +97,9 @@ type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs when a scope closes.
 enum Hook {
-    Sync(Box<dyn Fn(&Closed) + Send + Sync>),
+    Sync(Box<dyn Fn(&ClosedScope) + Send + Sync>),
     #[cfg(feature = "tokio")]
-    Async(Box<dyn Fn(Closed) -> HookFuture + Send + Sync>),
+    Async(Box<dyn Fn(ClosedScope) -> HookFuture + Send + Sync>),
 }
 
 #[derive(Default)]
@@ -110,21 +110,21 @@ impl Hooks {
         self.0.is_empty()
     }
 
-    pub(crate) fn add(&mut self, hook: impl Fn(&Closed) + Send + Sync + 'static) {
+    pub(crate) fn add(&mut self, hook: impl Fn(&ClosedScope) + Send + Sync + 'static) {
         self.0.push(Hook::Sync(Box::new(hook)));
     }
 
     #[cfg(feature = "tokio")]
     pub(crate) fn add_async<F, Fut>(&mut self, hook: F)
     where
-        F: Fn(Closed) -> Fut + Send + Sync + 'static,
+        F: Fn(ClosedScope) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let hook = move |closed| Box::pin(hook(closed)) as HookFuture;
         self.0.push(Hook::Async(Box::new(hook)));
     }
 
-    fn run(&self, closed: &Closed) {
+    fn run(&self, closed: &ClosedScope) {
         for hook in &self.0 {
             // In a drop, perhaps of a thread that panics already: a hook that panics must not
             // take the process or the other hooks with it.
@@ -136,7 +136,7 @@ impl Hooks {
 }
 
 impl Hook {
-    fn run(&self, closed: &Closed) {
+    fn run(&self, closed: &ClosedScope) {
         match self {
             Self::Sync(hook) => hook(closed),
             #[cfg(feature = "tokio")]
@@ -178,7 +178,7 @@ impl Watch {
     }
 
     /// Takes the last handle: what is left of the request goes while its scope is current.
-    pub(super) fn closed(&self, closed: Closed) {
+    pub(super) fn closed(&self, closed: ClosedScope) {
         Self::emit_at_end(
             Some(self),
             &AuditEvent::ScopeClosed {

@@ -83,13 +83,13 @@ pub(super) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> O
 impl UserContext {
     /// The context whose scope is being polled on this thread: set while `authorize`, the
     /// factory's closure, the inner service, its response's body, or work
-    /// [instrumented](crate::InstrumentScope) with a context runs.
+    /// [instrumented](crate::scope::InstrumentScope) with a context runs.
     ///
     /// ```
-    /// use tower_user_scope::{Identity, InstrumentScope, UserContext, UserId};
+    /// use tower_user_scope::{Identity, UserContext, UserId, scope::InstrumentScope};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), tower_user_scope::IdError> {
+    /// # async fn main() -> Result<(), tower_user_scope::context::IdError> {
     /// let alice = UserContext::builder(Identity::asserted("alice".parse::<UserId>()?)).build();
     ///
     /// assert_eq!(UserContext::current(), None);

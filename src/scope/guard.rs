@@ -3,11 +3,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{close::Watch, current::with_current};
-use crate::{audit::AuditEvent, context::UserContext, violation::ScopeViolation};
+use crate::{audit::AuditEvent, context::UserContext, violation::IsolationError};
 
 /// What happens when one user's factory is used in another user's scope.
 ///
-/// Users are told apart by [`Subject`](crate::Subject): principal and tenant. All requests of
+/// Users are told apart by [`Subject`](crate::context::Subject): principal and tenant. All requests of
 /// nobody in particular are one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ impl Guard {
         &self,
         owner: &UserContext,
         factory: fn() -> &'static str,
-    ) -> Result<(), ScopeViolation> {
+    ) -> Result<(), IsolationError> {
         if owner.is_current() || self.allows(owner) {
             return Ok(());
         }
@@ -55,17 +55,17 @@ impl Guard {
     }
 
     #[cold]
-    fn violated(&self, owner: &UserContext, factory: &'static str) -> Result<(), ScopeViolation> {
+    fn violated(&self, owner: &UserContext, factory: &'static str) -> Result<(), IsolationError> {
         let owner_strategy = owner.strategy();
         let violation = match UserContext::current() {
-            Some(current) => ScopeViolation::OtherUser {
+            Some(current) => IsolationError::OtherUser {
                 factory,
                 owner: owner.request_id().clone(),
                 owner_strategy,
                 current: current.request_id().clone(),
                 current_strategy: current.strategy(),
             },
-            None => ScopeViolation::NoScope {
+            None => IsolationError::NoScope {
                 factory,
                 owner: owner.request_id().clone(),
                 owner_strategy,

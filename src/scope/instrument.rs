@@ -15,7 +15,7 @@ use crate::context::UserContext;
 /// handler keeps its user.
 ///
 /// ```
-/// use tower_user_scope::{InstrumentScope, UserContext};
+/// use tower_user_scope::{UserContext, scope::InstrumentScope};
 ///
 /// async fn handler() {
 ///     tokio::spawn(

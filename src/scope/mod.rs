@@ -18,7 +18,7 @@ mod open;
 #[cfg(feature = "tokio")]
 pub use self::instrument::spawn;
 pub use self::{
-    close::Closed,
+    close::ClosedScope,
     guard::Isolation,
     instrument::{InScope, InstrumentScope},
 };
@@ -29,4 +29,4 @@ pub(crate) use self::{
     handle::Handle,
     open::OpenScope,
 };
-pub use crate::{ending::Ending, violation::ScopeViolation};
+pub use crate::{ending::Ending, violation::IsolationError};

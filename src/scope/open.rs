@@ -14,7 +14,7 @@ use http::{StatusCode, Uri};
 use tracing::{Span, span::Entered};
 
 use super::{
-    Closed, Ending,
+    ClosedScope, Ending,
     close::Watch,
     current::{enter, within},
     handle::Handle,
@@ -216,7 +216,7 @@ impl OpenScope {
             let lasted = opened.elapsed();
             let handle = self.handle.take();
             let context = context.clone();
-            watch.closed(Closed::new(
+            watch.closed(ClosedScope::new(
                 context,
                 self.ending,
                 self.status,

@@ -7,7 +7,7 @@ use http::{HeaderName, header, request::Parts};
 use tower_sessions_core::SessionStore;
 
 use super::{
-    SessionData, SessionProblem,
+    SessionData, SessionError,
     data::UserOf,
     lookup::{Lenience, SessionLookup, look_up},
     seal::Kind,
@@ -18,7 +18,7 @@ use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
     cookies::keep_out_of_debug,
-    eventually::Eventually,
+    maybe_future::MaybeFuture,
     strategy::{Outcome, Presence, Strategy, Stripped},
 };
 
@@ -32,7 +32,7 @@ use crate::{
 /// ```
 /// use axum::{Router, http::StatusCode, routing::{get, post}};
 /// use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer, cookie::SameSite};
-/// use tower_user_scope::{SessionCookie, UserContext, UserScopeLayer};
+/// use tower_user_scope::{UserContext, UserScopeLayer, session::SessionCookie};
 ///
 /// # fn app() -> Result<Router, tower_user_scope::ConfigError> {
 /// // In production a store that all instances share.
@@ -99,22 +99,22 @@ use crate::{
 /// | the request has | verdict | status |
 /// | --- | --- | --- |
 /// | no such cookie | [`Absent`](Outcome::Absent), the store is not asked | |
-/// | several | [`Invalid`](Outcome::Invalid), the store is not asked | 400 |
-/// | no session id in it, or no good signature | `Invalid`, the store is not asked | 401 |
-/// | a session that the store doesn't know, or that has expired | `Invalid` | 401 |
-/// | a session whose user is no user id | `Invalid` | 401 |
+/// | several | [`InvalidError`](Outcome::Invalid), the store is not asked | 400 |
+/// | no session id in it, or no good signature | `InvalidError`, the store is not asked | 401 |
+/// | a session that the store doesn't know, or that has expired | `InvalidError` | 401 |
+/// | a session whose user is no user id | `InvalidError` | 401 |
 /// | a session without a user | `Absent` | |
 /// | a session of a user | [`Found`](Outcome::Found) | |
-/// | a session, and the store does not answer | [`Unavailable`](Outcome::Unavailable) | 503 |
+/// | a session, and the store does not answer | [`UnavailableError`](Outcome::Unavailable) | 503 |
 ///
-/// The source of an `Invalid` is a [`SessionProblem`]. The store is asked once for each request
+/// The source of an `InvalidError` is a [`SessionError`]. The store is asked once for each request
 /// that gets as far as this strategy, and never where an earlier one has decided.
-/// It is waited for no longer than the layer's [time limit](crate::Builder::time_limit).
+/// It is waited for no longer than the layer's [time limit](crate::middleware::LayerBuilder::time_limit).
 ///
 /// *A session that is unknown or has expired* is a bad credential like any other: taking it for
 /// none would let an attacker who can break sessions turn users into whatever comes next in the
 /// list. But browsers go on sending the cookie, so tell them to forget it. Not where it was
-/// [repeated](crate::InvalidReason::Repeated): the good cookie would go, and its twin would stay.
+/// [repeated](crate::strategy::InvalidErrorKind::Repeated): the good cookie would go, and its twin would stay.
 /// See below for that one.
 ///
 /// ```
@@ -122,8 +122,8 @@ use crate::{
 /// use http::{HeaderValue, Response, header, request::Parts};
 /// use tower_sessions::MemoryStore;
 /// use tower_user_scope::{
-///     DefaultResponse, InvalidReason, Reason, Rejection, RespondToRejection, SessionCookie,
-///     UserScopeLayer,
+///     Rejection, UserScopeLayer, rejection::{DefaultResponder, RejectionKind,
+///     RespondToRejection}, session::SessionCookie, strategy::InvalidErrorKind,
 /// };
 ///
 /// const FORGET: HeaderValue = HeaderValue::from_static(
@@ -131,11 +131,11 @@ use crate::{
 /// );
 ///
 /// fn respond(rejection: &Rejection, head: &Parts) -> Response<Bytes> {
-///     let mut response = DefaultResponse::default().respond(rejection, head);
+///     let mut response = DefaultResponder::default().respond(rejection, head);
 ///     let is_stale = matches!(
 ///         rejection.reason(),
 ///         Reason::Invalid { strategy: "session_cookie", invalid, .. }
-///             if invalid.reason() != InvalidReason::Repeated
+///             if invalid.reason() != InvalidErrorKind::Repeated
 ///     );
 ///     if is_stale {
 ///         response.headers_mut().append(header::SET_COOKIE, FORGET);
@@ -159,7 +159,7 @@ use crate::{
 ///
 /// ```
 /// use tower_sessions::MemoryStore;
-/// use tower_user_scope::{Fallback, SessionCookie, UserScopeLayer};
+/// use tower_user_scope::{Fallback, UserScopeLayer, session::SessionCookie};
 ///
 /// let public = UserScopeLayer::builder()
 ///     .strategy(SessionCookie::new("__Host-sid", MemoryStore::default()).treat_unknown_as_absent())
@@ -225,7 +225,9 @@ impl<S: SessionStore> SessionCookie<S> {
     /// ```
     /// use serde::Deserialize;
     /// use tower_sessions::MemoryStore;
-    /// use tower_user_scope::{Identity, SessionCookie, SessionProblem, TenantId, UserId};
+    /// use tower_user_scope::{
+    ///     Identity, UserId, context::TenantId, session::{SessionCookie, SessionError},
+    /// };
     ///
     /// #[derive(Deserialize)]
     /// struct Account { id: u64, tenant: String, locked: bool }
@@ -233,7 +235,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// let strategy = SessionCookie::new("__Host-sid", MemoryStore::default()).identity(|data| {
     ///     let Some(account) = data.get::<Account>("account")? else { return Ok(None) };
     ///     if account.locked {
-    ///         return Err(SessionProblem::Refused("account_locked"));
+    ///         return Err(SessionError::Refused("account_locked"));
     ///     }
     ///     let user = UserId::try_from(account.id.to_string())?;
     ///     let tenant = TenantId::try_from(account.tenant)?;
@@ -244,7 +246,7 @@ impl<S: SessionStore> SessionCookie<S> {
     #[must_use]
     pub fn identity<F>(mut self, read: F) -> Self
     where
-        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionProblem> + Send + Sync + 'static,
+        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync + 'static,
     {
         Arc::make_mut(&mut self.user).read_by(read);
         self
@@ -276,7 +278,7 @@ impl<S: SessionStore> SessionCookie<S> {
     ///
     /// ```
     /// use tower_sessions::MemoryStore;
-    /// use tower_user_scope::{CookieKey, SessionCookie};
+    /// use tower_user_scope::session::{CookieKey, SessionCookie};
     ///
     /// let (newest, before) = (CookieKey::generate(), CookieKey::generate());
     /// let strategy = SessionCookie::new("__Host-sid", MemoryStore::default())
@@ -318,10 +320,10 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
         "session_cookie"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         match self.wire.id(&head.headers) {
-            Ok(None) => Eventually::Now(Outcome::Absent),
-            Err(invalid) => Eventually::Now(invalid.into()),
+            Ok(None) => MaybeFuture::Ready(Outcome::Absent),
+            Err(invalid) => MaybeFuture::Ready(invalid.into()),
             Ok(Some(id)) => {
                 let (store, user) = (Arc::clone(&self.store), Arc::clone(&self.user));
                 let clock = Arc::clone(&self.clock);

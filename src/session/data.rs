@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::SessionProblem;
+use super::SessionError;
 use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
@@ -28,8 +28,8 @@ impl<'a> SessionData<'a> {
     /// The value of this key, `None` where there is none or where it is `null`.
     ///
     /// # Errors
-    /// [`SessionProblem::Value`] where it is not a `T`.
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionProblem> {
+    /// [`SessionError::Value`] where it is not a `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
         match self.value(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => T::deserialize(value).map(Some).map_err(|_| wrong_type(key)),
@@ -44,7 +44,7 @@ impl<'a> SessionData<'a> {
 
     /// When the session ends, where that is known.
     #[must_use]
-    pub fn expiry(&self) -> Option<SystemTime> {
+    pub fn expires_at(&self) -> Option<SystemTime> {
         self.expiry
     }
 }
@@ -58,14 +58,14 @@ impl fmt::Debug for SessionData<'_> {
     }
 }
 
-fn wrong_type(key: &str) -> SessionProblem {
-    SessionProblem::Value {
+fn wrong_type(key: &str) -> SessionError {
+    SessionError::Value {
         key: key.to_owned(),
     }
 }
 
 type ReadIdentity =
-    dyn Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionProblem> + Send + Sync;
+    dyn Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync;
 
 /// How a user is read out of a session's data.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl UserOf {
 
     pub(super) fn read_by<F>(&mut self, read: F)
     where
-        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionProblem> + Send + Sync + 'static,
+        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync + 'static,
     {
         self.read = Some(Arc::new(read));
     }
@@ -115,7 +115,7 @@ impl UserOf {
         }
     }
 
-    fn identity(&self, data: &SessionData<'_>) -> Result<Option<Identity>, SessionProblem> {
+    fn identity(&self, data: &SessionData<'_>) -> Result<Option<Identity>, SessionError> {
         if let Some(read) = &self.read {
             return read(data);
         }

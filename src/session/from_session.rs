@@ -9,15 +9,15 @@ use tower_sessions_core::{Expiry, Session};
 use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 
 use super::{
-    SessionData, SessionProblem,
+    SessionData, SessionError,
     data::UserOf,
     lookup::{Lenience, SessionLookup, end},
 };
 use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
-    eventually::Eventually,
-    strategy::{Outcome, Presence, Strategy, Unavailable},
+    maybe_future::MaybeFuture,
+    strategy::{Outcome, Presence, Strategy, UnavailableError},
 };
 
 /// Takes the user from the `Session` that tower-sessions' `SessionManagerLayer` put into the
@@ -29,7 +29,7 @@ use crate::{
 /// ```
 /// use axum::{Router, routing::get};
 /// use tower_sessions::{MemoryStore, SessionManagerLayer};
-/// use tower_user_scope::{FromSession, UserContext, UserScopeLayer};
+/// use tower_user_scope::{UserContext, UserScopeLayer, session::FromSession};
 ///
 /// let layer = UserScopeLayer::builder()
 ///     .strategy(FromSession::new())
@@ -60,7 +60,7 @@ use crate::{
 /// The identity's end is known only where the layer has `Expiry::AtDateTime`.
 ///
 /// A request without any `Session` shows that the layers are in the wrong order, or that one is
-/// missing. It becomes 503 with [`SessionProblem::NoSessionLayer`] and never reaches a fallback.
+/// missing. It becomes 503 with [`SessionError::NoSessionLayer`] and never reaches a fallback.
 ///
 /// # axum-login, axum-oidc, and other versions
 ///
@@ -114,7 +114,7 @@ impl FromSession {
     /// No key at all is an error of `build()`.
     ///
     /// ```
-    /// use tower_user_scope::{FromSession, Identity, TenantId, UserId};
+    /// use tower_user_scope::{Identity, UserId, context::TenantId, session::FromSession};
     ///
     /// let strategy = FromSession::new().identity(["uid", "tenant"], |data| {
     ///     let Some(uid) = data.get::<u64>("uid")? else { return Ok(None) };
@@ -131,7 +131,7 @@ impl FromSession {
     where
         K: IntoIterator,
         K::Item: Into<String>,
-        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionProblem> + Send + Sync + 'static,
+        F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync + 'static,
     {
         let user = Arc::make_mut(&mut self.user);
         user.keys = keys.into_iter().map(Into::into).collect();
@@ -162,7 +162,7 @@ impl Strategy for FromSession {
         "session"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         if let Some(session) = head.extensions.get::<Session>() {
             return self.look_up(session.clone());
         }
@@ -170,7 +170,7 @@ impl Strategy for FromSession {
         if let Some(session) = head.extensions.get::<Session014>() {
             return self.look_up(session.clone());
         }
-        Eventually::Now(Unavailable::new(SessionProblem::NoSessionLayer).into())
+        MaybeFuture::Ready(UnavailableError::new(SessionError::NoSessionLayer).into())
     }
 
     fn presence(&self, head: &Parts) -> Presence {
@@ -189,9 +189,9 @@ impl Strategy for FromSession {
 }
 
 impl FromSession {
-    fn look_up(&self, session: impl OuterSession) -> Eventually<SessionLookup> {
+    fn look_up(&self, session: impl OuterSession) -> MaybeFuture<SessionLookup> {
         let user = Arc::clone(&self.user);
-        Eventually::Later(SessionLookup::new(ask(session, user, self.lenience)))
+        MaybeFuture::Future(SessionLookup::new(ask(session, user, self.lenience)))
     }
 }
 
@@ -200,7 +200,10 @@ trait OuterSession: Send + Sync + 'static {
     /// Whether the request names a session.
     fn is_named(&self) -> bool;
 
-    fn value(&self, key: &str) -> impl Future<Output = Result<Option<Value>, Unavailable>> + Send;
+    fn value(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Value>, UnavailableError>> + Send;
 
     /// When it ends, where that is a date.
     fn end(&self) -> Option<SystemTime>;
@@ -213,8 +216,8 @@ macro_rules! outer_session {
                 self.id().is_some()
             }
 
-            async fn value(&self, key: &str) -> Result<Option<Value>, Unavailable> {
-                self.get_value(key).await.map_err(Unavailable::new)
+            async fn value(&self, key: &str) -> Result<Option<Value>, UnavailableError> {
+                self.get_value(key).await.map_err(UnavailableError::new)
             }
 
             fn end(&self) -> Option<SystemTime> {
@@ -247,7 +250,7 @@ async fn ask(session: impl OuterSession, user: Arc<UserOf>, lenience: Lenience) 
     }
     // A session takes its id off when the store doesn't know it.
     if was_named && !session.is_named() {
-        return lenience.unknown(SessionProblem::Unknown);
+        return lenience.unknown(SessionError::Unknown);
     }
     user.outcome(&SessionData::new(&values, session.end()))
 }

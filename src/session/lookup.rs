@@ -15,13 +15,13 @@ use tower_sessions_core::{
 };
 
 use super::{
-    SessionProblem,
+    SessionError,
     data::{SessionData, UserOf},
 };
 use crate::{
     clock::Clock,
-    eventually::Eventually,
-    strategy::{Outcome, Unavailable},
+    maybe_future::MaybeFuture,
+    strategy::{Outcome, UnavailableError},
 };
 
 /// The future of [`SessionCookie`](super::SessionCookie) and [`FromSession`](super::FromSession).
@@ -44,11 +44,11 @@ impl SessionLookup {
 
     /// A store in memory has its answer at the first poll, and nobody has to be woken for it.
     /// One that has to wait is polled again, by whoever then waits.
-    pub(super) fn at_once(mut self) -> Eventually<Self> {
+    pub(super) fn at_once(mut self) -> MaybeFuture<Self> {
         let mut nobody = Context::from_waker(Waker::noop());
         match self.future.as_mut().poll(&mut nobody) {
-            Poll::Ready(outcome) => Eventually::Now(outcome),
-            Poll::Pending => Eventually::Later(self),
+            Poll::Ready(outcome) => MaybeFuture::Ready(outcome),
+            Poll::Pending => MaybeFuture::Future(self),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Lenience {
         self.unknown || self.visitors
     }
 
-    pub(super) fn unknown(self, problem: SessionProblem) -> Outcome {
+    pub(super) fn unknown(self, problem: SessionError) -> Outcome {
         if self.unknown {
             Outcome::Absent
         } else {
@@ -97,8 +97,8 @@ pub(super) async fn look_up<S: SessionStore>(
 ) -> Outcome {
     match store.load(&id).await {
         Ok(Some(record)) => answer(&record, id, &user, lenience, &*clock),
-        Ok(None) => lenience.unknown(SessionProblem::Unknown),
-        Err(error) => Unavailable::new(error).into(),
+        Ok(None) => lenience.unknown(SessionError::Unknown),
+        Err(error) => UnavailableError::new(error).into(),
     }
 }
 
@@ -111,14 +111,14 @@ fn answer(
 ) -> Outcome {
     // A connection that was left in the middle of a reply can give one request the next one's.
     if record.id != asked {
-        return Outcome::Invalid(SessionProblem::OtherSession.into());
+        return Outcome::Invalid(SessionError::OtherSession.into());
     }
     let expiry = end(
         record.expiry_date.unix_timestamp(),
         record.expiry_date.nanosecond(),
     );
     if expiry.is_some_and(|end| end <= clock.now()) {
-        return lenience.unknown(SessionProblem::Expired);
+        return lenience.unknown(SessionError::Expired);
     }
     user.outcome(&SessionData::new(&record.data, expiry))
 }

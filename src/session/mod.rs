@@ -14,9 +14,10 @@ mod store_0_14;
 mod wire;
 
 #[cfg(feature = "session-stores-0-14")]
-pub use self::store_0_14::StoreOf014;
+pub use self::store_0_14::TowerSessions014Store;
 pub use self::{
-    cookie::SessionCookie, data::SessionData, from_session::FromSession, problem::SessionProblem,
+    cookie::SessionCookie, data::SessionData, from_session::FromSession, lookup::SessionLookup,
+    problem::SessionError,
 };
 /// The key of a signed or encrypted cookie, of the `cookie` crate; tower-sessions takes the same.
 pub use ::cookie::Key as CookieKey;

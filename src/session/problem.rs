@@ -4,16 +4,16 @@ use thiserror::Error;
 
 use crate::{
     context::IdError,
-    strategy::{Invalid, InvalidReason},
+    strategy::{InvalidError, InvalidErrorKind},
 };
 
-/// What is wrong with a session; the source of the [`Invalid`] that it becomes.
+/// What is wrong with a session; the source of the [`InvalidError`] that it becomes.
 ///
 /// All of them are 401: what the client can do about it is to log in again. No variant holds
 /// the session's id or a value out of its data.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum SessionProblem {
+pub enum SessionError {
     /// The cookie's value is no session id; the store was not asked.
     #[error("the cookie does not hold a session id")]
     Malformed,
@@ -67,10 +67,10 @@ pub enum SessionProblem {
     NoSessionLayer,
 }
 
-impl SessionProblem {
-    fn reason(&self) -> InvalidReason {
-        InvalidReason::Rejected(match self {
-            Self::Expired => return InvalidReason::Expired,
+impl SessionError {
+    fn reason(&self) -> InvalidErrorKind {
+        InvalidErrorKind::Rejected(match self {
+            Self::Expired => return InvalidErrorKind::Expired,
             Self::Malformed | Self::TooLong { .. } => "session_cookie_malformed",
             Self::Seal => "session_cookie_seal",
             Self::Unknown => "session_unknown",
@@ -82,8 +82,8 @@ impl SessionProblem {
     }
 }
 
-impl From<SessionProblem> for Invalid {
-    fn from(problem: SessionProblem) -> Self {
+impl From<SessionError> for InvalidError {
+    fn from(problem: SessionError) -> Self {
         Self::new(problem.reason()).with_source(problem)
     }
 }

@@ -21,11 +21,11 @@ use tower_sessions_core_0_14::{
 /// store stays as it is, so services of both versions can share one.
 ///
 /// ```
-/// use tower_user_scope::{SessionCookie, StoreOf014};
+/// use tower_user_scope::session::{SessionCookie, TowerSessions014Store};
 ///
 /// # fn sessions<S: tower_sessions_core_0_14::SessionStore + Clone + 'static>(postgres: S) {
 /// // `postgres` is a `PostgresStore` of tower-sessions-sqlx-store 0.15.
-/// let store = StoreOf014::new(postgres);
+/// let store = TowerSessions014Store::new(postgres);
 ///
 /// // The same store for tower-sessions' own layer, which writes the sessions.
 /// let sessions = tower_sessions::SessionManagerLayer::new(store.clone());
@@ -34,11 +34,11 @@ use tower_sessions_core_0_14::{
 /// # }
 /// ```
 #[derive(Clone, Copy, Default)]
-pub struct StoreOf014<S> {
+pub struct TowerSessions014Store<S> {
     store: S,
 }
 
-impl<S> StoreOf014<S> {
+impl<S> TowerSessions014Store<S> {
     /// Takes a store of `tower-sessions-core` 0.14.
     pub const fn new(store: S) -> Self {
         Self { store }
@@ -56,7 +56,7 @@ impl<S> StoreOf014<S> {
 }
 
 #[async_trait]
-impl<S: OldStore> SessionStore for StoreOf014<S> {
+impl<S: OldStore> SessionStore for TowerSessions014Store<S> {
     async fn create(&self, record: &mut Record) -> Result<()> {
         let mut old = to_old(record);
         self.store.create(&mut old).await.map_err(error)?;
@@ -104,9 +104,9 @@ fn error(error: OldError) -> Error {
 }
 
 /// The store by its type only: a store in memory would print every session.
-impl<S> fmt::Debug for StoreOf014<S> {
+impl<S> fmt::Debug for TowerSessions014Store<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StoreOf014")
+        f.debug_tuple("TowerSessions014Store")
             .field(&format_args!("{}", type_name::<S>()))
             .finish()
     }

@@ -5,13 +5,13 @@ use http::{HeaderMap, HeaderName};
 use tower_sessions_core::session::Id;
 
 use super::{
-    SessionProblem,
+    SessionError,
     seal::{Kind, Seal},
 };
 use crate::{
     config_error::ConfigError,
     cookies::{is_alike, try_for_each},
-    strategy::{Invalid, InvalidReason},
+    strategy::{InvalidError, InvalidErrorKind},
 };
 
 /// More than the longest value that tower-sessions writes: 68 characters where it is encrypted,
@@ -34,7 +34,7 @@ impl Wire {
     }
 
     /// The id that the request names, `None` where it has no such cookie.
-    pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, Invalid> {
+    pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, InvalidError> {
         let mut found = None;
         try_for_each(headers, |name, value| {
             if !is_alike(name, &self.name) {
@@ -43,11 +43,11 @@ impl Wire {
             let id = match value {
                 _ if name != self.name => None,
                 Some(value) => Some(self.open(&value)),
-                None => Some(Err(SessionProblem::Malformed)),
+                None => Some(Err(SessionError::Malformed)),
             };
             match found.replace(id) {
                 None => Ok(()),
-                Some(_) => Err(InvalidReason::Repeated),
+                Some(_) => Err(InvalidErrorKind::Repeated),
             }
         })?;
         Ok(found.flatten().transpose()?)
@@ -58,9 +58,9 @@ impl Wire {
         any(headers, |name| is_alike(name, &self.name))
     }
 
-    fn open(&self, value: &str) -> Result<Id, SessionProblem> {
+    fn open(&self, value: &str) -> Result<Id, SessionError> {
         if value.len() > MAX_VALUE {
-            return Err(SessionProblem::TooLong {
+            return Err(SessionError::TooLong {
                 len: value.len(),
                 max: MAX_VALUE,
             });
@@ -72,10 +72,10 @@ impl Wire {
     }
 
     /// The name goes along: an encrypted value is bound to it.
-    fn unseal(&self, kind: Kind, value: &str) -> Result<String, SessionProblem> {
+    fn unseal(&self, kind: Kind, value: &str) -> Result<String, SessionError> {
         let pair = format!("{}={value}", self.name);
-        let cookie = Cookie::parse_encoded(pair).map_err(|_| SessionProblem::Malformed)?;
-        self.seal.open(kind, &cookie).ok_or(SessionProblem::Seal)
+        let cookie = Cookie::parse_encoded(pair).map_err(|_| SessionError::Malformed)?;
+        self.seal.open(kind, &cookie).ok_or(SessionError::Seal)
     }
 
     /// Whether there is a cookie that is no session's, and that other software takes for one.
@@ -104,6 +104,6 @@ fn any(headers: &HeaderMap, is_meant: impl Fn(&str) -> bool) -> bool {
     try_for_each(headers, found).is_err()
 }
 
-fn parse(text: &str) -> Result<Id, SessionProblem> {
-    text.parse().map_err(|_| SessionProblem::Malformed)
+fn parse(text: &str) -> Result<Id, SessionError> {
+    text.parse().map_err(|_| SessionError::Malformed)
 }

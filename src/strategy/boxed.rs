@@ -4,8 +4,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
-use super::{Facts, Invalid, Outcome, Presence, Strategy, Stripped};
-use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
+use super::{Facts, InvalidError, Outcome, Presence, Strategy, Stripped};
+use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
 
 /// Any strategy, for a `Vec` whose order and members are read from configuration.
 ///
@@ -13,7 +13,7 @@ use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
 /// really waits; one that answers at once is not boxed a second time.
 ///
 /// ```
-/// use tower_user_scope::{BoxStrategy, DevelopmentUser, ExistingContext, Strategy};
+/// use tower_user_scope::{DevelopmentUser, ExistingContext, strategy::{BoxStrategy, Strategy}};
 ///
 /// fn by_name(name: &str) -> Option<BoxStrategy> {
 ///     match name {
@@ -45,7 +45,7 @@ impl BoxStrategy {
 }
 
 trait Erased: Facts {
-    fn resolve_boxed(&self, head: &Parts) -> Eventually<BoxFuture>;
+    fn resolve_boxed(&self, head: &Parts) -> MaybeFuture<BoxFuture>;
     fn optional_fact(&self) -> bool;
     fn use_clock_boxed(&mut self, clock: &Arc<dyn Clock>);
 }
@@ -55,7 +55,7 @@ where
     S: Strategy,
     S::Future: Send + 'static,
 {
-    fn resolve_boxed(&self, head: &Parts) -> Eventually<BoxFuture> {
+    fn resolve_boxed(&self, head: &Parts) -> MaybeFuture<BoxFuture> {
         self.resolve(head)
             .map_future(|future| Box::pin(future) as BoxFuture)
     }
@@ -76,7 +76,7 @@ impl Strategy for BoxStrategy {
         self.inner.name()
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         self.inner.resolve_boxed(head)
     }
 
@@ -92,7 +92,7 @@ impl Strategy for BoxStrategy {
         self.inner.scrub(head, believed, stripped);
     }
 
-    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
         self.inner.challenge(refused)
     }
 

@@ -8,7 +8,7 @@ use super::{Outcome, Presence, Strategy};
 use crate::{
     config_error::ConfigError,
     context::{Evidence, IdError, Identity, Principal, UserId},
-    eventually::Eventually,
+    maybe_future::MaybeFuture,
     peer::{is_loopback, is_meant_for_loopback},
 };
 
@@ -59,8 +59,8 @@ impl Strategy for DevelopmentUser {
         "development_user"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::now(match &self.user_id {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::ready(match &self.user_id {
             Ok(id) if is_loopback(head) && is_meant_for_loopback(head) => {
                 Identity::known(Principal::User(id.clone()), Evidence::DEVELOPMENT).into()
             }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use super::{Outcome, Presence, Strategy};
 use crate::{
     context::{Identity, UserContext},
-    eventually::Eventually,
+    maybe_future::MaybeFuture,
 };
 
 /// Continues the [`UserContext`] that is already in the request's extensions.
@@ -58,8 +58,8 @@ impl Strategy for ExistingContext {
         Self::NAME
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::now(match credential(head) {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::ready(match credential(head) {
             Some(context) => Identity::continuing(context).into(),
             None => Outcome::Absent,
         })

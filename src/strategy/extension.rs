@@ -7,7 +7,7 @@ use http::request::Parts;
 use super::{Outcome, Presence, Strategy};
 use crate::{
     context::{IdError, Identity, UserId},
-    eventually::Eventually,
+    maybe_future::MaybeFuture,
 };
 
 /// Takes the identity from a value of type `T` in the request's extensions.
@@ -66,8 +66,8 @@ where
         "extension"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::now(match head.extensions.get::<T>() {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::ready(match head.extensions.get::<T>() {
             Some(value) => (self.resolve)(value),
             None => Outcome::Absent,
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
-use super::{Invalid, Presence, Strategy, Stripped};
+use super::{InvalidError, Presence, Strategy, Stripped};
 use crate::config_error::ConfigError;
 
 /// What of a strategy needs no future: usable without knowing its type.
@@ -13,7 +13,7 @@ pub trait Facts {
     fn presence(&self, head: &Parts) -> Presence;
     fn headers(&self) -> Option<Vec<HeaderName>>;
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>));
-    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue>;
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue>;
     fn validate(&self) -> Result<(), ConfigError>;
     fn reads_existing_context(&self) -> bool;
     fn time_limit(&self) -> Option<Duration>;
@@ -36,7 +36,7 @@ impl<S: Strategy> Facts for S {
         Strategy::scrub(self, head, believed, stripped);
     }
 
-    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
         Strategy::challenge(self, refused)
     }
 

@@ -8,25 +8,27 @@ use std::{
 
 use http::{HeaderName, request::Parts};
 
-use super::{Outcome, Presence, Reads, Strategy};
-use crate::{config_error::ConfigError, eventually::Eventually};
+use super::{CredentialSource, Outcome, Presence, Strategy};
+use crate::{config_error::ConfigError, maybe_future::MaybeFuture};
 
 /// Makes a strategy of a closure that answers at once.
 ///
 /// ```
-/// use tower_user_scope::{Identity, Invalid, InvalidReason, Outcome, Reads, UserId, from_fn};
+/// use tower_user_scope::{
+///     Identity, InvalidError, Outcome, Reads, UserId, from_fn, strategy::InvalidErrorKind,
+/// };
 ///
-/// let strategy = from_fn(Reads::header("x-api-key"), |head| {
+/// let strategy = from_fn(CredentialSource::header("x-api-key"), |head| {
 ///     match head.headers.get("x-api-key").map(|key| key.as_bytes()) {
 ///         None => Outcome::Absent,
 ///         Some(b"k-123") => UserId::try_from("alice")
 ///             .map_or_else(|error| Outcome::Invalid(error.into()), |id| Identity::proved(id).into()),
-///         Some(_) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+///         Some(_) => Invalid::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 ///     }
 /// });
 /// # let _ = strategy;
 /// ```
-pub fn from_fn<F>(reads: Reads, resolve: F) -> FromFn<F>
+pub fn from_fn<F>(reads: CredentialSource, resolve: F) -> FromFn<F>
 where
     F: Fn(&Parts) -> Outcome,
 {
@@ -40,13 +42,13 @@ where
 ///
 /// ```
 /// use tower_user_scope::{
-///     Identity, Invalid, InvalidReason, Outcome, Reads, UserId, from_async_fn,
+///     Identity, InvalidError, Outcome, Reads, UserId, from_async_fn, strategy::InvalidErrorKind,
 /// };
 /// # #[derive(Clone)] struct Keys;
 /// # impl Keys { async fn owner_of(&self, _: http::HeaderValue) -> Option<UserId> { None } }
 /// # let keys = Keys;
 ///
-/// let strategy = from_async_fn(Reads::header("x-api-key"), move |head| {
+/// let strategy = from_async_fn(CredentialSource::header("x-api-key"), move |head| {
 ///     let key = head.headers.get("x-api-key").cloned();
 ///     let keys = keys.clone();
 ///     async move {
@@ -54,13 +56,13 @@ where
 ///         match keys.owner_of(key).await {
 ///             Some(id) => Identity::proved(id).into(),
 ///             // A key that nobody has is no missing key: it must end the list.
-///             None => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+///             None => Invalid::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 ///         }
 ///     }
 /// });
 /// # let _ = strategy;
 /// ```
-pub fn from_async_fn<F, Fut>(reads: Reads, resolve: F) -> FromAsyncFn<F>
+pub fn from_async_fn<F, Fut>(reads: CredentialSource, resolve: F) -> FromAsyncFn<F>
 where
     F: Fn(&Parts) -> Fut,
     Fut: Future<Output = Outcome>,
@@ -71,14 +73,14 @@ where
 /// A closure as a strategy; see [`from_fn`].
 #[derive(Clone)]
 pub struct FromFn<F> {
-    reads: Reads,
+    reads: CredentialSource,
     resolve: F,
 }
 
 /// A closure that returns a future as a strategy; see [`from_async_fn`].
 #[derive(Clone)]
 pub struct FromAsyncFn<F> {
-    reads: Reads,
+    reads: CredentialSource,
     resolve: F,
 }
 
@@ -92,8 +94,8 @@ where
         "from_fn"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::Now((self.resolve)(head))
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Ready((self.resolve)(head))
     }
 
     fn presence(&self, head: &Parts) -> Presence {
@@ -120,8 +122,8 @@ where
         "from_async_fn"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
-        Eventually::Later((self.resolve)(head))
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Future((self.resolve)(head))
     }
 
     fn presence(&self, head: &Parts) -> Presence {

@@ -7,7 +7,8 @@
 //! use std::future::Ready;
 //! use http::{HeaderName, HeaderValue, request::Parts};
 //! use tower_user_scope::{
-//!     Eventually, Identity, Invalid, InvalidReason, Outcome, Presence, Strategy, UserId,
+//!     Identity, InvalidError, MaybeFuture, Outcome, UserId, strategy::{InvalidErrorKind,
+//!     Presence, Strategy},
 //! };
 //!
 //! /// Knows the keys of a few machines.
@@ -21,16 +22,16 @@
 //!         "api_key"
 //!     }
 //!
-//!     fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+//!     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
 //!         let outcome = match head.headers.get("x-api-key").map(HeaderValue::as_bytes) {
 //!             None => Outcome::Absent,
 //!             Some(b"k-123") => match UserId::try_from("alice") {
 //!                 Ok(alice) => Identity::proved(alice).into(),
 //!                 Err(error) => Outcome::Invalid(error.into()),
 //!             },
-//!             Some(_) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+//!             Some(_) => Invalid::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 //!         };
-//!         Eventually::now(outcome)
+//!         MaybeFuture::ready(outcome)
 //!     }
 //!
 //!     fn presence(&self, head: &Parts) -> Presence {
@@ -48,44 +49,43 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
-use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
+use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
 
 mod boxed;
-mod development;
-mod existing_context;
-mod extension;
+pub(crate) mod credential_source;
+pub(crate) mod development;
+pub(crate) mod existing_context;
+pub(crate) mod extension;
 mod facts;
-mod fallback;
-mod from_fn;
+pub(crate) mod fallback;
+pub(crate) mod from_fn;
 mod modifiers;
-mod reads;
-mod trusted_header;
-
-pub(crate) use self::facts::Facts;
-pub use self::{
-    boxed::BoxStrategy,
-    development::DevelopmentUser,
-    existing_context::ExistingContext,
-    extension::FromExtension,
-    fallback::Fallback,
-    from_fn::{FromAsyncFn, FromFn, from_async_fn, from_fn},
-    modifiers::{Named, Optional, When},
-    reads::Reads,
-    trusted_header::{TrustedHeader, Trusting, Untrusting},
-};
-pub use crate::resolve::{Empty, StrategyList, Then, ThenEach};
-pub use crate::{
-    outcome::{Invalid, InvalidReason, Outcome, Presence, Unavailable, UnavailableReason, Verdict},
-    stripped::{StripReason, Stripped, Untrusted},
-};
+pub(crate) mod trusted_header;
 
 #[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub use self::modifiers::{Timeout, TimeoutFuture};
+pub use self::{
+    boxed::BoxStrategy,
+    from_fn::{FromAsyncFn, FromFn},
+    modifiers::{Named, Optional, When},
+    trusted_header::{Trusting, WantsTrust},
+};
+pub(crate) use self::{
+    credential_source::CredentialSource, existing_context::ExistingContext, facts::Facts,
+    fallback::Fallback,
+};
+pub(crate) use crate::outcome::{InvalidError, Outcome, UnavailableError};
+pub use crate::{
+    outcome::{InvalidErrorKind, Presence, UnavailableErrorKind, Verdict},
+    stripped::{StripReason, Stripped, UntrustedReason},
+};
+
 /// Looks at one kind of credential in a request's head and says whose it is.
 ///
 /// A strategy that has to wait takes what it needs out of the head and returns a future that
 /// owns it; one that doesn't names [`std::future::Ready`] and answers
-/// [`Eventually::Now`]. See the [module's example](self); closures become strategies through
+/// [`MaybeFuture::Ready`]. See the [module's example](self); closures become strategies through
 /// [`from_fn`] and [`from_async_fn`].
 ///
 /// # Cancel safety
@@ -97,7 +97,7 @@ pub use self::modifiers::{Timeout, TimeoutFuture};
     note = "a `TrustedHeader` becomes a strategy when it says whom it trusts: `.from_proxies([\"10.0.0.0/8\"])?`, `.shared_secret(..)` or `.only_if(..)`",
     note = "`from_proxies` returns a `Result`: a `?` after it may be missing",
     note = "a `Jwt` becomes one when it says whose tokens it takes, and for whom they are: `.issuer(..).audience(..)`",
-    note = "a closure becomes one through `from_fn(Reads::header(\"x-api-key\"), |head| ..)` or `from_async_fn(..)`"
+    note = "a closure becomes one through `from_fn(CredentialSource::header(\"x-api-key\"), |head| ..)` or `from_async_fn(..)`"
 )]
 pub trait Strategy {
     /// What is polled where the answer has to be waited for.
@@ -107,7 +107,7 @@ pub trait Strategy {
     fn name(&self) -> &'static str;
 
     /// Looks for the credential and says whose it is.
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future>;
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future>;
 
     /// Whether this strategy's credential is on the wire, good or bad; asked before a fallback
     /// may act, so that a mistake in [`resolve`](Self::resolve) can't downgrade a request.
@@ -138,7 +138,7 @@ pub trait Strategy {
 
     /// The `WWW-Authenticate` challenge (RFC 9110 section 11.6.1) by which a client learns to
     /// send this credential; `refused` where it sent one and it was bad.
-    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
         let _ = refused;
         None
     }
@@ -169,7 +169,7 @@ pub trait Strategy {
     }
 
     /// Returns how long the layer waits for this strategy, where that differs from what
-    /// [`Builder::time_limit`](crate::Builder::time_limit) says for all of them.
+    /// [`LayerBuilder::time_limit`](crate::middleware::LayerBuilder::time_limit) says for all of them.
     fn time_limit(&self) -> Option<Duration> {
         None
     }
@@ -206,7 +206,7 @@ pub trait Strategy {
     }
 
     /// Gives up after `limit` instead of the layer's own
-    /// [time limit](crate::Builder::time_limit): the verdict is then [`Outcome::Unavailable`].
+    /// [time limit](crate::middleware::LayerBuilder::time_limit): the verdict is then [`Outcome::Unavailable`].
     ///
     /// Zero is an error of `build()`. Needs a Tokio runtime with its timer, and only where the
     /// strategy really waits; without one there is no limit.

@@ -13,11 +13,11 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use pin_project::pin_project;
 
 #[cfg(feature = "tokio")]
-use super::Unavailable;
-use super::{Invalid, Outcome, Presence, Strategy, Stripped};
+use super::UnavailableError;
+use super::{InvalidError, Outcome, Presence, Strategy, Stripped};
 #[cfg(feature = "tokio")]
 use crate::time_limit::{Awaited, Deadline};
-use crate::{clock::Clock, config_error::ConfigError, eventually::Eventually};
+use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
 
 /// Everything of a strategy that a modifier leaves as it is.
 macro_rules! forward {
@@ -28,7 +28,7 @@ macro_rules! forward {
         }
     };
     (@ resolve) => {
-        fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+        fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
             self.inner.resolve(head)
         }
     };
@@ -61,7 +61,7 @@ macro_rules! forward {
             self.inner.scrub(head, believed, stripped);
         }
 
-        fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+        fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
             self.inner.challenge(refused)
         }
 
@@ -124,11 +124,11 @@ where
 
     forward!(name optional validate time_limit rest);
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         if (self.applies)(head) {
             self.inner.resolve(head)
         } else {
-            Eventually::Now(Outcome::Absent)
+            MaybeFuture::Ready(Outcome::Absent)
         }
     }
 
@@ -195,7 +195,7 @@ impl<S: Strategy> Strategy for Timeout<S> {
 
     forward!(name presence optional rest);
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         self.inner.resolve(head).map_future(|future| TimeoutFuture {
             future,
             deadline: Deadline::default(),
@@ -241,6 +241,6 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
         // It is one strategy's own, so that its place in the list is of no importance.
         this.deadline
             .poll(Awaited::Strategy(0), cx, limit)
-            .map(|limit| Unavailable::timed_out(limit).into())
+            .map(|limit| UnavailableError::timed_out(limit).into())
     }
 }

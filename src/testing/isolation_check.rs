@@ -48,8 +48,8 @@ impl TestUser {
 /// use tower::service_fn;
 /// use tower_layer::Layer;
 /// use tower_user_scope::{
-///     ExistingContext, UserScopeExt, UserScopeLayer,
-///     testing::{AsUser, IsolationCheck, Recorder},
+///     ExistingContext, UserScopeExt, UserScopeLayer, testing::{AsUser, IsolationCheck,
+///     Recorder},
 /// };
 /// # use http_body_util::Full;
 ///

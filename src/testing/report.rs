@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::scope::ScopeViolation;
+use crate::scope::IsolationError;
 
 /// One thing that must not have happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Finding {
         place: String,
     },
     /// One user's factory was used in another user's scope.
-    CrossUserAccess(ScopeViolation),
+    CrossUserAccess(IsolationError),
     /// A factory was still held when its scope had closed.
     #[non_exhaustive]
     FactoryRetained {

@@ -12,7 +12,7 @@ use std::{
 use http::request::Parts;
 
 use crate::{
-    eventually::Eventually,
+    maybe_future::MaybeFuture,
     strategy::{Outcome, Presence, Strategy},
 };
 
@@ -23,7 +23,7 @@ use crate::{
 ///
 /// // Asked for the first time, and then.
 /// let store = Scripted::new(|nth| match nth {
-///     0 => Outcome::Unavailable(tower_user_scope::Unavailable::new(std::io::Error::other("down"))),
+///     0 => Outcome::Unavailable(tower_user_scope::UnavailableError::new(std::io::Error::other("down"))),
 ///     _ => Outcome::Absent,
 /// });
 /// let layer = UserScopeLayer::builder().strategy(store.clone()).context_only().build()?;
@@ -69,8 +69,8 @@ impl Strategy for Scripted {
         "scripted"
     }
 
-    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
-        Eventually::now((self.script)(self.asked.fetch_add(1, Ordering::SeqCst)))
+    fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::ready((self.script)(self.asked.fetch_add(1, Ordering::SeqCst)))
     }
 
     fn presence(&self, _: &Parts) -> Presence {

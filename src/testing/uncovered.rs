@@ -12,7 +12,7 @@ use crate::rejection::Rejection;
 /// two `x-request-id`s. What answers it without a [`Rejection`] was never asked who it is, so the
 /// method is `HEAD`, for which handlers should change nothing.
 ///
-/// It needs the layer's [`CorrelationIds`](crate::CorrelationIds) to read `x-request-id`, as they do
+/// It needs the layer's [`CorrelationSources`](crate::context::CorrelationSources) to read `x-request-id`, as they do
 /// by default.
 ///
 /// ```

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header};
 
-use crate::strategy::InvalidReason;
+use crate::strategy::InvalidErrorKind;
 
 /// What one `Authorization` line has for the scheme `Bearer`.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ enum Line<'h> {
 }
 
 /// The token, where the request has one.
-pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, InvalidReason> {
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, InvalidErrorKind> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let Some(first) = lines.next() else {
         return Ok(None);
@@ -26,7 +26,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, InvalidReason> 
         // A field that may come once came twice: whichever of them a proxy looked at, it is
         // ours to refuse where one is for us.
         return if is_present(headers) {
-            Err(InvalidReason::Repeated)
+            Err(InvalidErrorKind::Repeated)
         } else {
             Ok(None)
         };
@@ -34,8 +34,8 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, InvalidReason> 
     match read(first.as_bytes()) {
         Line::Other => Ok(None),
         Line::Token(token) => Ok(Some(token)),
-        Line::Malformed => Err(InvalidReason::Malformed),
-        Line::Joined => Err(InvalidReason::Repeated),
+        Line::Malformed => Err(InvalidErrorKind::Malformed),
+        Line::Joined => Err(InvalidErrorKind::Repeated),
     }
 }
 

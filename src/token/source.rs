@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cookies::{self, is_alike, keep_out_of_debug},
     jwt::TokenConfigError,
-    outcome::{Invalid, InvalidReason},
+    outcome::{InvalidError, InvalidErrorKind},
 };
 
 /// Where in a request a token is looked for.
@@ -129,8 +129,8 @@ impl TokenSource {
     pub(crate) fn find<'a>(
         &self,
         head: &'a Parts,
-        found: &mut dyn FnMut(Cow<'a, str>) -> Result<(), Invalid>,
-    ) -> Result<(), Invalid> {
+        found: &mut dyn FnMut(Cow<'a, str>) -> Result<(), InvalidError>,
+    ) -> Result<(), InvalidError> {
         match &self.0 {
             Place::Bearer => match bearer::token(&head.headers)? {
                 Some(token) => found(Cow::Borrowed(token)),
@@ -140,7 +140,7 @@ impl TokenSource {
                 cookies::try_for_each(&head.headers, |sent, value| match value {
                     _ if !is_alike(sent, name) => Ok(()),
                     Some(value) if sent == &**name => found(value),
-                    _ => Err(InvalidReason::Malformed.into()),
+                    _ => Err(InvalidErrorKind::Malformed.into()),
                 })
             }
             Place::Protocol(form) => websocket::find(&head.headers, form, found),

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use super::bearer::{is_like_a_token, is_token_byte};
-use crate::strategy::{Invalid, InvalidReason};
+use crate::strategy::{InvalidError, InvalidErrorKind};
 
 /// How a token is written into a sub-protocol.
 #[derive(Clone, PartialEq, Eq)]
@@ -138,11 +138,11 @@ fn after<'h>(element: &'h [u8], marker: &[u8]) -> Option<&'h [u8]> {
 pub(super) fn find<'h>(
     headers: &'h HeaderMap,
     form: &Protocol,
-    found: &mut dyn FnMut(Cow<'h, str>) -> Result<(), Invalid>,
-) -> Result<(), Invalid> {
+    found: &mut dyn FnMut(Cow<'h, str>) -> Result<(), InvalidError>,
+) -> Result<(), InvalidError> {
     let offer = read(headers, form);
     if offer.malformed {
-        return Err(InvalidReason::Malformed.into());
+        return Err(InvalidErrorKind::Malformed.into());
     }
     for (_, token) in offer.tokens {
         let token = if form.encoded {
@@ -153,7 +153,7 @@ pub(super) fn find<'h>(
         } else {
             std::str::from_utf8(token).ok().map(Cow::Borrowed)
         };
-        found(token.ok_or(InvalidReason::Malformed)?)?;
+        found(token.ok_or(InvalidErrorKind::Malformed)?)?;
     }
     Ok(())
 }

@@ -11,13 +11,17 @@ use std::{
 use http::{HeaderValue, Request, Response};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
-use tower_user_scope::{
-    AuditEvent, DevelopmentUser, ExistingContext, Fallback, FromExtension, Identity, Invalid,
-    InvalidReason, Outcome, PeerAddr, Reads, Reason, Strategy, StripReason, TrustedHeader,
-    Unavailable, Untrusted, UserContext, UserId, UserIdTelemetry, UserScopeLayer, Verdict, from_fn,
-};
 #[cfg(feature = "hashed-user-ids")]
-use tower_user_scope::{ConfigError, UserIdKey};
+use tower_user_scope::{ConfigError, audit::UserIdKey};
+use tower_user_scope::{
+    CredentialSource, DevelopmentUser, ExistingContext, Fallback, FromExtension, Identity,
+    InvalidError, Outcome, PeerAddr, TrustedHeader, UnavailableError, UserContext, UserId,
+    UserScopeLayer,
+    audit::{AuditEvent, UserIdTelemetry},
+    from_fn,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy, StripReason, UntrustedReason, Verdict},
+};
 
 const SECRET: &str = "canary-of-the-proxys-secret";
 const KEY: &str = "canary-of-somebodys-key";
@@ -44,13 +48,19 @@ impl Events {
                     context.evidence().as_str()
                 ),
                 AuditEvent::Refused { rejection, .. } => match rejection.reason() {
-                    Reason::Nobody => "refused: nobody".to_owned(),
-                    Reason::NotBelieved { strategy, .. } => {
+                    RejectionKind::NoCredential => "refused: nobody".to_owned(),
+                    RejectionKind::NotBelieved { strategy, .. } => {
                         format!("refused: disbelief {strategy}")
                     }
-                    Reason::Invalid { invalid, .. } => format!("refused: {:?}", invalid.reason()),
-                    Reason::Conflict { first, second, .. } => format!("refused: {first}/{second}"),
-                    Reason::Unavailable { strategy, .. } => format!("refused: {strategy} down"),
+                    RejectionKind::Invalid { invalid, .. } => {
+                        format!("refused: {:?}", invalid.reason())
+                    }
+                    RejectionKind::Conflict { first, second, .. } => {
+                        format!("refused: {first}/{second}")
+                    }
+                    RejectionKind::Unavailable { strategy, .. } => {
+                        format!("refused: {strategy} down")
+                    }
                     other => format!("refused: {other:?}"),
                 },
                 AuditEvent::HeaderStripped {
@@ -121,7 +131,7 @@ fn written() -> String {
 }
 
 fn key() -> impl Strategy + std::fmt::Debug {
-    from_fn(Reads::header("x-api-key"), |head| {
+    from_fn(CredentialSource::header("x-api-key"), |head| {
         let who = |name: &str| match UserId::try_from(name) {
             Ok(id) => Identity::proved(id).into(),
             Err(error) => Outcome::Invalid(error.into()),
@@ -131,9 +141,9 @@ fn key() -> impl Strategy + std::fmt::Debug {
             Some(b"alices") => who("alice"),
             Some(b"bobs") => who("bob"),
             Some(b"down") => {
-                Unavailable::new(std::io::Error::other("the store's own words")).into()
+                UnavailableError::new(std::io::Error::other("the store's own words")).into()
             }
-            Some(_) => Invalid::new(InvalidReason::Rejected("unknown")).into(),
+            Some(_) => InvalidError::new(InvalidErrorKind::Rejected("unknown")).into(),
         }
     })
 }
@@ -209,7 +219,7 @@ async fn each_thing_that_happens_is_an_event_with_a_typed_reason() {
                 "key: absent".into(),
                 format!(
                     "trusted_header stripped x-user-id ({:?}) of {stranger}",
-                    StripReason::Untrusted(Untrusted::PeerNotListed)
+                    StripReason::Untrusted(UntrustedReason::PeerNotListed)
                 ),
                 format!("trusted_header stripped x_user_id (LookAlike) of {stranger}"),
                 "refused: disbelief trusted_header".into(),
@@ -546,7 +556,9 @@ async fn a_refusal_says_who_asked_what_in_which_request_from_where() {
             .user_ids_in_telemetry(UserIdTelemetry::Plain)
             .authorize(|_, head| {
                 if head.uri.path().starts_with("/admin") {
-                    return Err(tower_user_scope::Forbidden::new("not_an_admin").into());
+                    return Err(
+                        tower_user_scope::authorize::ForbiddenError::new("not_an_admin").into(),
+                    );
                 }
                 Ok(())
             })
@@ -710,7 +722,7 @@ async fn a_lazy_factory_that_fails_says_so_in_the_log_whatever_the_handler_makes
     let inner = service_fn(async |request: Request<()>| {
         let factory = request
             .extensions()
-            .get::<tower_user_scope::Scoped<tower_user_scope::Lazy<u8>>>();
+            .get::<tower_user_scope::Scoped<tower_user_scope::factory::Lazy<u8>>>();
         let failed = factory.expect("inside the layer").get().is_err();
         let mut response = Response::new(());
         response.extensions_mut().insert(failed);

@@ -14,8 +14,10 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response, request::Parts};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_user_scope::{
-    Identity, InvalidReason, Outcome, Presence, Reads, Strategy, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, from_async_fn, from_fn, testing::Scripted,
+    CredentialSource, Identity, Outcome, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    from_async_fn, from_fn,
+    strategy::{InvalidErrorKind, Presence, Strategy},
+    testing::Scripted,
 };
 
 /// Something that each stage holds while it waits, so that its clones count what is left.
@@ -45,17 +47,17 @@ fn whose(head: &Parts) -> Outcome {
             Ok(id) => Identity::proved(id).into(),
             Err(error) => Outcome::Invalid(error.into()),
         },
-        Some(Err(_)) => Outcome::Invalid(InvalidReason::NotText.into()),
+        Some(Err(_)) => Outcome::Invalid(InvalidErrorKind::NotText.into()),
     }
 }
 
 fn at_once() -> impl Strategy<Future: Send> + Send + Sync {
-    from_fn(Reads::header("x-user"), whose)
+    from_fn(CredentialSource::header("x-user"), whose)
 }
 
 fn waiting(alive: &Alive) -> impl Strategy<Future: Send> + Send + Sync + 'static + use<> {
     let alive = alive.clone();
-    from_async_fn(Reads::header("x-user"), move |head| {
+    from_async_fn(CredentialSource::header("x-user"), move |head| {
         let (outcome, alive) = (whose(head), alive.clone());
         async move {
             alive.wait().await;

@@ -14,8 +14,8 @@ use http_body_util::Full;
 use tower::{Service, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, ExistingContext, Identity, Scoped, UserContext, UserId, UserIdTelemetry,
-    UserScopeExt, UserScopeLayer,
+    ExistingContext, Identity, Scoped, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    audit::{AuditEvent, UserIdTelemetry},
 };
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
 

@@ -14,13 +14,14 @@ use http::{Request, Response, StatusCode};
 use tokio::task::{LocalSet, yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
-    Builder, ExistingContext, Outcome, ProvideFactory, Reads, ResponseBody, UserScope,
-    UserScopeExt, UserScopeLayer, from_async_fn,
-    strategy::{Empty, Then},
+    CredentialSource, ExistingContext, Outcome, UserScopeExt, UserScopeLayer,
+    factory::ProvideFactory,
+    from_async_fn,
+    middleware::{Empty, LayerBuilder, ResponseBody, Then, UserScope},
     testing::AsUser,
 };
 
-fn builder() -> Builder<Then<Empty, ExistingContext>> {
+fn builder() -> LayerBuilder<Then<Empty, ExistingContext>> {
     UserScopeLayer::builder().strategy(ExistingContext::new())
 }
 
@@ -50,12 +51,15 @@ async fn nothing_is_asked_of_either_body() {
 macro_rules! waiting {
     () => {
         UserScopeLayer::builder()
-            .strategy(from_async_fn(Reads::predicate(|_| true), |head| {
-                let found = head
-                    .user_context()
-                    .map(|context| context.identity().clone());
-                yield_now().map(|()| found.map_or(Outcome::Absent, Outcome::Found))
-            }))
+            .strategy(from_async_fn(
+                CredentialSource::predicate(|_| true),
+                |head| {
+                    let found = head
+                        .user_context()
+                        .map(|context| context.identity().clone());
+                    yield_now().map(|()| found.map_or(Outcome::Absent, Outcome::Found))
+                },
+            ))
             .strategy(ExistingContext::new())
             .authorize_async(|_, _| yield_now().map(Ok))
             .factory_async(|_| yield_now().map(|()| Ok::<_, Infallible>(7_u8)))

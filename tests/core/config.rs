@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tower_user_scope::{
-    BoxStrategy, ConfigError, DevelopmentUser, ExistingContext, Fallback, Outcome, Reads, Strategy,
+    ConfigError, CredentialSource, DevelopmentUser, ExistingContext, Fallback, Outcome,
     TrustedHeader, UserScopeLayer, from_async_fn, from_fn,
+    strategy::{BoxStrategy, Strategy},
 };
 
 type IsExpected = fn(&ConfigError) -> bool;
@@ -73,12 +74,12 @@ fn every_mistake_is_an_error_of_build() {
         ),
         (
             "a closure's header name",
-            with(from_fn(Reads::header("a b"), absent)),
+            with(from_fn(CredentialSource::header("a b"), absent)),
             header_name,
         ),
         (
             "an async closure's header name",
-            with(from_async_fn(Reads::header("a:b"), |_| async {
+            with(from_async_fn(CredentialSource::header("a:b"), |_| async {
                 Outcome::Absent
             })),
             header_name,

@@ -11,8 +11,11 @@ use proptest::{option, prelude::*, sample::select};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    ConnectionId, Evidence, IdProblem, IdRules, IdSource, Identity, PortableContext, Principal,
-    RequestId, RunId, ServiceName, TenantId, ThreadId, UserContext, UserId, VouchError,
+    Identity, Principal, UserContext, UserId,
+    context::{
+        ConnectionId, Evidence, IdErrorKind, IdRules, IdSource, PortableContext, RequestId, RunId,
+        ServiceName, TenantId, ThreadId, VouchError,
+    },
     testing::TestClock,
 };
 
@@ -39,30 +42,33 @@ fn anonymous() -> UserContext {
 #[test]
 fn b01_a_text_that_is_no_id_is_refused_with_the_fields_name() {
     let long = "x".repeat(257);
-    let cases: &[(&str, IdProblem)] = &[
-        ("", IdProblem::Empty),
-        (" ", IdProblem::SurroundingWhitespace),
-        ("\t\u{a0}", IdProblem::SurroundingWhitespace),
-        (" alice", IdProblem::SurroundingWhitespace),
-        ("alice\n", IdProblem::SurroundingWhitespace),
-        (&long, IdProblem::TooLong { limit: 256 }),
-        ("al\0ice", IdProblem::ForbiddenCharacter { at: 2 }),
-        ("alice\u{1b}[31m!", IdProblem::ForbiddenCharacter { at: 5 }),
-        ("ali\u{200b}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{202e}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{a0}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{34f}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{3164}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{fe0f}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{ffff}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{1fffe}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("ali\u{e0100}ce", IdProblem::ForbiddenCharacter { at: 3 }),
-        ("undefined", IdProblem::Placeholder),
-        ("null", IdProblem::Placeholder),
-        ("None", IdProblem::Placeholder),
-        ("nil", IdProblem::Placeholder),
-        ("NaN", IdProblem::Placeholder),
-        ("[object Object]", IdProblem::Placeholder),
+    let cases: &[(&str, IdErrorKind)] = &[
+        ("", IdErrorKind::Empty),
+        (" ", IdErrorKind::SurroundingWhitespace),
+        ("\t\u{a0}", IdErrorKind::SurroundingWhitespace),
+        (" alice", IdErrorKind::SurroundingWhitespace),
+        ("alice\n", IdErrorKind::SurroundingWhitespace),
+        (&long, IdErrorKind::TooLong { limit: 256 }),
+        ("al\0ice", IdErrorKind::ForbiddenCharacter { at: 2 }),
+        (
+            "alice\u{1b}[31m!",
+            IdErrorKind::ForbiddenCharacter { at: 5 },
+        ),
+        ("ali\u{200b}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{202e}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{a0}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{34f}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{3164}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{fe0f}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{ffff}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{1fffe}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("ali\u{e0100}ce", IdErrorKind::ForbiddenCharacter { at: 3 }),
+        ("undefined", IdErrorKind::Placeholder),
+        ("null", IdErrorKind::Placeholder),
+        ("None", IdErrorKind::Placeholder),
+        ("nil", IdErrorKind::Placeholder),
+        ("NaN", IdErrorKind::Placeholder),
+        ("[object Object]", IdErrorKind::Placeholder),
     ];
     for (text, problem) in cases {
         let errors = [
@@ -105,9 +111,9 @@ fn b01_the_list_of_placeholders_can_be_replaced() {
     let rules = IdRules::new().placeholders(["guest"]).max_len(8);
     assert!(rules.user_id("null").is_ok(), "no longer on the list");
     let guest = rules.user_id("guest").expect_err("now on the list");
-    assert_eq!(guest.problem(), IdProblem::Placeholder);
+    assert_eq!(guest.problem(), IdErrorKind::Placeholder);
     let long = rules.user_id("123456789").expect_err("over the limit");
-    assert_eq!(long.problem(), IdProblem::TooLong { limit: 8 });
+    assert_eq!(long.problem(), IdErrorKind::TooLong { limit: 8 });
 }
 
 #[test]
@@ -287,7 +293,7 @@ proptest! {
     #[test]
     fn b01_visible_ascii_is_an_id_unless_it_is_a_placeholder(text in "[!-~]{1,256}") {
         let placeholder = UserId::try_from(text.as_str()).is_err_and(|error| {
-            error.problem() == IdProblem::Placeholder
+            error.problem() == IdErrorKind::Placeholder
         });
         prop_assert!(placeholder || UserId::try_from(text.as_str()).is_ok());
         let longer = format!("{text}_");
@@ -600,14 +606,14 @@ fn b01_an_id_in_another_normal_form_is_refused_and_not_a_second_user() {
                 IdRules::new().user_id(&decomposed).map(drop),
             ] {
                 let problem = wrong.expect_err("decomposed").problem();
-                assert_eq!(problem, IdProblem::NotNormalized, "{name}");
+                assert_eq!(problem, IdErrorKind::NotNormalized, "{name}");
             }
         }
     }
     // Singletons, and marks in another order than the canonical one.
     for singleton in ["\u{212B}", "\u{2126}", "a\u{301}\u{323}", "\u{387}"] {
         let error = UserId::try_from(singleton).expect_err("not normal");
-        assert_eq!(error.problem(), IdProblem::NotNormalized, "{singleton:?}");
+        assert_eq!(error.problem(), IdErrorKind::NotNormalized, "{singleton:?}");
     }
     assert!(UserId::try_from("Ａlice").is_err(), "a wide letter");
     assert_ne!(

@@ -9,9 +9,11 @@ use proptest::prelude::*;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    CorrelationIds, CorrelationKind, CorrelationProblem, ExistingContext, IdProblem, Identity,
-    Outcome, Reads, Reason, Rejection, ThreadId, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    CredentialSource, ExistingContext, Identity, Outcome, Rejection, UserContext, UserId,
+    UserScopeExt, UserScopeLayer,
+    context::{CorrelationErrorKind, CorrelationKind, CorrelationSources, IdErrorKind, ThreadId},
     from_fn,
+    rejection::RejectionKind,
     testing::{Recorded, Recorder},
 };
 
@@ -28,7 +30,7 @@ const KINDS: [(CorrelationKind, &str, &str); 4] = [
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// The context that the inner service saw, or what the observer was told of the refusal.
-async fn send(ids: CorrelationIds, mut request: Request<()>) -> Result<UserContext, Rejection> {
+async fn send(ids: CorrelationSources, mut request: Request<()>) -> Result<UserContext, Rejection> {
     let alice = HeaderValue::from_static("alice");
     request.headers_mut().insert("x-user", alice);
     let (status, seen) = send_as_it_is(ids, request).await;
@@ -40,7 +42,7 @@ async fn send(ids: CorrelationIds, mut request: Request<()>) -> Result<UserConte
 }
 
 async fn send_as_it_is(
-    ids: CorrelationIds,
+    ids: CorrelationSources,
     request: Request<()>,
 ) -> (StatusCode, Result<UserContext, Rejection>) {
     let (status, seen, _) = send_and_listen(ids, request).await;
@@ -48,20 +50,21 @@ async fn send_as_it_is(
 }
 
 async fn send_and_listen(
-    ids: CorrelationIds,
+    ids: CorrelationSources,
     request: Request<()>,
 ) -> (StatusCode, Result<UserContext, Rejection>, Vec<Recorded>) {
     let recorder = Recorder::new();
     let layer = UserScopeLayer::builder()
-        .strategy(from_fn(Reads::header("x-user"), |head| {
-            match head.headers.get("x-user").map(HeaderValue::to_str) {
+        .strategy(from_fn(
+            CredentialSource::header("x-user"),
+            |head| match head.headers.get("x-user").map(HeaderValue::to_str) {
                 Some(Ok(user)) => match UserId::try_from(user) {
                     Ok(user) => Identity::proved(user).into(),
                     Err(error) => Outcome::Invalid(error.into()),
                 },
                 _ => Outcome::Absent,
-            }
-        }))
+            },
+        ))
         .correlation(ids)
         .observer(recorder.clone())
         .context_only()
@@ -112,9 +115,9 @@ fn id(context: &UserContext, kind: CorrelationKind) -> &str {
     }
 }
 
-fn problem(rejection: &Rejection) -> (&'static str, CorrelationProblem) {
+fn problem(rejection: &Rejection) -> (&'static str, CorrelationErrorKind) {
     match rejection.reason() {
-        Reason::Correlation(error) => (error.field(), error.problem()),
+        RejectionKind::Correlation(error) => (error.field(), error.problem()),
         other => panic!("another reason: {other:?}"),
     }
 }
@@ -122,7 +125,7 @@ fn problem(rejection: &Rejection) -> (&'static str, CorrelationProblem) {
 #[tokio::test]
 async fn b07_an_id_of_the_clients_is_kept() {
     for (kind, header, _) in KINDS {
-        let context = send(CorrelationIds::new(), with(&[(header, b"\tabc-1 ")])).await;
+        let context = send(CorrelationSources::new(), with(&[(header, b"\tabc-1 ")])).await;
         let context = context.unwrap_or_else(|refused| panic!("{kind:?}: {refused}"));
         assert_eq!(
             id(&context, kind),
@@ -138,7 +141,7 @@ async fn b07_an_id_of_the_clients_is_kept() {
 
 #[tokio::test]
 async fn b07_an_id_that_is_absent_is_made_and_stays() {
-    let context = send(CorrelationIds::new(), Request::new(())).await;
+    let context = send(CorrelationSources::new(), Request::new(())).await;
     let context = context.expect("nothing bad was sent");
     let mut made: Vec<&str> = KINDS.map(|(kind, _, _)| id(&context, kind)).to_vec();
     let again: Vec<&str> = KINDS.map(|(kind, _, _)| id(&context, kind)).to_vec();
@@ -150,19 +153,19 @@ async fn b07_an_id_that_is_absent_is_made_and_stays() {
 
 #[tokio::test]
 async fn b07_an_id_that_is_bad_is_refused_with_its_name() {
-    use CorrelationProblem::{Id, NotText, Repeated};
+    use CorrelationErrorKind::{Id, NotText, Repeated};
     let long = [b'x'; 129];
-    let cases: &[(&[&[u8]], CorrelationProblem)] = &[
-        (&[b""], Id(IdProblem::Empty)),
-        (&[b"  "], Id(IdProblem::Empty)),
-        (&[b"a b"], Id(IdProblem::ForbiddenCharacter { at: 1 })),
-        (&[b"a,b"], Id(IdProblem::ForbiddenCharacter { at: 1 })),
-        (&[b"undefined"], Id(IdProblem::Placeholder)),
-        (&[&long], Id(IdProblem::TooLong { limit: 128 })),
+    let cases: &[(&[&[u8]], CorrelationErrorKind)] = &[
+        (&[b""], Id(IdErrorKind::Empty)),
+        (&[b"  "], Id(IdErrorKind::Empty)),
+        (&[b"a b"], Id(IdErrorKind::ForbiddenCharacter { at: 1 })),
+        (&[b"a,b"], Id(IdErrorKind::ForbiddenCharacter { at: 1 })),
+        (&[b"undefined"], Id(IdErrorKind::Placeholder)),
+        (&[&long], Id(IdErrorKind::TooLong { limit: 128 })),
         (&[b"\xff\xfe"], NotText),
         (
             &["ä".as_bytes()],
-            Id(IdProblem::ForbiddenCharacter { at: 0 }),
+            Id(IdErrorKind::ForbiddenCharacter { at: 0 }),
         ),
         (&[b"a", b"b"], Repeated),
         (&[b"a", b"a"], Repeated),
@@ -170,7 +173,7 @@ async fn b07_an_id_that_is_bad_is_refused_with_its_name() {
     for (kind, header, field) in KINDS {
         for (values, expected) in cases {
             let headers: Vec<_> = values.iter().map(|value| (header, *value)).collect();
-            let refused = send(CorrelationIds::new(), with(&headers)).await;
+            let refused = send(CorrelationSources::new(), with(&headers)).await;
             let refused = refused.expect_err("a bad id is not replaced in silence");
             assert_eq!(problem(&refused), (field, *expected), "{kind:?} {values:?}");
         }
@@ -179,7 +182,7 @@ async fn b07_an_id_that_is_bad_is_refused_with_its_name() {
 
 #[tokio::test]
 async fn headers_can_be_renamed_and_switched_off() {
-    let renamed = CorrelationIds::new().header(
+    let renamed = CorrelationSources::new().header(
         CorrelationKind::Thread,
         HeaderName::from_static("x-conversation"),
     );
@@ -189,7 +192,7 @@ async fn headers_can_be_renamed_and_switched_off() {
         .expect("the old name is not read");
     assert_eq!(context.thread_id(), &"c-1");
 
-    let off = CorrelationIds::new().without_header(CorrelationKind::Request);
+    let off = CorrelationSources::new().without_header(CorrelationKind::Request);
     let context = send(off, with(&[("x-request-id", b"not, read")])).await;
     assert!(context.is_ok(), "what is switched off is not even checked");
 }
@@ -197,7 +200,7 @@ async fn headers_can_be_renamed_and_switched_off() {
 #[tokio::test]
 async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
     let headers: &[(&str, &[u8])] = &[("traceparent", TRACEPARENT.as_bytes())];
-    let context = send(CorrelationIds::new(), with(headers)).await;
+    let context = send(CorrelationSources::new(), with(headers)).await;
     let context = context.expect("the specification's own example");
     assert_eq!(
         context.request_id(),
@@ -208,7 +211,7 @@ async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
     assert!(parent.is_sampled() && parent.parent_id() == 0xb7ad_6b71_6920_3331);
 
     let both = [headers[0], ("x-request-id", b"own".as_slice())];
-    let context = send(CorrelationIds::new(), with(&both))
+    let context = send(CorrelationSources::new(), with(&both))
         .await
         .expect("both good");
     assert_eq!(
@@ -217,7 +220,7 @@ async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
         "the request's own id comes first"
     );
 
-    let off = CorrelationIds::new().trace_context(false);
+    let off = CorrelationSources::new().trace_context(false);
     let context = send(off, with(headers)).await.expect("not read");
     assert_eq!(context.trace_parent(), None);
     assert_ne!(context.request_id(), &&TRACEPARENT[3..52], "but made");
@@ -226,7 +229,7 @@ async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
 /// Rows of the W3C's own `validate-vendor` tests, and what they ask for.
 #[tokio::test]
 async fn a_trace_that_can_not_be_used_starts_anew_and_refuses_nobody() {
-    use CorrelationProblem::{Malformed, Repeated};
+    use CorrelationErrorKind::{Malformed, Repeated};
     let good = TRACEPARENT;
     let changed = |at: usize, with: &str| {
         let mut text = good.to_owned();
@@ -235,7 +238,7 @@ async fn a_trace_that_can_not_be_used_starts_anew_and_refuses_nobody() {
     };
     let other = changed(5, "b");
     let later = changed(0, "cc");
-    let cases: Vec<(Vec<String>, Option<CorrelationProblem>)> = vec![
+    let cases: Vec<(Vec<String>, Option<CorrelationErrorKind>)> = vec![
         (vec![good.to_owned()], None),
         (vec![format!(" \t{good}\t ")], None),
         (vec![later.clone()], None),
@@ -267,7 +270,7 @@ async fn a_trace_that_can_not_be_used_starts_anew_and_refuses_nobody() {
         let mut request = with(&headers);
         let alice = HeaderValue::from_static("alice");
         request.headers_mut().insert("x-user", alice);
-        let (status, seen, told) = send_and_listen(CorrelationIds::new(), request).await;
+        let (status, seen, told) = send_and_listen(CorrelationSources::new(), request).await;
         let context = seen.unwrap_or_else(|refused| panic!("{values:?}: {refused}"));
         assert_eq!(status, StatusCode::OK, "{values:?}");
         assert_eq!(
@@ -288,25 +291,25 @@ async fn a_trace_that_can_not_be_used_starts_anew_and_refuses_nobody() {
 
 #[tokio::test]
 async fn query_parameters_are_read_only_where_the_application_says_so() {
-    let plain = send(CorrelationIds::new(), get("/?thread_id=t-1")).await;
+    let plain = send(CorrelationSources::new(), get("/?thread_id=t-1")).await;
     assert_ne!(
         plain.expect("nothing to refuse").thread_id(),
         &"t-1",
         "not by default"
     );
 
-    let ids = || CorrelationIds::new().query(CorrelationKind::Thread, "thread_id");
+    let ids = || CorrelationSources::new().query(CorrelationKind::Thread, "thread_id");
     let context = send(ids(), get("/ws?a=1&thread_id=t%2D1&b"))
         .await
         .expect("good");
     assert_eq!(context.thread_id(), &"t-1", "percent-decoded");
 
     for (uri, expected) in [
-        ("/?thread_id=", CorrelationProblem::Id(IdProblem::Empty)),
-        ("/?thread_id=a&thread_id=a", CorrelationProblem::Repeated),
+        ("/?thread_id=", CorrelationErrorKind::Id(IdErrorKind::Empty)),
+        ("/?thread_id=a&thread_id=a", CorrelationErrorKind::Repeated),
         (
             "/?thread_id=a%0Ab",
-            CorrelationProblem::Id(IdProblem::ForbiddenCharacter { at: 1 }),
+            CorrelationErrorKind::Id(IdErrorKind::ForbiddenCharacter { at: 1 }),
         ),
     ] {
         let refused = send(ids(), get(uri)).await.expect_err(uri);
@@ -314,20 +317,20 @@ async fn query_parameters_are_read_only_where_the_application_says_so() {
     }
     let long = format!(
         "/?x={}&thread_id=t",
-        "y".repeat(CorrelationIds::MAX_QUERY_LEN)
+        "y".repeat(CorrelationSources::MAX_QUERY_LEN)
     );
     let refused = send(ids(), get(&long)).await.expect_err("not searched");
     assert_eq!(
         problem(&refused),
-        ("thread_id", CorrelationProblem::QueryTooLong)
+        ("thread_id", CorrelationErrorKind::QueryTooLong)
     );
-    let unread = send(CorrelationIds::new(), get(&long)).await;
+    let unread = send(CorrelationSources::new(), get(&long)).await;
     assert!(unread.is_ok(), "its length matters only where it is read");
 }
 
 #[tokio::test]
 async fn a_header_and_a_parameter_may_agree_and_not_differ() {
-    let ids = || CorrelationIds::new().query(CorrelationKind::Run, "run");
+    let ids = || CorrelationSources::new().query(CorrelationKind::Run, "run");
     for (value, agrees) in [("r-1", true), ("r-2", false)] {
         let mut request = get("/?run=r-1");
         let value = HeaderValue::from_static(value);
@@ -342,11 +345,14 @@ async fn b07_no_id_makes_anybody_somebody() {
         .iter()
         .map(|(_, header, _)| (*header, b"bob".as_slice()))
         .collect();
-    let ids = || CorrelationIds::new().query(CorrelationKind::Thread, "thread_id");
+    let ids = || CorrelationSources::new().query(CorrelationKind::Thread, "thread_id");
     let (status, refused) = send_as_it_is(ids(), with(&all)).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "ids are no credential");
     let refused = refused.expect_err("nobody sent one");
-    assert!(matches!(refused.reason(), Reason::Nobody), "{refused:?}");
+    assert!(
+        matches!(refused.reason(), RejectionKind::NoCredential),
+        "{refused:?}"
+    );
 
     let alice = send(ids(), with(&all)).await.expect("all good");
     assert_eq!(alice.user_id().map(UserId::as_str), Some("alice"));
@@ -356,7 +362,7 @@ async fn b07_no_id_makes_anybody_somebody() {
 #[test]
 fn an_id_that_was_made_for_a_child_was_not_sent() {
     let request = with(&[("x-request-id", b"q-1"), ("x-thread-id", b"t-1")]);
-    let parent = send_now(CorrelationIds::new(), request).expect("both good");
+    let parent = send_now(CorrelationSources::new(), request).expect("both good");
     let child = parent.child().expect("far from the deepest");
     assert!(
         child.was_sent(CorrelationKind::Thread),
@@ -399,7 +405,7 @@ async fn an_inner_layer_continues_the_ids_of_the_outer_one() {
     assert_eq!(response.status(), StatusCode::OK, "both were passed");
 }
 
-fn send_now(ids: CorrelationIds, request: Request<()>) -> Result<UserContext, Rejection> {
+fn send_now(ids: CorrelationSources, request: Request<()>) -> Result<UserContext, Rejection> {
     send(ids, request).now_or_never().expect("nothing waits")
 }
 
@@ -422,7 +428,7 @@ proptest! {
             request.headers_mut().insert("x-thread-id", value);
             let id = std::str::from_utf8(&bytes).ok().map(|text| text.trim_matches([' ', '\t']));
             let id = id.filter(|text| ThreadId::try_from(*text).is_ok());
-            match send_now(CorrelationIds::new(), request) {
+            match send_now(CorrelationSources::new(), request) {
                 Ok(context) => {
                     prop_assert_eq!(Some(context.thread_id().as_str()), id);
                     prop_assert_eq!(context.user_id().map(UserId::as_str), Some("alice"));
@@ -439,7 +445,7 @@ proptest! {
     fn b07_a_traceparent_by_the_grammar_is_kept(trace in 1u128.., parent in 1u64.., flags: u8) {
         let text = format!("00-{trace:032x}-{parent:016x}-{flags:02x}");
         let request = with(&[("traceparent", text.as_bytes())]);
-        let context = send_now(CorrelationIds::new(), request).expect("by the grammar");
+        let context = send_now(CorrelationSources::new(), request).expect("by the grammar");
         prop_assert_eq!(context.request_id().as_str(), &text[3..52]);
         let kept = context.trace_parent().expect("kept");
         prop_assert_eq!((kept.trace_id(), kept.parent_id()), (trace, parent));
@@ -457,7 +463,7 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             let mut request = Request::new(());
             request.headers_mut().insert("traceparent", value);
-            let context = send_now(CorrelationIds::new(), request).expect("refuses nobody");
+            let context = send_now(CorrelationSources::new(), request).expect("refuses nobody");
             if context.trace_parent().is_some() {
                 let text = bytes.trim_ascii();
                 prop_assert_eq!(context.request_id().as_str().as_bytes(), &text[3..52]);
@@ -471,7 +477,7 @@ proptest! {
     #[test]
     fn b07_whatever_a_parameter_holds_is_kept_exactly_or_refused(value in header_bytes()) {
         let encoded: String = form_urlencoded::byte_serialize(&value).collect();
-        let ids = CorrelationIds::new().query(CorrelationKind::Thread, "t");
+        let ids = CorrelationSources::new().query(CorrelationKind::Thread, "t");
         let id = String::from_utf8(value).ok().filter(|text| ThreadId::try_from(text.as_str()).is_ok());
         match send_now(ids, get(&format!("/?t={encoded}"))) {
             Ok(context) => prop_assert_eq!(Some(context.thread_id().to_string()), id),
@@ -484,7 +490,7 @@ proptest! {
 
     #[test]
     fn b07_no_query_string_makes_it_panic_or_invent(query in "([t&=;+a-c]|%[0-9a-fG]{0,2}){0,12}") {
-        let ids = CorrelationIds::new().query(CorrelationKind::Thread, "t");
+        let ids = CorrelationSources::new().query(CorrelationKind::Thread, "t");
         if let Ok(context) = send_now(ids, get(&format!("/?{query}"))) {
             if context.was_sent(CorrelationKind::Thread) {
                 let sent = context.thread_id().as_str();

@@ -6,14 +6,15 @@ use http::{Request, Response, request::Parts};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    ExistingContext, ExplainedStep, Fallback, Identity, Invalid, InvalidReason, Outcome, PeerAddr,
-    Reads, Rejection, Strategy, TrustedHeader, UserContext, UserId, UserScopeLayer, from_async_fn,
+    CredentialSource, ExistingContext, ExplainedStep, Fallback, Identity, InvalidError, Outcome,
+    PeerAddr, Rejection, TrustedHeader, UserContext, UserId, UserScopeLayer, from_async_fn,
     from_fn,
+    strategy::{InvalidErrorKind, Strategy},
     testing::{Recorded, Recorder, uncovered},
 };
 
 fn waiting_key() -> impl Strategy<Future: Send> + Clone {
-    from_async_fn(Reads::header("x-key"), |head| {
+    from_async_fn(CredentialSource::header("x-key"), |head| {
         let key = head.headers.get("x-key").cloned();
         async move {
             tokio::task::yield_now().await;
@@ -22,7 +23,7 @@ fn waiting_key() -> impl Strategy<Future: Send> + Clone {
                 Some(key) if key == "good" => {
                     Identity::proved(UserId::try_from("alice").expect("an id")).into()
                 }
-                Some(_) => Invalid::new(InvalidReason::Rejected("key")).into(),
+                Some(_) => InvalidError::new(InvalidErrorKind::Rejected("key")).into(),
             }
         }
     })
@@ -235,9 +236,9 @@ async fn beside_an_outer_context_an_explanation_says_what_happens_there() {
     // A layer that does not read it does not see it, and it stays in the request.
     let layer = UserScopeLayer::builder()
         .strategy(from_fn(
-            Reads::extension::<UserContext>(),
+            CredentialSource::extension::<UserContext>(),
             |head| match head.extensions.get::<UserContext>() {
-                Some(_) => Invalid::new(InvalidReason::Rejected("outer")).into(),
+                Some(_) => InvalidError::new(InvalidErrorKind::Rejected("outer")).into(),
                 None => Outcome::Absent,
             },
         ))

@@ -18,10 +18,15 @@ use tokio::sync::{Barrier, Semaphore};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Authorize, Builder, Eventually, ExistingContext, FactoryError, FactoryFailure,
-    FactoryUnavailable, Identity, Lazy, LazyAsync, MakeFactory, ProvideFactory, Reason, Rejection,
-    Scoped, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    strategy::{Empty, StrategyList, Then},
+    ExistingContext, Identity, MaybeFuture, Rejection, Scoped, UserContext, UserId, UserScopeExt,
+    UserScopeLayer,
+    authorize::Authorize,
+    factory::{
+        FactoryError, FactoryErrorKind, FactoryUnavailableError, Lazy, LazyAsync, MakeFactory,
+        ProvideFactory,
+    },
+    middleware::{Empty, LayerBuilder, StrategyList, Then},
+    rejection::RejectionKind,
 };
 
 /// What all users share.
@@ -68,13 +73,13 @@ fn request(user: &str) -> Request<()> {
     request
 }
 
-fn builder() -> Builder<Then<Empty, ExistingContext>> {
+fn builder() -> LayerBuilder<Then<Empty, ExistingContext>> {
     UserScopeLayer::builder().strategy(ExistingContext::new())
 }
 
 /// The layer around a service that answers with the factory that it was given.
 fn serve<F: Send + Sync + 'static>(
-    builder: Builder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
+    builder: LayerBuilder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
 ) -> impl Service<Request<()>, Response = Response<impl Sized>, Error = Infallible> + Clone {
     let layer = builder.build().expect("a valid configuration");
     layer.layer(service_fn(give_back::<F>))
@@ -147,8 +152,8 @@ impl MakeFactory for ToolsForUser {
     type Error = Infallible;
     type Future = Ready<Result<Tools, Infallible>>;
 
-    fn make(&self, context: &UserContext) -> Eventually<Self::Future> {
-        Eventually::Later(std::future::ready(Ok(Tools::new(&self.0, context))))
+    fn make(&self, context: &UserContext) -> MaybeFuture<Self::Future> {
+        MaybeFuture::Future(std::future::ready(Ok(Tools::new(&self.0, context))))
     }
 }
 
@@ -156,7 +161,7 @@ impl MakeFactory for ToolsForUser {
 #[tokio::test]
 async fn every_way_to_give_a_factory_builds_one_for_the_user_at_hand() {
     async fn owner<F: Send + Sync + 'static>(
-        builder: Builder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
+        builder: LayerBuilder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
         get: impl AsyncFnOnce(&F) -> String,
     ) -> String {
         let mut service = serve(builder);
@@ -239,7 +244,7 @@ async fn b12_a_factory_that_fails_for_one_user_fails_that_request_only() {
     let refused = refused.expect_err("the first attempt fails");
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
     match refused.reason() {
-        Reason::Factory(FactoryFailure::Failed(error)) => {
+        RejectionKind::Factory(FactoryErrorKind::Failed(error)) => {
             assert_eq!(
                 error.to_string(),
                 "frank's quota is gone",
@@ -257,7 +262,7 @@ async fn b12_a_factory_that_fails_for_one_user_fails_that_request_only() {
 
 #[tokio::test]
 async fn b12_what_could_not_be_reached_is_503_in_every_form() {
-    let down = || FactoryUnavailable::new("the database does not answer");
+    let down = || FactoryUnavailableError::new("the database does not answer");
     let sync = builder().try_factory(move |_| Err::<(), _>(down()));
     let future = builder().factory_async(move |_| async move { Err::<(), _>(down()) });
     let mut services = (serve(sync), serve(future));
@@ -270,7 +275,7 @@ async fn b12_what_could_not_be_reached_is_503_in_every_form() {
         assert!(
             matches!(
                 refused.reason(),
-                Reason::Factory(FactoryFailure::Unavailable(_))
+                RejectionKind::Factory(FactoryErrorKind::Unavailable(_))
             ),
             "{refused:?}"
         );
@@ -290,7 +295,7 @@ async fn a_factory_that_is_not_ready_in_time_is_503() {
         .expect_err("never ready");
     assert_eq!(begun.elapsed(), limit, "on the paused clock");
     assert!(
-        matches!(refused.reason(), Reason::Factory(FactoryFailure::TimedOut { limit: told, .. }) if *told == limit),
+        matches!(refused.reason(), RejectionKind::Factory(FactoryErrorKind::TimedOut { limit: told, .. }) if *told == limit),
         "{refused:?}"
     );
 }
@@ -399,7 +404,7 @@ async fn a_lazy_factory_that_fails_gives_everybody_who_asks_the_same_typed_error
     let (sync, future) = (attempts.clone(), attempts.clone());
     let lazy = builder().lazy_factory(move |_| {
         sync.fetch_add(1, Ordering::SeqCst);
-        Err::<Tools, _>(FactoryUnavailable::new("down"))
+        Err::<Tools, _>(FactoryUnavailableError::new("down"))
     });
     let waiting = builder().lazy_factory_async(move |_| {
         future.fetch_add(1, Ordering::SeqCst);
@@ -417,12 +422,12 @@ async fn a_lazy_factory_that_fails_gives_everybody_who_asks_the_same_typed_error
     for _ in 0..2 {
         let error = failure(lazy.get());
         assert!(
-            matches!(error.failure(), FactoryFailure::Unavailable(_)),
+            matches!(error.failure(), FactoryErrorKind::Unavailable(_)),
             "{error:?}"
         );
         let error = failure(waiting.get().await);
         assert!(
-            matches!(error.failure(), FactoryFailure::Failed(_)),
+            matches!(error.failure(), FactoryErrorKind::Failed(_)),
             "{error:?}"
         );
     }

@@ -8,9 +8,14 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tower_user_scope::{
-    AuditEvent, DevelopmentUser, Fallback, FromExtension, IdProblem, Identity, Invalid,
-    InvalidReason, Outcome, PeerAddr, Presence, Principal, Reason, Strategy, TrustedHeader,
-    Unavailable, UnavailableReason, UserId, UserScopeLayer, is_loopback, testing::Scripted,
+    DevelopmentUser, Fallback, FromExtension, Identity, InvalidError, Outcome, PeerAddr, Principal,
+    TrustedHeader, UnavailableError, UserId, UserScopeLayer,
+    audit::AuditEvent,
+    context::IdErrorKind,
+    is_loopback,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Presence, Strategy, UnavailableErrorKind},
+    testing::Scripted,
 };
 
 use crate::answered::{Answered, send};
@@ -20,11 +25,11 @@ fn user(id: &str) -> Identity {
 }
 
 fn invalid() -> Scripted {
-    Scripted::new(|_| Invalid::new(InvalidReason::Rejected("bad")).into())
+    Scripted::new(|_| InvalidError::new(InvalidErrorKind::Rejected("bad")).into())
 }
 
 fn down() -> Scripted {
-    Scripted::new(|_| Unavailable::new(std::io::Error::other("down")).into())
+    Scripted::new(|_| UnavailableError::new(std::io::Error::other("down")).into())
 }
 
 fn absent() -> Scripted {
@@ -36,12 +41,12 @@ fn good() -> Scripted {
 }
 
 fn is_invalid(answered: &Answered) -> bool {
-    matches!(answered, Err(refused) if matches!(refused.reason(), Reason::Invalid { .. }))
+    matches!(answered, Err(refused) if matches!(refused.reason(), RejectionKind::Invalid { .. }))
 }
 
 fn is_unavailable(answered: &Answered) -> bool {
     matches!(answered, Err(refused)
-        if matches!(refused.reason(), Reason::Unavailable { .. })
+        if matches!(refused.reason(), RejectionKind::Unavailable { .. })
             && refused.status() == StatusCode::SERVICE_UNAVAILABLE)
 }
 
@@ -96,23 +101,23 @@ async fn b26_no_refusal_reason_turns_into_the_fallback() {
     let verdicts: Vec<(&str, Scripted)> = vec![
         (
             "repeated",
-            Scripted::new(|_| Invalid::new(InvalidReason::Repeated).into()),
+            Scripted::new(|_| InvalidError::new(InvalidErrorKind::Repeated).into()),
         ),
         (
             "no text",
-            Scripted::new(|_| Invalid::new(InvalidReason::NotText).into()),
+            Scripted::new(|_| InvalidError::new(InvalidErrorKind::NotText).into()),
         ),
         (
             "malformed",
-            Scripted::new(|_| Invalid::new(InvalidReason::Malformed).into()),
+            Scripted::new(|_| InvalidError::new(InvalidErrorKind::Malformed).into()),
         ),
         (
             "no id",
-            Scripted::new(|_| Invalid::new(InvalidReason::Id(IdProblem::Empty)).into()),
+            Scripted::new(|_| InvalidError::new(InvalidErrorKind::Id(IdErrorKind::Empty)).into()),
         ),
         (
             "expired",
-            Scripted::new(|_| Invalid::new(InvalidReason::Expired).into()),
+            Scripted::new(|_| InvalidError::new(InvalidErrorKind::Expired).into()),
         ),
         ("rejected", invalid()),
         (
@@ -122,7 +127,7 @@ async fn b26_no_refusal_reason_turns_into_the_fallback() {
         ("down", down()),
         (
             "late",
-            Scripted::new(|_| Unavailable::timed_out(Duration::ZERO).into()),
+            Scripted::new(|_| UnavailableError::timed_out(Duration::ZERO).into()),
         ),
         (
             "a lie: absent though sent",
@@ -161,7 +166,7 @@ async fn an_identity_holds_until_its_end_and_not_longer() {
 
 #[tokio::test]
 async fn optional_passes_a_bad_credential_over_and_audits_and_passes_nothing_else() {
-    let passed: Arc<Mutex<Vec<InvalidReason>>> = Arc::default();
+    let passed: Arc<Mutex<Vec<InvalidErrorKind>>> = Arc::default();
     let seen = passed.clone();
     let observe = move |event: &AuditEvent<'_>| {
         if let AuditEvent::CredentialPassedOver {
@@ -189,7 +194,7 @@ async fn optional_passes_a_bad_credential_over_and_audits_and_passes_nothing_els
     let passed = std::mem::take(&mut *passed.lock().unwrap_or_else(PoisonError::into_inner));
     assert_eq!(
         passed,
-        [InvalidReason::Rejected("bad")],
+        [InvalidErrorKind::Rejected("bad")],
         "and that is audited"
     );
 
@@ -258,7 +263,10 @@ async fn nobody_is_refused_where_no_fallback_applies() {
         .build()
         .expect("valid");
     let refused = send(&layer, Request::new(())).await.expect_err("nobody");
-    assert!(matches!(refused.reason(), Reason::Nobody), "{refused:?}");
+    assert!(
+        matches!(refused.reason(), RejectionKind::NoCredential),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -356,7 +364,7 @@ async fn where_proof_is_asked_for_nothing_less_will_do() {
         .await
         .expect_err("a header's word");
     assert!(
-        matches!(refused.reason(), Reason::Evidence(_)),
+        matches!(refused.reason(), RejectionKind::Evidence(_)),
         "{refused:?}"
     );
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
@@ -381,14 +389,16 @@ async fn where_proof_is_asked_for_nothing_less_will_do() {
 async fn a_late_answer_is_unavailable_with_its_limit() {
     let limit = Duration::from_millis(5);
     let layer = UserScopeLayer::builder()
-        .strategy(Scripted::new(move |_| Unavailable::timed_out(limit).into()))
+        .strategy(Scripted::new(move |_| {
+            UnavailableError::timed_out(limit).into()
+        }))
         .context_only()
         .build()
         .expect("valid");
     let refused = send(&layer, Request::new(())).await.expect_err("late");
     match refused.reason() {
-        Reason::Unavailable { unavailable, .. } => {
-            let expected = UnavailableReason::TimedOut { limit };
+        RejectionKind::Unavailable { unavailable, .. } => {
+            let expected = UnavailableErrorKind::TimedOut { limit };
             assert_eq!(unavailable.reason(), expected, "typed, with its limit");
         }
         other => panic!("another reason: {other:?}"),
@@ -429,7 +439,10 @@ async fn b25_only_a_value_of_the_very_type_identifies_anybody() {
         request.extensions_mut().insert("alice".to_owned());
     });
     let refused = send(&layer, other).await.expect_err("other types");
-    assert!(matches!(refused.reason(), Reason::Nobody), "{refused:?}");
+    assert!(
+        matches!(refused.reason(), RejectionKind::NoCredential),
+        "{refused:?}"
+    );
 
     let bad = with(|request| {
         request.extensions_mut().insert(Authenticated("undefined"));

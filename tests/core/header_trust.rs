@@ -13,9 +13,14 @@ use proptest::prelude::*;
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, Fallback, IdProblem, IdRules, Identity, InvalidReason, Outcome, PeerAddr, Reads,
-    Reason, Rejection, Strategy as _, StripReason, TenantId, TrustedHeader, Untrusted, UserContext,
-    UserId, UserScopeExt, UserScopeLayer, WithoutTrailers, from_fn, strategy::Trusting,
+    CredentialSource, Fallback, Identity, Outcome, PeerAddr, Rejection, TrustedHeader, UserContext,
+    UserId, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    context::{IdErrorKind, IdRules, TenantId},
+    from_fn,
+    middleware::WithoutTrailers,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy as _, StripReason, Trusting, UntrustedReason},
 };
 
 /// What the inner service was given.
@@ -131,7 +136,7 @@ async fn one_request_can_not_fill_the_log_with_what_is_removed_from_it() {
     let (count, rest) = (Arc::clone(&events), Arc::clone(&more));
     let layer = UserScopeLayer::builder()
         .strategy(by_address())
-        .strategy(from_fn(Reads::predicate(|_| true), |_| {
+        .strategy(from_fn(CredentialSource::predicate(|_| true), |_| {
             let id = UserId::try_from("alice").expect("an id");
             Identity::proved(id).into()
         }))
@@ -200,11 +205,11 @@ async fn b24_only_a_listed_peer_is_believed() {
         (Some("fd00::1"), None),
         (Some("192.0.2.7"), None),
         (Some("::ffff:10.0.0.7"), None),
-        (Some("11.0.0.7"), Some(Untrusted::PeerNotListed)),
-        (Some("192.0.2.8"), Some(Untrusted::PeerNotListed)),
-        (Some("127.0.0.1"), Some(Untrusted::PeerNotListed)),
-        (Some("::1"), Some(Untrusted::PeerNotListed)),
-        (None, Some(Untrusted::UnknownPeer)),
+        (Some("11.0.0.7"), Some(UntrustedReason::PeerNotListed)),
+        (Some("192.0.2.8"), Some(UntrustedReason::PeerNotListed)),
+        (Some("127.0.0.1"), Some(UntrustedReason::PeerNotListed)),
+        (Some("::1"), Some(UntrustedReason::PeerNotListed)),
+        (None, Some(UntrustedReason::UnknownPeer)),
     ] {
         let answered = send(&layer, request(peer, &[ALICE])).await;
         match why_not {
@@ -220,7 +225,7 @@ async fn b24_only_a_listed_peer_is_believed() {
             Some(why) => {
                 let refused = answered.expect_err("an untrusted peer identifies nobody");
                 assert!(
-                    matches!(refused.reason(), Reason::NotBelieved { .. }),
+                    matches!(refused.reason(), RejectionKind::NotBelieved { .. }),
                     "{refused:?}"
                 );
                 let expected = ("x-user-id".to_owned(), StripReason::Untrusted(why));
@@ -274,16 +279,20 @@ async fn every_condition_has_to_hold() {
         (
             STRANGER,
             &[ALICE, secret, on],
-            Some(Untrusted::PeerNotListed),
+            Some(UntrustedReason::PeerNotListed),
         ),
-        (PROXY, &[ALICE, on], Some(Untrusted::SecretMissing)),
+        (PROXY, &[ALICE, on], Some(UntrustedReason::SecretMissing)),
         (
             PROXY,
             &[ALICE, secret, secret, on],
-            Some(Untrusted::SecretMissing),
+            Some(UntrustedReason::SecretMissing),
         ),
-        (PROXY, &[ALICE, wrong, on], Some(Untrusted::SecretMismatch)),
-        (PROXY, &[ALICE, secret], Some(Untrusted::Condition)),
+        (
+            PROXY,
+            &[ALICE, wrong, on],
+            Some(UntrustedReason::SecretMismatch),
+        ),
+        (PROXY, &[ALICE, secret], Some(UntrustedReason::Condition)),
     ] {
         let (layer, stripped) = layer_of(all());
         let answered = send(&layer, request(peer, headers)).await;
@@ -325,8 +334,8 @@ async fn whoever_is_dangerously_trusted_is_believed() {
 
 #[tokio::test]
 async fn b24_a_header_that_was_not_believed_reaches_no_handler_on_any_path() {
-    fn bob() -> impl tower_user_scope::Strategy<Future: Send> + Send + Sync + 'static {
-        from_fn(Reads::header("x-key"), |head| {
+    fn bob() -> impl tower_user_scope::strategy::Strategy<Future: Send> + Send + Sync + 'static {
+        from_fn(CredentialSource::header("x-key"), |head| {
             match (head.headers.contains_key("x-key"), UserId::try_from("bob")) {
                 (true, Ok(bob)) => Identity::proved(bob).into(),
                 _ => Outcome::Absent,
@@ -405,7 +414,7 @@ async fn b26_a_header_that_is_not_believed_keeps_the_fallback_from_acting() {
             .await
             .expect_err("something was sent");
         assert!(
-            matches!(refused.reason(), Reason::NotBelieved { .. }),
+            matches!(refused.reason(), RejectionKind::NotBelieved { .. }),
             "{refused:?}"
         );
     }
@@ -416,34 +425,34 @@ async fn b26_a_header_that_is_not_believed_keeps_the_fallback_from_acting() {
 }
 
 /// The lines of one header, and whom they name or why not.
-type Value<'a> = (&'a [&'a [u8]], Result<&'a str, InvalidReason>);
+type Value<'a> = (&'a [&'a [u8]], Result<&'a str, InvalidErrorKind>);
 
 #[tokio::test]
 async fn b23_a_value_is_read_strictly_and_not_repaired() {
     let long = [b'x'; 257];
-    let id = |problem| Err(InvalidReason::Id(problem));
+    let id = |problem| Err(InvalidErrorKind::Id(problem));
     let cases: &[Value<'_>] = &[
         (&[b"alice"], Ok("alice")),
         (&[b" \talice\t "], Ok("alice")),
         (&["j\u{fc}rgen".as_bytes()], Ok("j\u{fc}rgen")),
         (&[b"Alice Doe"], Ok("Alice Doe")),
-        (&[b"alice", b"bob"], Err(InvalidReason::Repeated)),
-        (&[b"alice", b"alice"], Err(InvalidReason::Repeated)),
-        (&[b"alice, bob"], Err(InvalidReason::Repeated)),
-        (&[b"alice,"], Err(InvalidReason::Repeated)),
-        (&[b"alice\xff"], Err(InvalidReason::NotText)),
-        (&[b""], id(IdProblem::Empty)),
-        (&[b" \t "], id(IdProblem::Empty)),
-        (&[b"undefined"], id(IdProblem::Placeholder)),
-        (&[b"[object Object]"], id(IdProblem::Placeholder)),
-        (&[&long], id(IdProblem::TooLong { limit: 256 })),
+        (&[b"alice", b"bob"], Err(InvalidErrorKind::Repeated)),
+        (&[b"alice", b"alice"], Err(InvalidErrorKind::Repeated)),
+        (&[b"alice, bob"], Err(InvalidErrorKind::Repeated)),
+        (&[b"alice,"], Err(InvalidErrorKind::Repeated)),
+        (&[b"alice\xff"], Err(InvalidErrorKind::NotText)),
+        (&[b""], id(IdErrorKind::Empty)),
+        (&[b" \t "], id(IdErrorKind::Empty)),
+        (&[b"undefined"], id(IdErrorKind::Placeholder)),
+        (&[b"[object Object]"], id(IdErrorKind::Placeholder)),
+        (&[&long], id(IdErrorKind::TooLong { limit: 256 })),
         (
             &["\u{a0}alice".as_bytes()],
-            id(IdProblem::SurroundingWhitespace),
+            id(IdErrorKind::SurroundingWhitespace),
         ),
         (
             &["al\u{202e}ice".as_bytes()],
-            id(IdProblem::ForbiddenCharacter { at: 2 }),
+            id(IdErrorKind::ForbiddenCharacter { at: 2 }),
         ),
     ];
     let (layer, _) = layer_of(by_address());
@@ -457,7 +466,7 @@ async fn b23_a_value_is_read_strictly_and_not_repaired() {
                     assert_eq!(id, *user, "{values:?}");
                 }
                 (Err(refused), Err(expected)) => match refused.reason() {
-                    Reason::Invalid { invalid, .. } => {
+                    RejectionKind::Invalid { invalid, .. } => {
                         assert_eq!(invalid.reason(), *expected, "{values:?}");
                     }
                     other => panic!("{values:?}: another reason: {other:?}"),
@@ -490,7 +499,7 @@ async fn b08_a_tenant_header_is_believed_and_removed_with_the_users() {
             .await
             .expect_err("ambiguous");
         assert!(
-            matches!(refused.reason(), Reason::Invalid { .. }),
+            matches!(refused.reason(), RejectionKind::Invalid { .. }),
             "{bad:?}: {refused:?}"
         );
     }
@@ -564,7 +573,7 @@ async fn a_secret_can_be_changed_while_the_old_one_is_still_sent_and_nothing_is_
             assert_eq!(removed, [], "a good request reports nothing");
             assert!(!seen.headers.contains_key("x-proxy-secret"));
         } else {
-            let why = StripReason::Untrusted(Untrusted::SecretMismatch);
+            let why = StripReason::Untrusted(UntrustedReason::SecretMismatch);
             assert_eq!(removed, [("x-user-id".to_owned(), why)], "{secret:?}");
         }
     }
@@ -572,12 +581,16 @@ async fn a_secret_can_be_changed_while_the_old_one_is_still_sent_and_nothing_is_
 
 #[tokio::test]
 async fn a_trailer_that_is_announced_under_an_identity_headers_name_is_refused() {
-    fn everybody() -> impl tower_user_scope::Strategy<Future: Send> + Send + Sync + 'static {
-        from_fn(Reads::predicate(|_| true), |_| {
+    fn everybody() -> impl tower_user_scope::strategy::Strategy<Future: Send> + Send + Sync + 'static
+    {
+        from_fn(CredentialSource::predicate(|_| true), |_| {
             Identity::proved(UserId::try_from("bob").expect("an id")).into()
         })
     }
-    type Builders = [(&'static str, fn() -> Vec<tower_user_scope::BoxStrategy>); 4];
+    type Builders = [(
+        &'static str,
+        fn() -> Vec<tower_user_scope::strategy::BoxStrategy>,
+    ); 4];
     let header = || {
         by_address()
             .tenant_header("x-tenant-id")
@@ -609,8 +622,8 @@ async fn a_trailer_that_is_announced_under_an_identity_headers_name_is_refused()
                 let refused = refused.expect_err("whoever announces it");
                 assert_eq!(refused.status(), 400, "{name}: {announced}");
                 assert!(
-                    matches!(refused.reason(), Reason::Invalid { strategy: "trusted_header", invalid, .. }
-                        if invalid.reason() == InvalidReason::Trailer),
+                    matches!(refused.reason(), RejectionKind::Invalid { strategy: "trusted_header", invalid, .. }
+                        if invalid.reason() == InvalidErrorKind::Trailer),
                     "{name}: {announced}: {refused:?}"
                 );
             }

@@ -20,9 +20,14 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, Authorize, Identity, Invalid, InvalidReason, Outcome, ProvideFactory, Reads,
-    ResponseBody, Scoped, Strategy, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    from_async_fn, strategy::StrategyList,
+    CredentialSource, Identity, InvalidError, Outcome, Scoped, UserContext, UserId, UserScopeExt,
+    UserScopeLayer,
+    audit::AuditEvent,
+    authorize::Authorize,
+    factory::ProvideFactory,
+    from_async_fn,
+    middleware::{ResponseBody, StrategyList},
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 const USERS: usize = 200;
@@ -104,13 +109,13 @@ fn layer(
 }
 
 fn key() -> impl Strategy<Future: Send> + Send + Sync + 'static {
-    from_async_fn(Reads::header("x-user"), |head| {
+    from_async_fn(CredentialSource::header("x-user"), |head| {
         let user = head.headers.get("x-user").cloned();
         async move {
             tokio::task::yield_now().await;
             match user.as_ref().and_then(|user| user.to_str().ok()) {
                 None => Outcome::Absent,
-                Some("refused") => Invalid::new(InvalidReason::Rejected("planted")).into(),
+                Some("refused") => InvalidError::new(InvalidErrorKind::Rejected("planted")).into(),
                 Some(user) => match UserId::try_from(user) {
                     Ok(id) => Identity::proved(id).into(),
                     Err(error) => Outcome::Invalid(error.into()),

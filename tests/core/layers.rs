@@ -6,8 +6,11 @@ use http::{Request, Response, StatusCode};
 use tower::{Service, ServiceExt, service_fn, util::MapRequest};
 use tower_layer::Layer;
 use tower_user_scope::{
-    ExistingContext, Fallback, Identity, Invalid, InvalidReason, Outcome, Reads, Scoped, Strategy,
-    ThreadId, TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn,
+    CredentialSource, ExistingContext, Fallback, Identity, InvalidError, Outcome, Scoped,
+    TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    context::ThreadId,
+    from_fn,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 fn user(id: &str) -> UserId {
@@ -20,20 +23,20 @@ fn thread(id: &str) -> ThreadId {
 
 /// A key is its owner's name, `BAD` is bad, and some keys are for one thread only.
 fn api_key() -> impl Strategy<Future: Send> + Clone {
-    from_fn(Reads::header("x-key"), |head| {
+    from_fn(CredentialSource::header("x-key"), |head| {
         let Some(key) = head.headers.get("x-key") else {
             return Outcome::Absent;
         };
         match key.to_str().expect("text").split_once('/') {
             Some((owner, only)) => Identity::proved(user(owner)).thread_id(thread(only)).into(),
-            None if key == "BAD" => Invalid::new(InvalidReason::Rejected("key")).into(),
+            None if key == "BAD" => InvalidError::new(InvalidErrorKind::Rejected("key")).into(),
             None => Identity::proved(user(key.to_str().expect("text"))).into(),
         }
     })
 }
 
 fn header() -> impl Strategy<Future: Send> + Clone {
-    from_fn(Reads::header("x-user-id"), |head| {
+    from_fn(CredentialSource::header("x-user-id"), |head| {
         match head.headers.get("x-user-id") {
             Some(id) => Identity::asserted(user(id.to_str().expect("text"))).into(),
             None => Outcome::Absent,
@@ -159,7 +162,7 @@ async fn a_credential_for_one_thread_is_for_that_thread_in_inner_layers_too() {
 
 #[tokio::test]
 async fn credentials_for_different_threads_are_refused_together() {
-    let second = from_fn(Reads::header("x-second"), |head| {
+    let second = from_fn(CredentialSource::header("x-second"), |head| {
         match head.headers.get("x-second") {
             Some(only) => {
                 let only = thread(only.to_str().expect("text"));

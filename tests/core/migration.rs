@@ -10,7 +10,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_user_scope::{
-    ExistingContext, PeerAddr, ScopeViolation, Scoped, TrustedHeader, UserContext, UserScopeLayer,
+    ExistingContext, PeerAddr, Scoped, TrustedHeader, UserContext, UserScopeLayer,
+    scope::IsolationError,
 };
 
 /// The application's own type, as it was when one of it served everybody.
@@ -120,7 +121,7 @@ async fn all_shapes_of_one_request_are_one_instance() {
         Extension(shared): Extension<Arc<Agents>>,
         scoped: Scoped<Agents>,
     ) -> Result<String, String> {
-        let handle = Scoped::try_get(&scoped).map_err(|error: ScopeViolation| error.to_string())?;
+        let handle = Scoped::try_get(&scoped).map_err(|error: IsolationError| error.to_string())?;
         let same = std::ptr::eq(handle, &raw const *shared);
         Ok(format!("{same} {}", shared.built.load(Ordering::SeqCst)))
     }

@@ -6,10 +6,11 @@ use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
-    BoxStrategy, Eventually, ExistingContext, Fallback, FromExtension, Identity, Invalid,
-    InvalidReason, Outcome, Presence, Reads, Reason, Rejection, Strategy, TrustedHeader,
-    Unavailable, UnavailableReason, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    from_async_fn, from_fn,
+    CredentialSource, ExistingContext, Fallback, FromExtension, Identity, InvalidError,
+    MaybeFuture, Outcome, Rejection, TrustedHeader, UnavailableError, UserContext, UserId,
+    UserScopeExt, UserScopeLayer, from_async_fn, from_fn,
+    rejection::RejectionKind,
+    strategy::{BoxStrategy, InvalidErrorKind, Presence, Strategy, UnavailableErrorKind},
     testing::{AsUser, Scripted},
 };
 
@@ -53,14 +54,14 @@ fn verdict(answered: &Result<UserContext, Rejection>) -> String {
         }
         Err(refused) => {
             let why = match refused.reason() {
-                Reason::Nobody => "nobody".to_owned(),
-                Reason::NotBelieved { strategy, .. } => format!("{strategy} not believed"),
-                Reason::Invalid {
+                RejectionKind::NoCredential => "nobody".to_owned(),
+                RejectionKind::NotBelieved { strategy, .. } => format!("{strategy} not believed"),
+                RejectionKind::Invalid {
                     strategy, invalid, ..
                 } => {
                     format!("{strategy} invalid: {:?}", invalid.reason())
                 }
-                Reason::Unavailable {
+                RejectionKind::Unavailable {
                     strategy,
                     unavailable,
                     ..
@@ -110,18 +111,18 @@ fn key(head: &Parts) -> Outcome {
             Ok(id) => Identity::proved(id).into(),
             Err(error) => Outcome::Invalid(error.into()),
         },
-        Some(b"down") => Unavailable::new(std::io::Error::other("down")).into(),
-        Some(_) => Invalid::new(InvalidReason::Rejected("unknown")).into(),
+        Some(b"down") => UnavailableError::new(std::io::Error::other("down")).into(),
+        Some(_) => InvalidError::new(InvalidErrorKind::Rejected("unknown")).into(),
     }
 }
 
 fn by_key() -> impl Strategy<Future: Send> + Send + Sync + 'static {
-    from_fn(Reads::header("x-key"), key).named("key")
+    from_fn(CredentialSource::header("x-key"), key).named("key")
 }
 
 /// The same, and it really waits.
 fn by_key_waiting() -> impl Strategy<Future: Send> + Send + Sync + 'static {
-    from_async_fn(Reads::header("x-key"), |head| {
+    from_async_fn(CredentialSource::header("x-key"), |head| {
         let outcome = key(head);
         async move {
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -208,7 +209,7 @@ async fn named_is_what_contexts_and_refusals_call_it_and_the_last_name_counts() 
 #[tokio::test(start_paused = true)]
 async fn timeout_turns_a_late_answer_into_unavailable_and_leaves_the_others() {
     let late = |limit| {
-        let reason = UnavailableReason::TimedOut { limit };
+        let reason = UnavailableErrorKind::TimedOut { limit };
         format!("503: key unavailable: {reason:?}")
     };
     let alice = || "alice by key".to_owned();
@@ -389,9 +390,9 @@ impl Strategy for OfOneHeader {
         "of_one_header"
     }
 
-    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
         let alice = UserId::try_from("alice").expect("an id");
-        Eventually::now(Identity::proved(alice).into())
+        MaybeFuture::ready(Identity::proved(alice).into())
     }
 
     fn presence(&self, head: &Parts) -> Presence {
@@ -440,11 +441,11 @@ async fn a_strategy_is_asked_only_about_requests_that_may_have_one_of_its_header
         Identity::proved(alice).into()
     };
     check("closure", || {
-        from_fn(Reads::only_header("x-key"), closure).named("of_one_header")
+        from_fn(CredentialSource::only_header("x-key"), closure).named("of_one_header")
     })
     .await;
     check("async closure", || {
-        from_async_fn(Reads::only_header("x-key"), move |head| {
+        from_async_fn(CredentialSource::only_header("x-key"), move |head| {
             std::future::ready(closure(head))
         })
         .named("of_one_header")
@@ -544,12 +545,12 @@ async fn strategies_before_configured_ones_keep_every_promise_of_theirs() {
 async fn what_a_closure_reads_keeps_a_fallback_from_acting_wherever_it_is_read() {
     let absent = |_: &Parts| Outcome::Absent;
     for (what, reads) in [
-        ("a header", Reads::header("x-key")),
-        ("only a header", Reads::only_header("x-key")),
-        ("an extension", Reads::extension::<u8>()),
+        ("a header", CredentialSource::header("x-key")),
+        ("only a header", CredentialSource::only_header("x-key")),
+        ("an extension", CredentialSource::extension::<u8>()),
         (
             "a predicate",
-            Reads::predicate(|head| head.headers.contains_key("x-key")),
+            CredentialSource::predicate(|head| head.headers.contains_key("x-key")),
         ),
     ] {
         let mut sent = with(GOOD);
@@ -574,8 +575,8 @@ impl Strategy for LeavesOneOut {
         "leaves_one_out"
     }
 
-    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
-        Eventually::now(Outcome::Absent)
+    fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::ready(Outcome::Absent)
     }
 
     fn presence(&self, head: &Parts) -> Presence {

@@ -13,8 +13,9 @@ use http::{HeaderName, HeaderValue, Request, Response, request::Parts};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    BoxStrategy, Identity, Outcome, Reads, Strategy, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, from_async_fn, from_fn,
+    CredentialSource, Identity, Outcome, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    from_async_fn, from_fn,
+    strategy::{BoxStrategy, Strategy},
 };
 
 /// One credential for each place in the list.
@@ -36,7 +37,7 @@ type Asked = Arc<[AtomicUsize; 8]>;
 
 fn sync(place: usize, asked: &Asked) -> impl Strategy<Future: Send> + Send + Sync + use<> {
     let asked = asked.clone();
-    from_fn(Reads::header(HEADERS[place]), move |head| {
+    from_fn(CredentialSource::header(HEADERS[place]), move |head| {
         asked[place].fetch_add(1, Ordering::SeqCst);
         outcome(head, place)
     })
@@ -45,7 +46,7 @@ fn sync(place: usize, asked: &Asked) -> impl Strategy<Future: Send> + Send + Syn
 
 fn waiting(place: usize, asked: &Asked) -> impl Strategy<Future: Send> + Send + Sync + use<> {
     let asked = asked.clone();
-    from_async_fn(Reads::header(HEADERS[place]), move |head| {
+    from_async_fn(CredentialSource::header(HEADERS[place]), move |head| {
         asked[place].fetch_add(1, Ordering::SeqCst);
         let outcome = outcome(head, place);
         async move {

@@ -12,9 +12,14 @@ use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Builder, Denied, Eventually, FactoryUnavailable, Fallback, Forbidden, Identity, Invalid,
-    InvalidReason, Outcome, Presence, Reason, Rejection, Strategy, TrustedHeader, Unavailable,
-    UserId, UserScopeLayer, from_fn,
+    Fallback, Identity, InvalidError, MaybeFuture, Outcome, Rejection, TrustedHeader,
+    UnavailableError, UserId, UserScopeLayer,
+    authorize::{AuthorizeError, ForbiddenError},
+    factory::FactoryUnavailableError,
+    from_fn,
+    middleware::LayerBuilder,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Presence, Strategy},
 };
 
 /// Planted wherever the application can put something that no client may see.
@@ -27,7 +32,7 @@ struct Kind {
     name: &'static str,
     status: StatusCode,
     grpc_status: &'static str,
-    is_reason: fn(&Reason) -> bool,
+    is_reason: fn(&RejectionKind) -> bool,
     send: fn(Request<()>) -> BoxFuture<Response<Bytes>>,
 }
 
@@ -67,15 +72,15 @@ impl Strategy for Says {
         "says"
     }
 
-    fn resolve(&self, _: &Parts) -> Eventually<Self::Future> {
-        Eventually::now((self.0)())
+    fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
+        MaybeFuture::ready((self.0)())
     }
 
     fn presence(&self, _: &Parts) -> Presence {
         self.1
     }
 
-    fn challenge(&self, refused: Option<&Invalid>) -> Option<HeaderValue> {
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
         Some(HeaderValue::from_static(match refused {
             Some(_) => r#"Says realm="api", error="invalid_token""#,
             None => r#"Says realm="api""#,
@@ -119,7 +124,7 @@ fn kinds() -> Vec<Kind> {
             name: "nobody",
             status: StatusCode::UNAUTHORIZED,
             grpc_status: "16",
-            is_reason: |reason| matches!(reason, Reason::Nobody),
+            is_reason: |reason| matches!(reason, RejectionKind::NoCredential),
             send: through!(.strategy(Says(|| Outcome::Absent, Presence::NotSent)).context_only()),
         },
         Kind {
@@ -129,7 +134,7 @@ fn kinds() -> Vec<Kind> {
             is_reason: |reason| {
                 matches!(
                     reason,
-                    Reason::NotBelieved {
+                    RejectionKind::NotBelieved {
                         strategy: "says",
                         ..
                     }
@@ -143,9 +148,9 @@ fn kinds() -> Vec<Kind> {
             name: "a malformed credential",
             status: StatusCode::BAD_REQUEST,
             grpc_status: "3",
-            is_reason: |reason| matches!(reason, Reason::Invalid { invalid, .. } if invalid.reason() == InvalidReason::Malformed),
+            is_reason: |reason| matches!(reason, RejectionKind::Invalid { invalid, .. } if invalid.reason() == InvalidErrorKind::Malformed),
             send: through!(.strategy(Says(
-                || Invalid::new(InvalidReason::Malformed).with_source(error()).into(),
+                || InvalidError::new(InvalidErrorKind::Malformed).with_source(error()).into(),
                 Presence::Sent
             )).context_only()),
         },
@@ -153,9 +158,9 @@ fn kinds() -> Vec<Kind> {
             name: "a credential that is rejected",
             status: StatusCode::UNAUTHORIZED,
             grpc_status: "16",
-            is_reason: |reason| matches!(reason, Reason::Invalid { invalid, .. } if invalid.reason() == InvalidReason::Rejected(CANARY)),
+            is_reason: |reason| matches!(reason, RejectionKind::Invalid { invalid, .. } if invalid.reason() == InvalidErrorKind::Rejected(CANARY)),
             send: through!(.strategy(Says(
-                || Invalid::new(InvalidReason::Rejected(CANARY)).with_source(error()).into(),
+                || InvalidError::new(InvalidErrorKind::Rejected(CANARY)).with_source(error()).into(),
                 Presence::Sent
             )).context_only()),
         },
@@ -163,7 +168,7 @@ fn kinds() -> Vec<Kind> {
             name: "two principals",
             status: StatusCode::UNAUTHORIZED,
             grpc_status: "16",
-            is_reason: |reason| matches!(reason, Reason::Conflict { .. }),
+            is_reason: |reason| matches!(reason, RejectionKind::Conflict { .. }),
             send: through!(.strategy(Says(alice, Presence::Sent))
                 .strategy(Says(bob, Presence::Sent))
                 .unanimous()
@@ -173,15 +178,15 @@ fn kinds() -> Vec<Kind> {
             name: "a store that is down",
             status: StatusCode::SERVICE_UNAVAILABLE,
             grpc_status: "14",
-            is_reason: |reason| matches!(reason, Reason::Unavailable { .. }),
-            send: through!(.strategy(Says(|| Unavailable::new(error()).into(), Presence::Sent))
+            is_reason: |reason| matches!(reason, RejectionKind::Unavailable { .. }),
+            send: through!(.strategy(Says(|| UnavailableError::new(error()).into(), Presence::Sent))
                 .context_only()),
         },
         Kind {
             name: "a bad correlation id",
             status: StatusCode::BAD_REQUEST,
             grpc_status: "3",
-            is_reason: |reason| matches!(reason, Reason::Correlation(_)),
+            is_reason: |reason| matches!(reason, RejectionKind::Correlation(_)),
             send: |mut request| {
                 let bad = HeaderValue::from_static("canary-7f3a, again");
                 request.headers_mut().insert("x-thread-id", bad);
@@ -192,16 +197,16 @@ fn kinds() -> Vec<Kind> {
             name: "asserted where proof is asked for",
             status: StatusCode::UNAUTHORIZED,
             grpc_status: "16",
-            is_reason: |reason| matches!(reason, Reason::Evidence(_)),
+            is_reason: |reason| matches!(reason, RejectionKind::Evidence(_)),
             send: through!(.strategy(Says(bob, Presence::Sent)).require_proved().context_only()),
         },
         Kind {
             name: "forbidden",
             status: StatusCode::FORBIDDEN,
             grpc_status: "7",
-            is_reason: |reason| matches!(reason, Reason::Forbidden { forbidden, .. } if forbidden.reason() == CANARY),
+            is_reason: |reason| matches!(reason, RejectionKind::Forbidden { forbidden, .. } if forbidden.reason() == CANARY),
             send: through!(.strategy(Says(alice, Presence::Sent))
-                .authorize(|_, _| Err(Forbidden::new(CANARY).into()))
+                .authorize(|_, _| Err(ForbiddenError::new(CANARY).into()))
                 .context_only()),
         },
         Kind {
@@ -211,30 +216,30 @@ fn kinds() -> Vec<Kind> {
             is_reason: |reason| {
                 matches!(
                     reason,
-                    Reason::Forbidden {
+                    RejectionKind::Forbidden {
                         authenticated: false,
                         ..
                     }
                 )
             },
             send: through!(.fallback(Fallback::anonymous())
-                .authorize(|_, _| Err(Forbidden::new(CANARY).into()))
+                .authorize(|_, _| Err(ForbiddenError::new(CANARY).into()))
                 .context_only()),
         },
         Kind {
             name: "an authorization that can't be checked",
             status: StatusCode::SERVICE_UNAVAILABLE,
             grpc_status: "14",
-            is_reason: |reason| matches!(reason, Reason::AuthorizationUnavailable(_)),
+            is_reason: |reason| matches!(reason, RejectionKind::AuthorizationUnavailable(_)),
             send: through!(.strategy(Says(alice, Presence::Sent))
-                .authorize_async(|_, _| async { Err(Denied::from(Unavailable::new(error()))) })
+                .authorize_async(|_, _| async { Err(AuthorizeError::from(UnavailableError::new(error()))) })
                 .context_only()),
         },
         Kind {
             name: "a factory that fails",
             status: StatusCode::INTERNAL_SERVER_ERROR,
             grpc_status: "13",
-            is_reason: |reason| matches!(reason, Reason::Factory(_)),
+            is_reason: |reason| matches!(reason, RejectionKind::Factory(_)),
             send: through!(.strategy(Says(alice, Presence::Sent))
                 .try_factory(|_| Err::<(), _>(error()))),
         },
@@ -242,15 +247,15 @@ fn kinds() -> Vec<Kind> {
             name: "a factory that can't be reached",
             status: StatusCode::SERVICE_UNAVAILABLE,
             grpc_status: "14",
-            is_reason: |reason| matches!(reason, Reason::Factory(_)),
+            is_reason: |reason| matches!(reason, RejectionKind::Factory(_)),
             send: through!(.strategy(Says(alice, Presence::Sent))
-                .factory_async(|_| async { Err::<(), _>(FactoryUnavailable::new(error())) })),
+                .factory_async(|_| async { Err::<(), _>(FactoryUnavailableError::new(error())) })),
         },
         Kind {
             name: "a factory that takes too long",
             status: StatusCode::SERVICE_UNAVAILABLE,
             grpc_status: "14",
-            is_reason: |reason| matches!(reason, Reason::Factory(_)),
+            is_reason: |reason| matches!(reason, RejectionKind::Factory(_)),
             send: through!(.strategy(Says(alice, Presence::Sent))
                 .factory_async(|_| std::future::pending::<Result<(), Infallible>>())
                 .factory_time_limit(Duration::from_secs(5))),
@@ -289,8 +294,8 @@ async fn each_reason_has_its_status_and_a_problem_document() {
             "{name}: with about:blank, the title is the status's phrase"
         );
         // A malformed credential is challenged too (RFC 6750 section 3.1, `invalid_request`).
-        let challenged =
-            kind.status == StatusCode::UNAUTHORIZED || matches!(reason, Reason::Invalid { .. });
+        let challenged = kind.status == StatusCode::UNAUTHORIZED
+            || matches!(reason, RejectionKind::Invalid { .. });
         assert_eq!(
             headers.contains_key(header::WWW_AUTHENTICATE),
             challenged,
@@ -506,9 +511,10 @@ fn challenges(response: &Response<Bytes>) -> Vec<&str> {
 #[tokio::test]
 async fn the_challenges_of_all_strategies_are_merged_and_the_refusing_ones_is_sharper() {
     let nobody = UserScopeLayer::builder()
-        .strategy(from_fn(tower_user_scope::Reads::header("x-none"), |_| {
-            Outcome::Absent
-        }))
+        .strategy(from_fn(
+            tower_user_scope::CredentialSource::header("x-none"),
+            |_| Outcome::Absent,
+        ))
         .strategy(Says(|| Outcome::Absent, Presence::NotSent))
         .strategy(Says(|| Outcome::Absent, Presence::NotSent))
         .context_only()
@@ -523,7 +529,7 @@ async fn the_challenges_of_all_strategies_are_merged_and_the_refusing_ones_is_sh
 
     let refused = UserScopeLayer::builder()
         .strategy(Says(
-            || Invalid::new(InvalidReason::Expired).into(),
+            || InvalidError::new(InvalidErrorKind::Expired).into(),
             Presence::Sent,
         ))
         .context_only()
@@ -563,7 +569,7 @@ async fn the_mapping_can_be_replaced_wholesale() {
         assert_eq!(rejection.status(), StatusCode::UNAUTHORIZED);
         response
     }
-    let builder: Builder = UserScopeLayer::builder();
+    let builder: LayerBuilder = UserScopeLayer::builder();
     let layer = builder
         .strategy(Says(|| Outcome::Absent, Presence::NotSent))
         .context_only()
@@ -584,7 +590,10 @@ async fn the_mapping_can_be_replaced_wholesale() {
     );
     assert_eq!(response.body(), "own words", "and its body");
     assert!(
-        matches!(rejection(&response, "own").reason(), Reason::Nobody),
+        matches!(
+            rejection(&response, "own").reason(),
+            RejectionKind::NoCredential
+        ),
         "outer layers still learn why"
     );
 }

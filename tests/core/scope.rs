@@ -17,8 +17,11 @@ use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, Ending, ExistingContext, Identity, InstrumentScope, Isolation, Reads,
-    ScopeViolation, Scoped, UserContext, UserId, UserScopeExt, UserScopeLayer, from_async_fn,
+    CredentialSource, ExistingContext, Identity, Scoped, UserContext, UserId, UserScopeExt,
+    UserScopeLayer,
+    audit::AuditEvent,
+    from_async_fn,
+    scope::{Ending, InstrumentScope, Isolation, IsolationError},
 };
 
 struct Agents {
@@ -68,8 +71,8 @@ impl Log {
         let log = self.clone();
         move |event| match event {
             AuditEvent::CrossUserAccess { violation, .. } => log.add(match violation {
-                ScopeViolation::OtherUser { .. } => "other user",
-                ScopeViolation::NoScope { .. } => "no scope",
+                IsolationError::OtherUser { .. } => "other user",
+                IsolationError::NoScope { .. } => "no scope",
                 _ => "unknown violation",
             }),
             AuditEvent::FactoryRetained { holders, .. } => log.add(format!("retained {holders}")),
@@ -248,7 +251,7 @@ async fn a_body_that_ends_without_being_polled_again_is_completed() {
 }
 
 /// A service that keeps the first factory it sees and uses it for everybody: the classic leak.
-async fn leak(isolation: Isolation, second: &str, log: &Log) -> Result<String, ScopeViolation> {
+async fn leak(isolation: Isolation, second: &str, log: &Log) -> Result<String, IsolationError> {
     let layer = UserScopeLayer::builder()
         .strategy(ExistingContext::new())
         .factory(agents)
@@ -257,7 +260,7 @@ async fn leak(isolation: Isolation, second: &str, log: &Log) -> Result<String, S
         .build()
         .expect("a valid configuration");
     let kept: Kept<Scoped<Agents>> = Arc::default();
-    let used: Kept<Result<String, ScopeViolation>> = Arc::default();
+    let used: Kept<Result<String, IsolationError>> = Arc::default();
     let seen = used.clone();
     let mut service = layer.layer(service_fn(move |request: Request<()>| {
         let (kept, seen) = (kept.clone(), seen.clone());
@@ -283,12 +286,12 @@ async fn another_users_factory_is_refused_and_audited() {
         .await
         .expect_err("alice's factory in bob's scope");
     assert!(
-        matches!(violation, ScopeViolation::OtherUser { .. }),
+        matches!(violation, IsolationError::OtherUser { .. }),
         "the typed reason: {violation:?}"
     );
     let text = violation.to_string();
     assert!(
-        text.contains("existing_context") && text.contains("Scoped::lend"),
+        text.contains("existing_context") && text.contains("Scoped::unchecked"),
         "the message says what found it and what to do: {text}"
     );
     assert!(
@@ -351,7 +354,7 @@ async fn outside_every_scope_only_a_strict_layer_refuses() {
     assert!(
         matches!(
             Scoped::try_get(&strict),
-            Err(ScopeViolation::NoScope { .. })
+            Err(IsolationError::NoScope { .. })
         ),
         "a strict layer refuses"
     );
@@ -368,7 +371,7 @@ async fn plain_access_in_another_users_scope_panics_and_a_lent_factory_does_not(
         .in_scope(context("bob"))
         .await;
     assert!(panicked, "the dereference is refused");
-    let lent = Scoped::lend(&alice);
+    let lent = Scoped::unchecked(&alice);
     let owner = async { lent.owner.clone() }.in_scope(context("bob")).await;
     assert_eq!(owner, "alice", "a hand-over that is spelled out is allowed");
 }
@@ -400,7 +403,7 @@ async fn a_scope_is_current_only_while_its_own_work_is_polled() {
             assert_eq!(UserContext::current(), Some(own.clone()), "its own scope");
             tokio::task::yield_now().await;
         }
-        let spawned = tower_user_scope::spawn(async { UserContext::current() });
+        let spawned = tower_user_scope::scope::spawn(async { UserContext::current() });
         let travelled = spawned.await.expect("the task ends");
         assert_eq!(travelled, Some(own), "a spawned task keeps the scope");
         Ok::<_, Infallible>(Response::new(()))
@@ -427,7 +430,7 @@ async fn what_the_inner_service_does_before_it_returns_its_future_is_in_scope_to
             std::future::ready(Ok::<_, Infallible>(response))
         })
     };
-    let waits = from_async_fn(Reads::predicate(|_| true), |_| async {
+    let waits = from_async_fn(CredentialSource::predicate(|_| true), |_| async {
         tokio::task::yield_now().await;
         Identity::asserted(UserId::try_from("alice").expect("an id")).into()
     });

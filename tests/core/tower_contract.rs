@@ -23,8 +23,9 @@ use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer, service_fn,
 };
 use tower_user_scope::{
-    ExistingContext, Identity, Invalid, InvalidReason, Outcome, Reads, Strategy, UserContext,
-    UserId, UserScopeExt, UserScopeLayer, from_async_fn,
+    CredentialSource, ExistingContext, Identity, InvalidError, Outcome, UserContext, UserId,
+    UserScopeExt, UserScopeLayer, from_async_fn,
+    strategy::{InvalidErrorKind, Strategy},
     testing::{AsUser, Scripted, StrictService},
 };
 
@@ -36,12 +37,12 @@ fn alice() -> Outcome {
 }
 
 fn bad() -> Outcome {
-    Invalid::new(InvalidReason::Rejected("planted")).into()
+    InvalidError::new(InvalidErrorKind::Rejected("planted")).into()
 }
 
 /// A strategy that waits until it is let go, or not at all.
 fn waiting(outcome: fn() -> Outcome) -> impl Strategy<Future: Send> + Send + Sync + 'static {
-    from_async_fn(Reads::predicate(|_| true), move |_| async move {
+    from_async_fn(CredentialSource::predicate(|_| true), move |_| async move {
         tokio::task::yield_now().await;
         outcome()
     })
@@ -248,7 +249,7 @@ async fn errors_of_readiness_and_of_the_call_pass_through_unchanged() {
 async fn a_concurrency_limit_of_one_is_kept_while_waiting_and_given_back_on_each_way_out() {
     let gate = Arc::new(Semaphore::new(0));
     let opens = gate.clone();
-    let gated = from_async_fn(Reads::header("x-key"), move |head| {
+    let gated = from_async_fn(CredentialSource::header("x-key"), move |head| {
         let key = head.headers.get("x-key").cloned();
         let gate = opens.clone();
         async move {

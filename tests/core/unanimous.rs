@@ -10,9 +10,13 @@ use http::{Request, Response, StatusCode};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, BoxStrategy, ExistingContext, Identity, Outcome, Reads, Reason, Rejection,
-    ServiceName, Strategy, TenantId, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    CredentialSource, ExistingContext, Identity, Outcome, Rejection, UserContext, UserId,
+    UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    context::{ServiceName, TenantId},
     from_async_fn,
+    rejection::RejectionKind,
+    strategy::{BoxStrategy, Strategy},
     testing::{AsUser, Scripted},
 };
 
@@ -49,7 +53,7 @@ impl Finds {
         if place % 2 == 0 {
             return Scripted::new(move |_| self.outcome()).boxed();
         }
-        from_async_fn(Reads::predicate(|_| true), move |_| async move {
+        from_async_fn(CredentialSource::predicate(|_| true), move |_| async move {
             tokio::task::yield_now().await;
             self.outcome()
         })
@@ -126,7 +130,7 @@ async fn those_who_agree_are_believed_and_those_who_differ_are_refused() {
         if let Err(refused) = answered {
             assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{finds:?}");
             assert!(
-                matches!(refused.reason(), Reason::Conflict { .. }),
+                matches!(refused.reason(), RejectionKind::Conflict { .. }),
                 "{refused:?}"
             );
             let last: Vec<_> = events.iter().rev().take(2).map(String::as_str).collect();

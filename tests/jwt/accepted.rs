@@ -13,10 +13,13 @@ use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    CorrelationProblem, Identity, InvalidReason, Principal, Reason, ServiceName, Strategy, UserId,
+    Identity, Principal, UserId,
+    context::{CorrelationErrorKind, ServiceName},
     jwt::{
-        Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenProblem, TokenSource, VerifiedToken,
+        Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenErrorKind, TokenSource, VerifiedToken,
     },
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy},
     testing::TestClock,
 };
 
@@ -64,35 +67,39 @@ async fn a_token_is_proof_and_ends_with_its_exp() {
 
 #[tokio::test]
 async fn claims_that_do_not_hold_are_refused() {
-    let cases: Vec<(&str, Value, TokenProblem)> = vec![
-        ("expired", json!({"exp": now() - 31}), TokenProblem::Expired),
-        ("long expired", json!({"exp": 0}), TokenProblem::Expired),
+    let cases: Vec<(&str, Value, TokenErrorKind)> = vec![
+        (
+            "expired",
+            json!({"exp": now() - 31}),
+            TokenErrorKind::Expired,
+        ),
+        ("long expired", json!({"exp": 0}), TokenErrorKind::Expired),
         ("no exp", json!({"exp": null}), missing("exp")),
         (
             "not yet",
             json!({"nbf": now() + 90}),
-            TokenProblem::NotYetValid,
+            TokenErrorKind::NotYetValid,
         ),
         (
             "another issuer",
             json!({"iss": "https://evil.example"}),
-            TokenProblem::WrongIssuer,
+            TokenErrorKind::WrongIssuer,
         ),
         (
             "nearly the issuer",
             json!({"iss": "https://id.example/"}),
-            TokenProblem::WrongIssuer,
+            TokenErrorKind::WrongIssuer,
         ),
         ("no issuer", json!({"iss": null}), missing("iss")),
         (
             "another audience",
             json!({"aud": "other"}),
-            TokenProblem::WrongAudience,
+            TokenErrorKind::WrongAudience,
         ),
         (
             "other audiences",
             json!({"aud": ["other", "API"]}),
-            TokenProblem::WrongAudience,
+            TokenErrorKind::WrongAudience,
         ),
         ("no audience", json!({"aud": null}), missing("aud")),
         (
@@ -104,57 +111,57 @@ async fn claims_that_do_not_hold_are_refused() {
         (
             "exp in a string",
             json!({"exp": "9999999999"}),
-            TokenProblem::NumericDate("exp"),
+            TokenErrorKind::NumericDate("exp"),
         ),
         (
             "negative exp",
             json!({"exp": -1}),
-            TokenProblem::NumericDate("exp"),
+            TokenErrorKind::NumericDate("exp"),
         ),
         (
             "exp after the year 9999",
             json!({"exp": 253_402_300_800_u64}),
-            TokenProblem::NumericDate("exp"),
+            TokenErrorKind::NumericDate("exp"),
         ),
         (
             "exp at the end of u64",
             json!({"exp": u64::MAX}),
-            TokenProblem::NumericDate("exp"),
+            TokenErrorKind::NumericDate("exp"),
         ),
         (
             "exp as a list",
             json!({"exp": [9_999_999_999_u64]}),
-            TokenProblem::NumericDate("exp"),
+            TokenErrorKind::NumericDate("exp"),
         ),
         (
             "exp as a bool",
             json!({"exp": true}),
-            TokenProblem::NumericDate("exp"),
+            TokenErrorKind::NumericDate("exp"),
         ),
         (
             "nbf in a string",
             json!({"nbf": "0"}),
-            TokenProblem::NumericDate("nbf"),
+            TokenErrorKind::NumericDate("nbf"),
         ),
         (
             "a subject that is a number",
             json!({"sub": 7}),
-            TokenProblem::NumericId("sub".into()),
+            TokenErrorKind::NumericId("sub".into()),
         ),
         (
             "an issuer that is a list",
             json!({"iss": [ISSUER]}),
-            TokenProblem::ClaimType("iss".into()),
+            TokenErrorKind::ClaimType("iss".into()),
         ),
         (
             "an audience that is an object",
             json!({"aud": {"api": true}}),
-            TokenProblem::ClaimType("aud".into()),
+            TokenErrorKind::ClaimType("aud".into()),
         ),
         (
             "audiences that are numbers",
             json!({"aud": ["api", 7]}),
-            TokenProblem::ClaimType("aud".into()),
+            TokenErrorKind::ClaimType("aud".into()),
         ),
     ];
     let asked = hs();
@@ -206,7 +213,7 @@ async fn only_tokens_of_the_type_that_is_asked_for_are_accepted() {
         let expected = if accepted {
             Ok("alice".to_owned())
         } else {
-            refused(TokenProblem::WrongType)
+            refused(TokenErrorKind::WrongType)
         };
         assert_eq!(answer, expected, "typ {typ:?}");
     }
@@ -228,18 +235,21 @@ async fn several_issuers_are_told_apart_and_committed_to() {
     assert_eq!(asked.user(&ours).await, Ok("alice".to_owned()));
     // Signed with our key, and names the partner.
     let token = minted(HS, None, &claims_with(partner));
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::Signature));
+    assert_eq!(asked.user(&token).await, refused(TokenErrorKind::Signature));
     let token = minted(HS, None, &claims_with(json!({"aud": "partners"})));
     assert_eq!(
         asked.user(&token).await,
-        refused(TokenProblem::WrongAudience)
+        refused(TokenErrorKind::WrongAudience)
     );
     let token = minted(
         HS,
         None,
         &claims_with(json!({"iss": "https://third.example"})),
     );
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::WrongIssuer));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenErrorKind::WrongIssuer)
+    );
     let token = minted(HS, None, &claims_with(json!({"iss": null})));
     assert_eq!(asked.user(&token).await, refused(missing("iss")));
 }
@@ -284,7 +294,7 @@ async fn a_token_that_is_bound_to_a_key_is_no_bearers() {
     let asked = hs();
     assert_eq!(
         asked.user(&token).await,
-        refused(TokenProblem::SenderConstrained)
+        refused(TokenErrorKind::SenderConstrained)
     );
     let asked = asking(jwt(verifying(HS)).dangerously_accept_sender_constrained());
     assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
@@ -327,8 +337,8 @@ async fn each_revocation_check_is_asked_however_many_there_are() {
     ] {
         let asked = asking(strategy);
         for (id, expected) in [
-            ("a", refused(TokenProblem::Revoked)),
-            ("b", refused(TokenProblem::Revoked)),
+            ("a", refused(TokenErrorKind::Revoked)),
+            ("b", refused(TokenErrorKind::Revoked)),
             ("c", Ok("alice".to_owned())),
         ] {
             let token = minted(HS, None, &claims_with(json!({"jti": id})));
@@ -360,7 +370,7 @@ async fn claims_of_several_types_are_all_asked_for() {
     let token = minted(HS, None, &claims_with(json!({"plan": "free"})));
     assert_eq!(
         asked.user(&token).await,
-        refused(TokenProblem::ApplicationClaims),
+        refused(TokenErrorKind::ApplicationClaims),
         "without what the first asks for"
     );
 }
@@ -392,7 +402,7 @@ async fn an_id_of_the_applications_making_that_is_none_makes_a_bad_token() {
         Ok(Identity::proved(email.parse::<UserId>()?))
     }));
     let token = minted(HS, None, &claims_with(json!({"email": ""})));
-    let Err(Why::Token(TokenProblem::Id(error))) = asked.user(&token).await else {
+    let Err(Why::Token(TokenErrorKind::Id(error))) = asked.user(&token).await else {
         panic!("the token is what is bad");
     };
     assert_eq!(error.field(), "user_id");
@@ -416,8 +426,8 @@ async fn issuer_and_audience_are_waived_by_name_only() {
 async fn the_scheme_is_read_as_rfc_6750_says() {
     let asked = hs();
     let token = minted(HS, None, &claims("alice"));
-    let malformed = || Some(InvalidReason::Malformed);
-    let cases: Vec<(String, Result<bool, Option<InvalidReason>>)> = vec![
+    let malformed = || Some(InvalidErrorKind::Malformed);
+    let cases: Vec<(String, Result<bool, Option<InvalidErrorKind>>)> = vec![
         (format!("Bearer {token}"), Ok(true)),
         (format!("bearer {token}"), Ok(true)),
         (format!("BEARER   {token}"), Ok(true)),
@@ -441,8 +451,8 @@ async fn the_scheme_is_read_as_rfc_6750_says() {
         let got = match asked.send(request).await {
             Ok(_) => Ok(true),
             Err(rejection) => match rejection.reason() {
-                Reason::Nobody => Ok(false),
-                Reason::Invalid { invalid, .. } => Err(Some(invalid.reason())),
+                RejectionKind::NoCredential => Ok(false),
+                RejectionKind::Invalid { invalid, .. } => Err(Some(invalid.reason())),
                 _ => Err(None),
             },
         };
@@ -476,13 +486,17 @@ async fn a_token_in_a_sub_protocol_does_not_reach_who_could_send_it_back() {
             .body(())
             .expect("a request");
         let why: Why = asked.send(request).await.expect_err("no token").into();
-        assert_eq!(why, Why::Credential(InvalidReason::Malformed), "{lonely}");
+        assert_eq!(
+            why,
+            Why::Credential(InvalidErrorKind::Malformed),
+            "{lonely}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_token_is_kept_out_of_what_debug_prints_of_the_headers() {
-    let asked = asking(jwt(verifying(HS)).also_from(TokenSource::cookie("token")));
+    let asked = asking(jwt(verifying(HS)).also_token_source(TokenSource::cookie("token")));
     let token = minted(HS, None, &claims("alice"));
     for request in [
         bearer(&token),
@@ -550,7 +564,7 @@ async fn claims_reach_the_application_as_its_own_type() {
         let token = minted(HS, None, &claims_with(json!({"roles": "editor"})));
         assert_eq!(
             asked.user(&token).await,
-            refused(TokenProblem::ApplicationClaims)
+            refused(TokenErrorKind::ApplicationClaims)
         );
     }
 }
@@ -603,10 +617,10 @@ async fn named_claims_say_who_and_for_what() {
         .insert("x-thread-id", HeaderValue::from_static("t-2"));
     let rejection = asked.send(other).await.expect_err("another thread");
     assert_eq!(rejection.status(), StatusCode::BAD_REQUEST);
-    let Reason::Correlation(error) = rejection.reason() else {
+    let RejectionKind::Correlation(error) = rejection.reason() else {
         panic!("{rejection:?}");
     };
-    assert_eq!(error.problem(), CorrelationProblem::NotOfCredential);
+    assert_eq!(error.problem(), CorrelationErrorKind::NotOfCredential);
 
     let mut same = bearer(&token);
     same.headers_mut()
@@ -619,7 +633,7 @@ async fn named_claims_say_who_and_for_what() {
     let token = minted(HS, None, &claims_with(json!({"uid": 7})));
     assert_eq!(
         asked.user(&token).await,
-        refused(TokenProblem::NumericId("uid".into()))
+        refused(TokenErrorKind::NumericId("uid".into()))
     );
     let token = minted(HS, None, &claims("alice"));
     assert_eq!(asked.user(&token).await, refused(missing("uid")));
@@ -642,7 +656,7 @@ async fn revocation_is_asked_of_remembered_tokens_too() {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .insert("t-1".to_owned());
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::Revoked));
+    assert_eq!(asked.user(&token).await, refused(TokenErrorKind::Revoked));
     assert_eq!(asked_about.load(Ordering::Relaxed), 3, "once a request");
 }
 
@@ -660,7 +674,7 @@ async fn revocation_can_wait_and_can_fail() {
     );
     for (id, answer) in [
         ("good", Ok("alice".to_owned())),
-        ("bad", refused(TokenProblem::Revoked)),
+        ("bad", refused(TokenErrorKind::Revoked)),
         ("other", Err(Why::Unavailable)),
     ] {
         let token = minted(HS, None, &claims_with(json!({"jti": id})));
@@ -684,7 +698,7 @@ async fn a_remembered_token_ends_when_it_expires() {
     for round in ["remembered", "forgotten"] {
         assert_eq!(
             asked.user(&token).await,
-            refused(TokenProblem::Expired),
+            refused(TokenErrorKind::Expired),
             "{round}"
         );
     }

@@ -3,8 +3,8 @@
 use http::{HeaderValue, Request, StatusCode, header};
 use serde_json::json;
 use tower_user_scope::{
-    InvalidReason,
-    jwt::{Algorithm, Jwt, Key, KeySet, TokenProblem, TokenSource},
+    jwt::{Algorithm, Jwt, Key, KeySet, TokenErrorKind, TokenSource},
+    strategy::InvalidErrorKind,
 };
 
 use crate::tokens::{
@@ -27,7 +27,7 @@ async fn an_id_in_a_token_is_an_id() {
         let token = minted(HS, None, &claims(sub));
         let why = asked.user(&token).await.expect_err("no id");
         assert!(
-            matches!(why, Why::Token(TokenProblem::Id(_))),
+            matches!(why, Why::Token(TokenErrorKind::Id(_))),
             "{sub:?} was refused as {why:?}"
         );
     }
@@ -44,7 +44,7 @@ async fn members_that_come_twice_are_refused() {
         let token = signed(HS, r#"{"alg":"HS256"}"#, payload);
         assert_eq!(
             asked.user(&token).await,
-            refused(TokenProblem::Claims),
+            refused(TokenErrorKind::Claims),
             "{payload}"
         );
     }
@@ -57,7 +57,7 @@ async fn members_that_come_twice_are_refused() {
         let token = signed(HS, head, &good);
         assert_eq!(
             asked.user(&token).await,
-            refused(TokenProblem::Malformed),
+            refused(TokenErrorKind::Malformed),
             "{head}"
         );
     }
@@ -70,29 +70,32 @@ async fn a_header_is_read_strictly() {
     for (head, problem) in [
         (
             r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
-            TokenProblem::CriticalHeader,
+            TokenErrorKind::CriticalHeader,
         ),
-        (r#"{"alg":"HS256","crit":[]}"#, TokenProblem::CriticalHeader),
+        (
+            r#"{"alg":"HS256","crit":[]}"#,
+            TokenErrorKind::CriticalHeader,
+        ),
         (
             r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#,
-            TokenProblem::CriticalHeader,
+            TokenErrorKind::CriticalHeader,
         ),
         (
             r#"{"alg":"HS256","b64":true}"#,
-            TokenProblem::CriticalHeader,
+            TokenErrorKind::CriticalHeader,
         ),
-        (r#"{"typ":"JWT"}"#, TokenProblem::Malformed),
-        (r#"{"alg":null}"#, TokenProblem::Malformed),
-        (r#"{"alg":["HS256"]}"#, TokenProblem::Malformed),
-        (r#"{"alg":"HS256","kid":7}"#, TokenProblem::Malformed),
-        (r#"["HS256"]"#, TokenProblem::Malformed),
-        (r#""HS256""#, TokenProblem::Malformed),
-        (r#"{"alg":"HS256"} {}"#, TokenProblem::Malformed),
-        ("{\"alg\":\"HS256\"", TokenProblem::Malformed),
-        ("", TokenProblem::Malformed),
-        (r#"{"alg":"HS256 "}"#, TokenProblem::UnsupportedAlgorithm),
-        (r#"{"alg":"hs256"}"#, TokenProblem::UnsupportedAlgorithm),
-        (r#"{"alg":""}"#, TokenProblem::UnsupportedAlgorithm),
+        (r#"{"typ":"JWT"}"#, TokenErrorKind::Malformed),
+        (r#"{"alg":null}"#, TokenErrorKind::Malformed),
+        (r#"{"alg":["HS256"]}"#, TokenErrorKind::Malformed),
+        (r#"{"alg":"HS256","kid":7}"#, TokenErrorKind::Malformed),
+        (r#"["HS256"]"#, TokenErrorKind::Malformed),
+        (r#""HS256""#, TokenErrorKind::Malformed),
+        (r#"{"alg":"HS256"} {}"#, TokenErrorKind::Malformed),
+        ("{\"alg\":\"HS256\"", TokenErrorKind::Malformed),
+        ("", TokenErrorKind::Malformed),
+        (r#"{"alg":"HS256 "}"#, TokenErrorKind::UnsupportedAlgorithm),
+        (r#"{"alg":"hs256"}"#, TokenErrorKind::UnsupportedAlgorithm),
+        (r#"{"alg":""}"#, TokenErrorKind::UnsupportedAlgorithm),
     ] {
         let token = signed(HS, head, &good);
         assert_eq!(asked.user(&token).await, refused(problem), "{head}");
@@ -209,7 +212,7 @@ async fn a_public_key_is_no_hmac_secret() {
             .expect("it can be signed");
             assert_eq!(
                 asked.user(&token).await,
-                refused(TokenProblem::WrongAlgorithm),
+                refused(TokenErrorKind::WrongAlgorithm),
                 "{key}"
             );
         }
@@ -231,7 +234,7 @@ async fn keys_and_links_to_keys_in_the_header_are_never_used() {
         let token = signed(Algorithm::EdDSA, &head, &claims("alice").to_string());
         assert_eq!(
             asked.user(&token).await,
-            refused(TokenProblem::WrongAlgorithm),
+            refused(TokenErrorKind::WrongAlgorithm),
             "{member}"
         );
     }
@@ -257,7 +260,7 @@ async fn a_key_id_is_only_compared() {
         let token = signed(HS, &head, &claims("alice").to_string());
         assert_eq!(
             asked.user(&token).await,
-            refused(TokenProblem::UnknownKey),
+            refused(TokenErrorKind::UnknownKey),
             "{kid}"
         );
     }
@@ -267,7 +270,10 @@ async fn a_key_id_is_only_compared() {
         &json!({"alg": "HS256", "kid": "\u{0}\"\\\n".repeat(200)}).to_string(),
         &claims("alice").to_string(),
     );
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::UnknownKey));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenErrorKind::UnknownKey)
+    );
 }
 
 /// Such a name has no prefix to a browser, so that anybody's page may set it.
@@ -290,9 +296,9 @@ async fn a_cookie_whose_name_only_unicode_white_space_sets_apart_holds_no_token(
 async fn more_than_one_token_is_refused_wherever_they_are() {
     let asked = asking(
         jwt(verifying(HS))
-            .also_from(TokenSource::cookie("__Host-token"))
-            .also_from(TokenSource::websocket_protocol("bearer"))
-            .also_from(TokenSource::query("access_token")),
+            .also_token_source(TokenSource::cookie("__Host-token"))
+            .also_token_source(TokenSource::websocket_protocol("bearer"))
+            .also_token_source(TokenSource::query("access_token")),
     );
     let token = minted(HS, None, &claims("alice"));
     let places: [(&str, Option<(&str, String)>); 4] = [
@@ -335,7 +341,7 @@ async fn more_than_one_token_is_refused_wherever_they_are() {
             }
             assert_eq!(
                 Why::from(rejection),
-                Why::Credential(InvalidReason::Repeated),
+                Why::Credential(InvalidErrorKind::Repeated),
                 "{place} and {other}"
             );
         }
@@ -345,7 +351,7 @@ async fn more_than_one_token_is_refused_wherever_they_are() {
         .body(())
         .expect("a request");
     let why: Why = asked.send(twice).await.expect_err("two tokens").into();
-    assert_eq!(why, Why::Credential(InvalidReason::Repeated));
+    assert_eq!(why, Why::Credential(InvalidErrorKind::Repeated));
 }
 
 #[tokio::test]
@@ -355,13 +361,13 @@ async fn long_tokens_are_not_looked_at() {
     let limit = Jwt::<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>::MAX_LEN;
     let why = asked.user(&long).await.expect_err("too long");
     assert!(
-        matches!(why, Why::Token(TokenProblem::TooLong { .. })),
+        matches!(why, Why::Token(TokenErrorKind::TooLong { .. })),
         "{why:?}, of {limit}"
     );
     let megabyte = "a".repeat(1 << 20);
     let why = asked.user(&megabyte).await.expect_err("too long");
     assert!(
-        matches!(why, Why::Token(TokenProblem::TooLong { .. })),
+        matches!(why, Why::Token(TokenErrorKind::TooLong { .. })),
         "{why:?}"
     );
 
@@ -382,9 +388,9 @@ mod properties {
                 verifying(HS).with_id("a"),
                 Key::hmac(HS, OTHER_SECRET).expect("a key"),
             ])
-            .also_from(TokenSource::cookie("token"))
-            .also_from(TokenSource::websocket_protocol("bearer"))
-            .also_from(TokenSource::query("access_token"));
+            .also_token_source(TokenSource::cookie("token"))
+            .also_token_source(TokenSource::websocket_protocol("bearer"))
+            .also_token_source(TokenSource::query("access_token"));
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             (asking(strategy), runtime.expect("a runtime"))
         });

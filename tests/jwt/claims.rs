@@ -10,8 +10,9 @@ use http::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    Identity, Reason, UserId, UserScopeLayer,
-    jwt::{Issuer, Jwt, TokenError, TokenProblem, VerifiedToken},
+    Identity, UserId, UserScopeLayer,
+    jwt::{Issuer, Jwt, TokenError, TokenErrorKind, VerifiedToken},
+    rejection::RejectionKind,
     testing::TestClock,
 };
 
@@ -48,14 +49,14 @@ async fn times_are_any_json_number_and_are_cut_towards_refusal() {
         ("exp", format!("{soon}000e-3"), ok()),
         ("exp", "4.102444800e9".to_owned(), ok()),
         ("exp", "41024448E+2".to_owned(), ok()),
-        ("exp", "1.5e9".to_owned(), refused(TokenProblem::Expired)),
-        ("exp", "0.5".to_owned(), refused(TokenProblem::Expired)),
+        ("exp", "1.5e9".to_owned(), refused(TokenErrorKind::Expired)),
+        ("exp", "0.5".to_owned(), refused(TokenErrorKind::Expired)),
         ("nbf", "1500000000.5".to_owned(), ok()),
         ("nbf", "-0.0".to_owned(), ok()),
         (
             "nbf",
             format!("{soon}.5"),
-            refused(TokenProblem::NotYetValid),
+            refused(TokenErrorKind::NotYetValid),
         ),
         ("iat", "1795564283.5".to_owned(), ok()),
     ];
@@ -78,7 +79,7 @@ async fn times_are_any_json_number_and_are_cut_towards_refusal() {
             let token = signed(HS, HEAD, &text_with(&[(name, value)]));
             assert_eq!(
                 exact.user(&token).await,
-                refused(TokenProblem::NumericDate(name)),
+                refused(TokenErrorKind::NumericDate(name)),
                 "{name}: {value}"
             );
         }
@@ -86,7 +87,7 @@ async fn times_are_any_json_number_and_are_cut_towards_refusal() {
     for value in ["NaN", "Infinity", "01", "1.", ".5", "+1", "0x10"] {
         let token = signed(HS, HEAD, &text_with(&[("exp", value)]));
         let answer = exact.user(&token).await;
-        assert_eq!(answer, refused(TokenProblem::Claims), "{value}");
+        assert_eq!(answer, refused(TokenErrorKind::Claims), "{value}");
     }
 }
 
@@ -97,12 +98,12 @@ async fn a_fraction_of_a_second_counts_against_the_token() {
     let asked = asking_at(jwt(verifying(HS)).leeway(Duration::ZERO), clock);
     let ok = || Ok("alice".to_owned());
     for (name, value, expected) in [
-        ("exp", format!("{now}.9"), refused(TokenProblem::Expired)),
+        ("exp", format!("{now}.9"), refused(TokenErrorKind::Expired)),
         ("exp", format!("{}", now + 1), ok()),
         (
             "nbf",
             format!("{now}.1"),
-            refused(TokenProblem::NotYetValid),
+            refused(TokenErrorKind::NotYetValid),
         ),
         ("nbf", format!("{now}.0"), ok()),
     ] {
@@ -202,11 +203,11 @@ async fn a_revocation_check_asks_for_ids_that_can_be_compared() {
     let asked = asking(jwt(verifying(HS)).revoked_if(|token| token.token_id() == Some("7")));
     for (name, value, expected) in [
         ("jti", "\"6\"", Ok("alice".to_owned())),
-        ("jti", "\"7\"", refused(TokenProblem::Revoked)),
-        ("jti", "7", refused(TokenProblem::ClaimType("jti".into()))),
-        ("sid", "7", refused(TokenProblem::ClaimType("sid".into()))),
+        ("jti", "\"7\"", refused(TokenErrorKind::Revoked)),
+        ("jti", "7", refused(TokenErrorKind::ClaimType("jti".into()))),
+        ("sid", "7", refused(TokenErrorKind::ClaimType("sid".into()))),
         ("sid", "null", Ok("alice".to_owned())),
-        ("iat", "\"x\"", refused(TokenProblem::NumericDate("iat"))),
+        ("iat", "\"x\"", refused(TokenErrorKind::NumericDate("iat"))),
     ] {
         let token = signed(HS, HEAD, &text_with(&[(name, value)]));
         assert_eq!(asked.user(&token).await, expected, "{name}: {value}");
@@ -224,10 +225,10 @@ async fn the_application_reads_the_user_before_any_rule_on_sub() {
         Ok(Identity::proved(UserId::try_from(account.sub.to_string())?))
     }));
     for (sub, user, problem) in [
-        ("7", "7", TokenProblem::NumericId("sub".into())),
-        ("-7.5", "-7.5", TokenProblem::NumericId("sub".into())),
-        ("true", "true", TokenProblem::ClaimType("sub".into())),
-        ("[7]", "[7]", TokenProblem::ClaimType("sub".into())),
+        ("7", "7", TokenErrorKind::NumericId("sub".into())),
+        ("-7.5", "-7.5", TokenErrorKind::NumericId("sub".into())),
+        ("true", "true", TokenErrorKind::ClaimType("sub".into())),
+        ("[7]", "[7]", TokenErrorKind::ClaimType("sub".into())),
     ] {
         let token = signed(HS, HEAD, &text_with(&[("sub", sub)]));
         assert_eq!(
@@ -237,7 +238,7 @@ async fn the_application_reads_the_user_before_any_rule_on_sub() {
         );
         assert_eq!(hs().user(&token).await, refused(problem), "{sub}");
     }
-    let shown = TokenProblem::NumericId("sub".into()).to_string();
+    let shown = TokenErrorKind::NumericId("sub".into()).to_string();
     assert!(
         shown.contains("`sub`") && shown.contains("Jwt::identity"),
         "{shown}"
@@ -265,10 +266,14 @@ async fn what_is_not_unicode_is_refused_wherever_it_is() {
             };
             let token = signed_bytes(HS, HEAD.as_bytes(), &with(&good));
             let answer = asked.user(&token).await;
-            assert_eq!(answer, refused(TokenProblem::Claims), "{what} in {wrap}");
+            assert_eq!(answer, refused(TokenErrorKind::Claims), "{what} in {wrap}");
             let token = signed_bytes(HS, &with(HEAD), good.as_bytes());
             let answer = asked.user(&token).await;
-            assert_eq!(answer, refused(TokenProblem::Malformed), "{what} in {wrap}");
+            assert_eq!(
+                answer,
+                refused(TokenErrorKind::Malformed),
+                "{what} in {wrap}"
+            );
         }
     }
     let fine = good.replacen('{', r#"{"x":"ü \ud83d\ude00 \\ud800","#, 1);
@@ -301,7 +306,7 @@ async fn explained(
     let (head, ()): (_, ()) = bearer(token).into_parts();
     let why = layer.explain(&head).await;
     let rejection = why.answer().expect_err("it is refused");
-    let Reason::Invalid { invalid, .. } = rejection.reason() else {
+    let RejectionKind::Invalid { invalid, .. } = rejection.reason() else {
         panic!("{rejection:?}");
     };
     let source = invalid.source().and_then(|source| source.downcast_ref());
@@ -345,7 +350,7 @@ async fn an_explanation_shows_what_was_compared_and_whose_it_was() {
         shown.contains("the token has expired at 2001-09-09T01:47:10Z; now is 2"),
         "with the leeway: {shown}"
     );
-    assert_eq!(error.problem(), &TokenProblem::Expired);
+    assert_eq!(error.problem(), &TokenErrorKind::Expired);
 
     let token = minted(HS, None, &claims_with(json!({"nbf": 4_102_444_800_u64})));
     let (shown, ..) = explained(jwt(verifying(HS)), &token).await;
@@ -393,12 +398,15 @@ async fn what_an_unverified_token_says_is_marked_and_is_nobodys() {
 
 #[tokio::test]
 async fn settings_that_change_after_a_token_was_seen_count_for_it_too() {
-    use tower_user_scope::{Eventually, Outcome, Strategy};
+    use tower_user_scope::{MaybeFuture, Outcome, strategy::Strategy};
     type Ready = Jwt<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>;
     type Change = (&'static str, fn(Ready) -> Ready);
     let is_found = |strategy: &Ready, request: Request<()>| {
         let (head, ()) = request.into_parts();
-        matches!(strategy.resolve(&head), Eventually::Now(Outcome::Found(_)))
+        matches!(
+            strategy.resolve(&head),
+            MaybeFuture::Ready(Outcome::Found(_))
+        )
     };
     let token = minted(
         HS,
@@ -418,7 +426,7 @@ async fn settings_that_change_after_a_token_was_seen_count_for_it_too() {
         ("claims", |it| it.claims::<Vec<u8>>()),
         ("revoked_if", |it| it.revoked_if(|_| true)),
         ("identity", |it| {
-            it.identity(|_, _: &Value| Err(TokenProblem::WrongType.into()))
+            it.identity(|_, _: &Value| Err(TokenErrorKind::WrongType.into()))
         }),
     ];
     for (what, change) in changes {

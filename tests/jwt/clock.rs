@@ -13,8 +13,11 @@ use tower_sessions::{
     session::{Id, Record},
 };
 use tower_user_scope::{
-    Identity, InvalidReason, Outcome, Reads, SessionCookie, SessionProblem, Strategy, UserId,
-    from_fn, jwt::TokenProblem, testing::TestClock,
+    CredentialSource, Identity, Outcome, UserId, from_fn,
+    jwt::TokenErrorKind,
+    session::{SessionCookie, SessionError},
+    strategy::{InvalidErrorKind, Strategy},
+    testing::TestClock,
 };
 
 use crate::tokens::{HS, Why, asking_at, claims_with, jwt, minted, now, refused, verifying};
@@ -82,7 +85,10 @@ async fn a_token_begins_by_the_layers_clock() {
     let clock = TestClock::now();
     let asked = asking_at(jwt(verifying(HS)), clock.clone());
     let token = minted(HS, None, &claims_with(json!({"nbf": now() + 600})));
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::NotYetValid));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenErrorKind::NotYetValid)
+    );
     clock.advance(10 * MINUTE);
     assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
 }
@@ -90,16 +96,19 @@ async fn a_token_begins_by_the_layers_clock() {
 #[tokio::test]
 async fn an_identity_of_any_strategy_ends_by_the_layers_clock() {
     let clock = TestClock::at(SystemTime::UNIX_EPOCH + MINUTE);
-    let strategy = from_fn(Reads::header(header::AUTHORIZATION.as_str()), |_| {
-        let alice = UserId::try_from("alice").expect("an id");
-        Outcome::Found(Identity::proved(alice).expires_at(SystemTime::UNIX_EPOCH + 2 * MINUTE))
-    });
+    let strategy = from_fn(
+        CredentialSource::header(header::AUTHORIZATION.as_str()),
+        |_| {
+            let alice = UserId::try_from("alice").expect("an id");
+            Outcome::Found(Identity::proved(alice).expires_at(SystemTime::UNIX_EPOCH + 2 * MINUTE))
+        },
+    );
     let asked = asking_at(strategy, clock.clone());
     assert_eq!(asked.user("t").await, Ok("alice".to_owned()));
     clock.advance(MINUTE);
     assert_eq!(
         asked.user("t").await,
-        Err(Why::Credential(InvalidReason::Expired)),
+        Err(Why::Credential(InvalidErrorKind::Expired)),
         "at its end, and not after it"
     );
 }
@@ -124,11 +133,12 @@ async fn a_session_ends_by_the_layers_clock() {
     assert!(asked.send(request()).await.is_ok());
     clock.advance(2 * MINUTE);
     let refused = asked.send(request()).await.expect_err("it has ended");
-    let tower_user_scope::Reason::Invalid { invalid, .. } = refused.reason() else {
+    let tower_user_scope::rejection::RejectionKind::Invalid { invalid, .. } = refused.reason()
+    else {
         panic!("{refused:?}");
     };
     assert_eq!(
         invalid.source().and_then(|source| source.downcast_ref()),
-        Some(&SessionProblem::Expired)
+        Some(&SessionError::Expired)
     );
 }

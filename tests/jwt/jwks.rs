@@ -12,11 +12,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 use tower_user_scope::{
-    ConfigError, Strategy,
+    ConfigError,
     jwt::{
         Algorithm, CryptoProvider, FetchDocument, FetchError, HttpsFetch, Issuer, Jwt, RemoteKeys,
-        TokenConfigError, TokenProblem, UrlProblem,
+        TokenConfigError, TokenErrorKind, UrlProblem,
     },
+    strategy::Strategy,
     testing::TestClock,
 };
 
@@ -54,7 +55,7 @@ fn alice() -> Result<String, Why> {
 }
 
 fn unknown() -> Result<String, Why> {
-    Err(Why::Token(TokenProblem::UnknownKey))
+    Err(Why::Token(TokenErrorKind::UnknownKey))
 }
 
 fn without_id(mut key: Value) -> Value {
@@ -144,7 +145,12 @@ async fn a_removed_key_takes_what_it_verified_with_it() {
     assert_eq!(asked.user(&new).await, alice(), "the other key stays");
     // The same id, and another key: what the old one verified is not the new one's.
     server.publish([jwk(ES, "b"), jwk(Algorithm::ES384, "a")]);
-    until(&asked, &old, &Err(Why::Token(TokenProblem::WrongAlgorithm))).await;
+    until(
+        &asked,
+        &old,
+        &Err(Why::Token(TokenErrorKind::WrongAlgorithm)),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -423,7 +429,7 @@ async fn an_unknown_key_id_while_the_issuer_is_down_could_not_be_checked() {
     );
     assert_eq!(
         asked.user("a.b.c").await,
-        Err(Why::Token(TokenProblem::Malformed)),
+        Err(Why::Token(TokenErrorKind::Malformed)),
         "and what is no token needs no key"
     );
 }

@@ -5,7 +5,7 @@ use std::{error::Error, net::Shutdown, time::Duration};
 
 use serde_json::json;
 use tower_user_scope::{
-    jwt::{Algorithm, HttpsFetch, RemoteKeys, TokenProblem},
+    jwt::{Algorithm, HttpsFetch, RemoteKeys, TokenErrorKind},
     testing::TestClock,
 };
 
@@ -354,7 +354,7 @@ async fn an_issuer_that_flaps_costs_one_request_for_each_time_that_one_may_be_se
             assert_eq!(asked.user(&token("a")).await, Ok("alice".to_owned()));
             let stranger = asked.user(&token(&format!("x-{stranger}"))).await;
             let wanted = match round % 3 {
-                0 => Why::Token(TokenProblem::UnknownKey),
+                0 => Why::Token(TokenErrorKind::UnknownKey),
                 _ => Why::Unavailable,
             };
             assert_eq!(stranger, Err(wanted), "{round}");

@@ -14,8 +14,10 @@ use std::{
 
 use serde_json::json;
 use tower_user_scope::{
-    Strategy,
-    jwt::{Algorithm, FetchDocument, FetchError, HttpsFetch, RemoteKeys, TokenProblem, UrlProblem},
+    jwt::{
+        Algorithm, FetchDocument, FetchError, HttpsFetch, RemoteKeys, TokenErrorKind, UrlProblem,
+    },
+    strategy::Strategy,
     testing::TestClock,
 };
 
@@ -199,7 +201,7 @@ async fn a_set_that_has_not_changed_is_not_sent_again() {
     assert_eq!(full.load(Ordering::SeqCst), 1);
     assert_eq!(
         asked.user(&token()).await,
-        refused(TokenProblem::UnknownKey),
+        refused(TokenErrorKind::UnknownKey),
         "and what has changed is taken"
     );
 }

@@ -15,7 +15,7 @@ use futures::executor::block_on;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tower_user_scope::{
-    jwt::{Algorithm, FetchDocument, FetchError, RemoteKeys, TokenProblem},
+    jwt::{Algorithm, FetchDocument, FetchError, RemoteKeys, TokenErrorKind},
     testing::TestClock,
 };
 
@@ -140,7 +140,7 @@ fn alice() -> Result<String, Why> {
 }
 
 const UNAVAILABLE: Result<String, Why> = Err(Why::Unavailable);
-const UNKNOWN: Result<String, Why> = Err(Why::Token(TokenProblem::UnknownKey));
+const UNKNOWN: Result<String, Why> = Err(Why::Token(TokenErrorKind::UnknownKey));
 
 #[test]
 fn a_withdrawn_key_goes_although_the_runtime_that_fetched_is_gone() {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_user_scope::{
-    ConfigError, Strategy,
-    jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenProblem, TokenSource},
+    ConfigError,
+    jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenErrorKind, TokenSource},
+    strategy::Strategy,
 };
 
 use crate::tokens::{
@@ -27,7 +28,7 @@ async fn each_key_is_for_its_own_algorithm_only() {
             let answer = asked.user(&minted(token, None, &claims("alice"))).await;
             assert_eq!(
                 answer,
-                refused(TokenProblem::WrongAlgorithm),
+                refused(TokenErrorKind::WrongAlgorithm),
                 "{token} with a key for {key}"
             );
         }
@@ -43,7 +44,7 @@ async fn a_key_can_be_bound_to_more_algorithms_of_its_family() {
     for (algorithm, answer) in [
         (Algorithm::RS256, Ok("alice".to_owned())),
         (Algorithm::PS384, Ok("alice".to_owned())),
-        (Algorithm::RS512, refused(TokenProblem::WrongAlgorithm)),
+        (Algorithm::RS512, refused(TokenErrorKind::WrongAlgorithm)),
     ] {
         let token = minted(algorithm, None, &claims("alice"));
         assert_eq!(asked.user(&token).await, answer, "{algorithm}");
@@ -82,7 +83,10 @@ async fn a_token_without_a_key_id_means_the_only_key_for_its_algorithm() {
         verifying(Algorithm::RS256).with_id("r2"),
     ]));
     let token = minted(Algorithm::RS256, None, &claims("alice"));
-    assert_eq!(two.user(&token).await, refused(TokenProblem::AmbiguousKey));
+    assert_eq!(
+        two.user(&token).await,
+        refused(TokenErrorKind::AmbiguousKey)
+    );
 }
 
 #[tokio::test]
@@ -271,7 +275,7 @@ async fn each_crypto_provider_verifies_each_algorithm() {
             let wrong = format!("{message}.{}", crate::tokens::base64url([7; 64]));
             assert_eq!(
                 asked.user(&wrong).await,
-                refused(TokenProblem::Signature),
+                refused(TokenErrorKind::Signature),
                 "{algorithm} by {name}"
             );
         }

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower_user_scope::{
-    Eventually, Outcome, Strategy,
+    MaybeFuture, Outcome,
     jwt::{Jwt, Stated, TokenCache},
+    strategy::Strategy,
 };
 
 use crate::tokens::{HS, bearer, claims_with, jwt, minted, verifying};
@@ -37,7 +38,7 @@ fn is_good(strategy: &Jwt<Stated, Stated>, user: usize) -> bool {
     let claims = claims_with(json!({"sub": format!("user-{user}"), "about": about}));
     let (head, ()) = bearer(&minted(HS, None, &claims)).into_parts();
     let answer = strategy.resolve(&head);
-    matches!(answer, Eventually::Now(Outcome::Found(_)))
+    matches!(answer, MaybeFuture::Ready(Outcome::Found(_)))
 }
 
 #[test]

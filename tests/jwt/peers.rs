@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
-use tower_user_scope::jwt::TokenProblem;
+use tower_user_scope::jwt::TokenErrorKind;
 
 use crate::tokens::{ALGORITHMS, Why, asking, hs, is_before_claims, jwt, verifying};
 
@@ -98,15 +98,15 @@ fn documented(ours: &Result<String, Why>, theirs: &Read) -> Option<&'static str>
     let their_error = |text: &str| theirs.why.contains(text);
     Some(match ours {
         Err(Why::Token(problem)) if theirs.user.is_some() => match problem {
-            TokenProblem::Id(_) => "ids keep to this crate's rules (`IdRules`)",
-            TokenProblem::NumericDate(name) if !is_time(&theirs.token, name) => {
+            TokenErrorKind::Id(_) => "ids keep to this crate's rules (`IdRules`)",
+            TokenErrorKind::NumericDate(name) if !is_time(&theirs.token, name) => {
                 "PyJWT takes what Python's `int()` takes: strings, booleans, negative numbers, \
                  numbers beyond the year 9999"
             }
-            TokenProblem::CriticalHeader => {
+            TokenErrorKind::CriticalHeader => {
                 "PyJWT reads `b64: true`; here nothing that may be critical is understood"
             }
-            TokenProblem::SenderConstrained => "PyJWT doesn't read `cnf`",
+            TokenErrorKind::SenderConstrained => "PyJWT doesn't read `cnf`",
             _ => return None,
         },
         Ok(_) if their_error("Key ID header parameter must be a string") => {

@@ -14,8 +14,10 @@ use tokio_tungstenite::{
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Fallback, InvalidReason, Reason, Rejection, Strategy, UserContext, UserScopeLayer,
+    Fallback, Rejection, UserContext, UserScopeLayer,
     jwt::{OfferedProtocol, TokenSource},
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 use crate::tokens::{HS, base64url, claims, jwt, minted, verifying};
@@ -27,14 +29,14 @@ enum Got {
     /// Nothing was sent.
     Visitor,
     /// There, and not readable as a credential.
-    Unreadable(InvalidReason),
+    Unreadable(InvalidErrorKind),
     /// There, and not a token that is good.
     BadToken,
 }
 
 use Got::{BadToken, User, Visitor};
-const MALFORMED: Got = Got::Unreadable(InvalidReason::Malformed);
-const REPEATED: Got = Got::Unreadable(InvalidReason::Repeated);
+const MALFORMED: Got = Got::Unreadable(InvalidErrorKind::Malformed);
+const REPEATED: Got = Got::Unreadable(InvalidErrorKind::Repeated);
 
 /// What comes of it, and the request as the inner service sees it, were the strategy optional.
 async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
@@ -63,8 +65,8 @@ async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
             }
         }
         Some(rejection) => match rejection.reason() {
-            Reason::Invalid { invalid, .. } => match invalid.reason() {
-                InvalidReason::Rejected(_) => BadToken,
+            RejectionKind::Invalid { invalid, .. } => match invalid.reason() {
+                InvalidErrorKind::Rejected(_) => BadToken,
                 reason => {
                     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
                     Got::Unreadable(reason)
@@ -76,7 +78,7 @@ async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
     let lenient = UserScopeLayer::builder()
         .strategy(strategy().optional())
         .strategy(tower_user_scope::from_fn(
-            tower_user_scope::Reads::predicate(|_| false),
+            tower_user_scope::CredentialSource::predicate(|_| false),
             |_| {
                 "somebody"
                     .parse::<tower_user_scope::UserId>()

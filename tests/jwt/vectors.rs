@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::{Request, header};
 use serde::Deserialize;
 use serde_json::Value;
-use tower_user_scope::jwt::{Key, KeyError, KeySet, TokenProblem};
+use tower_user_scope::jwt::{Key, KeyError, KeySet, TokenErrorKind};
 
 use crate::tokens::{Why, asking, is_before_claims, jwt};
 
@@ -96,7 +96,7 @@ async fn run(json: &str, refused: &[(u32, &str)], contradictions: &[u32]) {
                 ("invalid", _) if contradicted => contradictions.contains(&case.tc_id),
                 ("invalid", Got::Refused(why)) => is_before_claims(why),
                 ("invalid", Got::Key(_)) => true,
-                ("valid", Got::Refused(Why::Token(TokenProblem::Claims))) => {
+                ("valid", Got::Refused(Why::Token(TokenErrorKind::Claims))) => {
                     !refused.contains_key(&case.tc_id)
                 }
                 ("valid", Got::Key(_) | Got::Refused(_)) => refused.contains_key(&case.tc_id),

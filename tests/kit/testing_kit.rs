@@ -15,7 +15,9 @@ use http_body_util::Full;
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    ExistingContext, Isolation, Outcome, Reason, Scoped, UserContext, UserScopeExt, UserScopeLayer,
+    ExistingContext, Outcome, Scoped, UserContext, UserScopeExt, UserScopeLayer,
+    rejection::RejectionKind,
+    scope::Isolation,
     testing::{
         AsUser, Finding, IsolationCheck, IsolationReport, Recorded, Recorder, Scripted,
         StrictService,
@@ -316,7 +318,7 @@ async fn a_scripted_strategy_counts_and_a_recorder_remembers() {
         matches!(
             &events[..],
             [Recorded::Consulted("scripted", _), Recorded::Refused(rejection)]
-                if matches!(rejection.reason(), Reason::NotBelieved { .. })
+                if matches!(rejection.reason(), RejectionKind::NotBelieved { .. })
         ),
         "{events:?}"
     );

@@ -6,7 +6,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tower_user_scope::{CorrelationIds, CorrelationProblem, IdProblem, InvalidReason, UserId};
+use tower_user_scope::{
+    UserId,
+    context::{CorrelationErrorKind, CorrelationSources, IdErrorKind},
+    strategy::InvalidErrorKind,
+};
 
 use crate::support::{Client, Rules, Running, Sent, Server, Why, soon};
 
@@ -29,17 +33,17 @@ fn bad(name: &'static str, headers: &[(&'static str, &[u8])], expected: Result<&
 }
 
 /// The user's header, wrong in this way.
-fn user(reason: InvalidReason) -> Result<&'static str, Why> {
+fn user(reason: InvalidErrorKind) -> Result<&'static str, Why> {
     Err(Why::Invalid("trusted_header", reason))
 }
 
 /// The user's header, with an id that is none.
-fn user_id(problem: IdProblem) -> Result<&'static str, Why> {
-    user(InvalidReason::Id(problem))
+fn user_id(problem: IdErrorKind) -> Result<&'static str, Why> {
+    user(InvalidErrorKind::Id(problem))
 }
 
 /// A correlation id, wrong in this way.
-fn id(field: &'static str, problem: CorrelationProblem) -> Result<&'static str, Why> {
+fn id(field: &'static str, problem: CorrelationErrorKind) -> Result<&'static str, Why> {
     Err(Why::Correlation(field, problem))
 }
 
@@ -50,18 +54,18 @@ const TRACE_OF_VERSION_FF: &[u8] = b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7
 
 /// B01, B07 and B23 over the wire; small enough for every server's own limits.
 fn bad_headers() -> Vec<Bad> {
-    use CorrelationProblem::{Id, NotText, Repeated};
+    use CorrelationErrorKind::{Id, NotText, Repeated};
 
     let longest = [b'a'; UserId::MAX_LEN];
     let longest_text = "a".repeat(UserId::MAX_LEN);
-    let too_long = user_id(IdProblem::TooLong { limit: 256 });
-    let long_thread = Id(IdProblem::TooLong { limit: 128 });
+    let too_long = user_id(IdErrorKind::TooLong { limit: 256 });
+    let long_thread = Id(IdErrorKind::TooLong { limit: 128 });
     vec![
-        bad("empty", &[("x-user-id", b"")], user_id(IdProblem::Empty)),
+        bad("empty", &[("x-user-id", b"")], user_id(IdErrorKind::Empty)),
         bad(
             "only white space",
             &[("x-user-id", b" \t ")],
-            user_id(IdProblem::Empty),
+            user_id(IdErrorKind::Empty),
         ),
         bad(
             "white space around it",
@@ -71,18 +75,18 @@ fn bad_headers() -> Vec<Bad> {
         bad(
             "not UTF-8",
             &[("x-user-id", b"ali\xffce")],
-            user(InvalidReason::NotText),
+            user(InvalidErrorKind::NotText),
         ),
         bad("UTF-8", &[("x-user-id", "åsa".as_bytes())], Ok("åsa")),
         bad(
             "an invisible character",
             &[("x-user-id", "ali\u{200b}ce".as_bytes())],
-            user_id(IdProblem::ForbiddenCharacter { at: 3 }),
+            user_id(IdErrorKind::ForbiddenCharacter { at: 3 }),
         ),
         bad(
             "a tab inside",
             &[("x-user-id", b"ali\tce")],
-            user_id(IdProblem::ForbiddenCharacter { at: 3 }),
+            user_id(IdErrorKind::ForbiddenCharacter { at: 3 }),
         ),
         bad(
             "as long as may be",
@@ -91,16 +95,16 @@ fn bad_headers() -> Vec<Bad> {
         ),
         bad("a byte longer", &[("x-user-id", &[b'a'; 257])], too_long),
         bad("10,000 bytes", &[("x-user-id", &[b'a'; 10_000])], too_long),
-        bad("80 times", &[ALICE; 80], user(InvalidReason::Repeated)),
+        bad("80 times", &[ALICE; 80], user(InvalidErrorKind::Repeated)),
         bad(
             "an object printed by a script",
             &[("x-user-id", b"[object Object]")],
-            user_id(IdProblem::Placeholder),
+            user_id(IdErrorKind::Placeholder),
         ),
         bad(
             "an empty thread",
             &[ALICE, (THREAD, b"")],
-            id("thread_id", Id(IdProblem::Empty)),
+            id("thread_id", Id(IdErrorKind::Empty)),
         ),
         bad(
             "a thread that is not UTF-8",
@@ -319,14 +323,14 @@ async fn ten_thousand_cookies_are_neither_lost_nor_in_the_way() {
 type Query = (&'static str, String, Result<Option<&'static str>, Why>);
 
 fn queries(huge: usize) -> Vec<Query> {
-    use CorrelationProblem::{Id, QueryTooLong, Repeated};
+    use CorrelationErrorKind::{Id, QueryTooLong, Repeated};
 
     let refused = |problem| Err(Why::Correlation("thread_id", problem));
     let named_at_the_end = |length: usize| {
         let thread = "&thread=t-1";
         format!("{}{thread}", "q".repeat(length - thread.len()))
     };
-    let limit = CorrelationIds::MAX_QUERY_LEN;
+    let limit = CorrelationSources::MAX_QUERY_LEN;
     vec![
         ("none of it", "q=1".to_owned(), Ok(None)),
         ("the thread", "thread=t-1".to_owned(), Ok(Some("t-1"))),
@@ -346,22 +350,22 @@ fn queries(huge: usize) -> Vec<Query> {
         (
             "an empty one",
             "thread=".to_owned(),
-            refused(Id(IdProblem::Empty)),
+            refused(Id(IdErrorKind::Empty)),
         ),
         (
             "a placeholder",
             "thread=undefined".to_owned(),
-            refused(Id(IdProblem::Placeholder)),
+            refused(Id(IdErrorKind::Placeholder)),
         ),
         (
             "not UTF-8 when it is decoded",
             "thread=t%FF".to_owned(),
-            refused(Id(IdProblem::ForbiddenCharacter { at: 1 })),
+            refused(Id(IdErrorKind::ForbiddenCharacter { at: 1 })),
         ),
         (
             "a line break when it is decoded",
             "thread=t%0D%0Ax-user-id:bob".to_owned(),
-            refused(Id(IdProblem::ForbiddenCharacter { at: 1 })),
+            refused(Id(IdErrorKind::ForbiddenCharacter { at: 1 })),
         ),
     ]
 }

@@ -22,8 +22,9 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Ending, Fallback, Identity, InstrumentScope, Outcome, Reads, Scoped, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_fn,
+    CredentialSource, Fallback, Identity, Outcome, Scoped, UserContext, UserId, UserScopeExt,
+    UserScopeLayer, from_fn,
+    scope::{Ending, InstrumentScope},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -195,7 +196,7 @@ type End = (Ending, Option<u16>);
 async fn endings_of<B>(
     method: Method,
     make: impl Fn() -> Response<B> + Clone,
-    read: impl AsyncFnOnce(Response<tower_user_scope::ResponseBody<B>>),
+    read: impl AsyncFnOnce(Response<tower_user_scope::middleware::ResponseBody<B>>),
 ) -> Vec<End>
 where
     B: Body<Data = Bytes>,
@@ -474,7 +475,7 @@ async fn a_response_is_whole_where_it_has_as_many_bytes_as_it_declares() {
                 .insert(header::CONTENT_LENGTH, length);
             response
         };
-        let read = async |response: Response<tower_user_scope::ResponseBody<Parts>>| {
+        let read = async |response: Response<tower_user_scope::middleware::ResponseBody<Parts>>| {
             let mut body = Box::pin(response.into_body());
             for _ in 0..frames {
                 let _ = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
@@ -683,12 +684,13 @@ async fn a_body_that_panics_in_a_question_has_panicked_whatever_comes_after() {
         |body| assert!(body.size_hint().exact().is_some()),
     ];
     for ask in asks {
-        let read = async |response: Response<tower_user_scope::ResponseBody<Panicky>>| {
-            let body = response.into_body();
-            let asked = catch_unwind(AssertUnwindSafe(|| ask(&body)));
-            assert!(asked.is_err(), "it panics");
-            assert_eq!(UserContext::current(), None, "and its scope is left");
-        };
+        let read =
+            async |response: Response<tower_user_scope::middleware::ResponseBody<Panicky>>| {
+                let body = response.into_body();
+                let asked = catch_unwind(AssertUnwindSafe(|| ask(&body)));
+                assert!(asked.is_err(), "it panics");
+                assert_eq!(UserContext::current(), None, "and its scope is left");
+            };
         let endings = endings_of(Method::GET, || Response::new(Panicky), read).await;
         assert_eq!(endings, [(Ending::Panicked, Some(200))]);
     }
@@ -696,7 +698,7 @@ async fn a_body_that_panics_in_a_question_has_panicked_whatever_comes_after() {
 
 #[tokio::test]
 async fn a_body_that_another_panic_drops_was_cancelled() {
-    let read = async |response: Response<tower_user_scope::ResponseBody<Parts>>| {
+    let read = async |response: Response<tower_user_scope::middleware::ResponseBody<Parts>>| {
         let of_somebody_else = catch_unwind(AssertUnwindSafe(move || {
             let _held = response;
             panic!("planted beside the body");
@@ -761,8 +763,8 @@ impl Drop for Guard {
     }
 }
 
-fn alice() -> impl tower_user_scope::Strategy<Future: Send> {
-    from_fn(Reads::predicate(|_| true), |_| {
+fn alice() -> impl tower_user_scope::strategy::Strategy<Future: Send> {
+    from_fn(CredentialSource::predicate(|_| true), |_| {
         let id = UserId::try_from("alice").expect("an id");
         Outcome::from(Identity::proved(id))
     })
@@ -1001,7 +1003,7 @@ async fn what_was_waited_for_is_gone_before_the_inner_service_begins() {
     let (of_strategy, of_authorize, of_factory) = (held.clone(), held.clone(), held.clone());
     let layer = UserScopeLayer::builder()
         .strategy(tower_user_scope::from_async_fn(
-            Reads::predicate(|_| true),
+            CredentialSource::predicate(|_| true),
             move |_| {
                 let id = UserId::try_from("alice").expect("an id");
                 Holding::new(Outcome::from(Identity::proved(id)), of_strategy.clone())

@@ -10,8 +10,10 @@ use tonic::{Code, Status};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    ExistingContext, FactoryError, FactoryUnavailable, Fallback, Identity, Lazy, Principal, Scoped,
-    ServiceName, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    ExistingContext, Fallback, Identity, Principal, Scoped, UserContext, UserId, UserScopeExt,
+    UserScopeLayer,
+    context::ServiceName,
+    factory::{FactoryError, FactoryUnavailableError, Lazy},
 };
 
 #[derive(Debug)]
@@ -185,7 +187,7 @@ async fn a_lazy_factory_that_fails_is_the_handlers_error() {
             .build();
         routes().layer(layer.expect("a valid configuration"))
     };
-    let down = layer(|| FactoryUnavailable::new("canary").into());
+    let down = layer(|| FactoryUnavailableError::new("canary").into());
     let (status, body) = ask(down, "/lazy", Some(alice())).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
@@ -246,7 +248,9 @@ async fn errors_become_grpc_statuses() {
         (required(internal()), Code::PermissionDenied),
         (lazy_failure("canary").await.into(), Code::Internal),
         (
-            lazy_failure(FactoryUnavailable::new("canary")).await.into(),
+            lazy_failure(FactoryUnavailableError::new("canary"))
+                .await
+                .into(),
             Code::Unavailable,
         ),
     ] {

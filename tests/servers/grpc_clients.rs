@@ -32,9 +32,13 @@ use tonic_web::{GrpcWebClientLayer, GrpcWebLayer};
 use tower::{Service, ServiceBuilder};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Authorize, Forbidden, Identity, Invalid, InvalidReason, Outcome, ProvideFactory, Reads, Scoped,
-    Unavailable, UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn,
-    strategy::StrategyList,
+    CredentialSource, Identity, InvalidError, Outcome, Scoped, UnavailableError, UserContext,
+    UserId, UserScopeExt, UserScopeLayer,
+    authorize::{Authorize, ForbiddenError},
+    factory::ProvideFactory,
+    from_fn,
+    middleware::StrategyList,
+    strategy::InvalidErrorKind,
 };
 
 use crate::support::{
@@ -63,20 +67,21 @@ fn layer() -> UserScopeLayer<
 > {
     let is = |context: &UserContext, name: &str| context.user_id().is_some_and(|id| *id == *name);
     UserScopeLayer::builder()
-        .strategy(from_fn(Reads::header("x-key"), |head| {
-            match head.headers.get("x-key").map(HeaderValue::as_bytes) {
+        .strategy(from_fn(
+            CredentialSource::header("x-key"),
+            |head| match head.headers.get("x-key").map(HeaderValue::as_bytes) {
                 None | Some(b"") => Outcome::Absent,
-                Some(b"malformed") => Invalid::new(InvalidReason::Malformed).into(),
-                Some(b"down") => Unavailable::new(std::io::Error::other("planted")).into(),
+                Some(b"malformed") => InvalidError::new(InvalidErrorKind::Malformed).into(),
+                Some(b"down") => UnavailableError::new(std::io::Error::other("planted")).into(),
                 Some(key) => match UserId::try_from(String::from_utf8_lossy(key).into_owned()) {
                     Ok(id) => Identity::proved(id).into(),
                     Err(error) => Outcome::Invalid(error.into()),
                 },
-            }
-        }))
+            },
+        ))
         .authorize(move |context, _| {
             if is(context, "forbidden") {
-                return Err(Forbidden::new("planted").into());
+                return Err(ForbiddenError::new("planted").into());
             }
             Ok(())
         })

@@ -37,7 +37,8 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::Service;
 use tower_user_scope::{
-    AuditEvent, Ending, Scoped, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer,
+    Scoped, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer, audit::AuditEvent,
+    scope::Ending,
 };
 
 use crate::support::{

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tower_user_scope::{
-    Ending, Scoped, TrustedHeader, UserContext, UserIdTelemetry, UserScopeLayer,
+    Scoped, TrustedHeader, UserContext, UserScopeLayer, audit::UserIdTelemetry, scope::Ending,
 };
 
 struct Agents {

@@ -27,7 +27,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, frame::coding::CloseCode},
     },
 };
-use tower_user_scope::{Ending, PeerAddr};
+use tower_user_scope::{PeerAddr, scope::Ending};
 
 use self::app::{Said, Server, app, label, lock, soon};
 

@@ -3,7 +3,9 @@
 use serde_json::json;
 use tower_sessions::{MemoryStore, session::Id};
 use tower_user_scope::{
-    BoxStrategy, ConfigError, CookieKey, FromSession, SessionCookie, Strategy, UserScopeLayer,
+    ConfigError, UserScopeLayer,
+    session::{CookieKey, FromSession, SessionCookie},
+    strategy::{BoxStrategy, Strategy},
 };
 
 use crate::support::{
@@ -151,7 +153,7 @@ async fn nothing_secret_prints() {
     let rejection = ask(strategy.clone(), with_cookies([&line]))
         .await
         .expect_err("5 is no id");
-    let old = tower_user_scope::StoreOf014::new(0_u8);
+    let old = tower_user_scope::session::TowerSessions014Store::new(0_u8);
     let printed = [
         format!("{strategy:?}"),
         format!("{:?}", FromSession::new()),

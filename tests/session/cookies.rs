@@ -8,7 +8,11 @@ use tower_sessions::{
     cookie::{Cookie, CookieJar},
     session::Id,
 };
-use tower_user_scope::{CookieKey, Eventually, SessionCookie, SessionProblem, Strategy as _};
+use tower_user_scope::{
+    MaybeFuture,
+    session::{CookieKey, SessionCookie, SessionError},
+    strategy::Strategy as _,
+};
 
 use crate::support::{
     Answered,
@@ -18,7 +22,7 @@ use crate::support::{
 };
 
 fn too_long(len: usize) -> impl Fn(&Came) -> bool {
-    move |came| matches!(came, Came::Bad(SessionProblem::TooLong { len: told, .. }) if *told == len)
+    move |came| matches!(came, Came::Bad(SessionError::TooLong { len: told, .. }) if *told == len)
 }
 
 #[tokio::test]
@@ -26,7 +30,7 @@ async fn one_cookie_of_the_exact_name_is_looked_up_once_and_anything_else_never(
     let store = Watched::new(MemoryStore::default());
     let alice = session_of(&store, "alice").await;
     let unknown = Id(7);
-    let malformed = || Came::Bad(SessionProblem::Malformed);
+    let malformed = || Came::Bad(SessionError::Malformed);
     let table: Vec<(&str, Vec<String>, Came, usize)> = vec![
         ("no cookie at all", vec![], Came::Nobody, 0),
         ("another cookie", vec!["theme=dark".into()], Came::Nobody, 0),
@@ -75,7 +79,7 @@ async fn one_cookie_of_the_exact_name_is_looked_up_once_and_anything_else_never(
         (
             "a session that nobody knows",
             vec![format!("{SID}={unknown}")],
-            Came::Bad(SessionProblem::Unknown),
+            Came::Bad(SessionError::Unknown),
             1,
         ),
         (
@@ -188,7 +192,7 @@ async fn bytes_that_are_no_text_in_another_cookie_hide_nothing() {
 
     let own: Vec<u8> = [format!("{SID}={alice}").as_bytes(), b"\xff"].concat();
     let answered = ask(SessionCookie::new(SID, store), with_cookies([own])).await;
-    assert_eq!(came(&answered), Came::Bad(SessionProblem::Malformed));
+    assert_eq!(came(&answered), Came::Bad(SessionError::Malformed));
 }
 
 #[tokio::test]
@@ -203,7 +207,7 @@ async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_s
         sealed(name, alice, |jar, cookie| jar.private_mut(key).add(cookie))
     };
     let renamed = |line: String| line.replacen("other", SID, 1);
-    let bad = || Came::Bad(SessionProblem::Seal);
+    let bad = || Came::Bad(SessionError::Seal);
     let good = || Came::User("alice");
 
     let plain = format!("{SID}={alice}");
@@ -296,7 +300,7 @@ async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_s
             .to_string()
     };
     let answered = ask(only_signed(), with_cookies([line])).await;
-    assert_eq!(came(&answered), Came::Bad(SessionProblem::Malformed));
+    assert_eq!(came(&answered), Came::Bad(SessionError::Malformed));
 }
 
 #[test]
@@ -311,7 +315,7 @@ fn what_needs_no_store_or_one_in_memory_is_answered_at_once() {
     ] {
         let (head, ()) = with_cookies([&line]).into_parts();
         let answer = strategy.resolve(&head);
-        assert!(matches!(answer, Eventually::Now(_)), "{line}");
+        assert!(matches!(answer, MaybeFuture::Ready(_)), "{line}");
     }
 }
 

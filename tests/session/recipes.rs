@@ -12,8 +12,10 @@ use tower_sessions::{
     Expiry, MemoryStore, Session, SessionManagerLayer, SessionStore, session::Id,
 };
 use tower_user_scope::{
-    DefaultResponse, FromSession, Identity, InvalidReason, Reason, Rejection, RespondToRejection,
-    SessionCookie, SessionProblem, UserContext, UserId, UserScopeLayer,
+    Identity, Rejection, UserContext, UserId, UserScopeLayer,
+    rejection::{DefaultResponder, RejectionKind, RespondToRejection},
+    session::{FromSession, SessionCookie, SessionError},
+    strategy::InvalidErrorKind,
 };
 
 /// A browser's cookies as RFC 6265bis section 5.7 keeps them, as far as these tests need it: apart
@@ -90,15 +92,15 @@ const FORGET_TWIN: HeaderValue =
     HeaderValue::from_static("sid=; Max-Age=0; Path=/; Domain=example.com; Secure; HttpOnly");
 
 fn respond(rejection: &Rejection, head: &Parts) -> Response<Bytes> {
-    let mut response = DefaultResponse::default().respond(rejection, head);
-    if let Reason::Invalid {
+    let mut response = DefaultResponder::default().respond(rejection, head);
+    if let RejectionKind::Invalid {
         strategy: "session_cookie",
         invalid,
         ..
     } = rejection.reason()
     {
         let forget = match invalid.reason() {
-            InvalidReason::Repeated => FORGET_TWIN,
+            InvalidErrorKind::Repeated => FORGET_TWIN,
             _ => FORGET,
         };
         response.headers_mut().append(header::SET_COOKIE, forget);
@@ -205,7 +207,7 @@ async fn the_session_of_an_older_session_layer_is_taken_too() {
         };
         let id = value["user_id"]
             .as_str()
-            .ok_or(SessionProblem::Refused("no_user_id"))?;
+            .ok_or(SessionError::Refused("no_user_id"))?;
         Ok(Some(Identity::proved(UserId::try_from(id)?)))
     });
     let app = Router::new()
@@ -251,14 +253,14 @@ async fn the_session_of_an_older_session_layer_is_taken_too() {
     let rejection = unknown.extensions().get::<Rejection>().expect("refused");
     assert_eq!(rejection.status(), StatusCode::UNAUTHORIZED, "{rejection}");
     assert!(
-        matches!(rejection.reason(), Reason::Invalid { .. }),
+        matches!(rejection.reason(), RejectionKind::Invalid { .. }),
         "{rejection}"
     );
 }
 
 #[test]
 fn a_missing_session_layer_is_named_with_the_versions_that_are_read() {
-    let message = SessionProblem::NoSessionLayer.to_string();
+    let message = SessionError::NoSessionLayer.to_string();
     for words in ["`SessionManagerLayer`", "tower-sessions 0.15 or 0.14"] {
         assert!(message.contains(words), "{message}");
     }

@@ -18,9 +18,12 @@ use tower_sessions::{
     session::{Id, Record},
 };
 use tower_user_scope::{
-    BoxStrategy, Fallback, FromSession, IdRules, Identity, Invalid, InvalidReason, Reason,
-    Rejection, SessionCookie, SessionProblem, Strategy, TenantId, UnavailableReason, UserId,
-    UserScopeLayer, testing::Scripted,
+    Fallback, Identity, InvalidError, Rejection, UserId, UserScopeLayer,
+    context::{IdRules, TenantId},
+    rejection::RejectionKind,
+    session::{FromSession, SessionCookie, SessionError},
+    strategy::{BoxStrategy, InvalidErrorKind, Strategy, UnavailableErrorKind},
+    testing::Scripted,
 };
 
 use crate::support::{
@@ -151,12 +154,14 @@ struct Account {
     locked: bool,
 }
 
-fn account(data: &tower_user_scope::SessionData<'_>) -> Result<Option<Identity>, SessionProblem> {
+fn account(
+    data: &tower_user_scope::session::SessionData<'_>,
+) -> Result<Option<Identity>, SessionError> {
     let Some(account) = data.get::<Account>("account")? else {
         return Ok(None);
     };
     if account.locked {
-        return Err(SessionProblem::Refused("account_locked"));
+        return Err(SessionError::Refused("account_locked"));
     }
     let tenant = TenantId::try_from(account.tenant)?;
     Ok(Some(
@@ -197,15 +202,15 @@ async fn a_closure_reads_own_types_out_of_a_session() {
         );
         assert_eq!(
             came(&ask(locked).await),
-            Came::Bad(SessionProblem::Refused("account_locked"))
+            Came::Bad(SessionError::Refused("account_locked"))
         );
         assert!(matches!(
             came(&ask(bad_tenant).await),
-            Came::Bad(SessionProblem::Id(_))
+            Came::Bad(SessionError::Id(_))
         ));
         assert!(matches!(
             came(&ask(other_type).await),
-            Came::Bad(SessionProblem::Value { key, .. }) if key == "account"
+            Came::Bad(SessionError::Value { key, .. }) if key == "account"
         ));
         assert_eq!(came(&ask(visitor).await), Came::NotBelieved);
     }
@@ -222,7 +227,7 @@ async fn another_key_and_other_rules_are_a_word_each() {
     assert_eq!(came(&ask(direct(), cookies()).await), Came::User("alice"));
     let refused = ask(direct().id_rules(strict()), cookies()).await;
     assert!(
-        matches!(came(&refused), Came::Bad(SessionProblem::Id(_))),
+        matches!(came(&refused), Came::Bad(SessionError::Id(_))),
         "{refused:?}"
     );
 
@@ -233,7 +238,7 @@ async fn another_key_and_other_rules_are_a_word_each() {
     );
     let refused = ask(taken().id_rules(strict()), with_session(&store, id)).await;
     assert!(
-        matches!(came(&refused), Came::Bad(SessionProblem::Id(_))),
+        matches!(came(&refused), Came::Bad(SessionError::Id(_))),
         "{refused:?}"
     );
 }
@@ -260,22 +265,22 @@ async fn what_a_store_answers_is_checked_before_it_is_believed() {
         (
             "the record of another session",
             watched().twisted(move |_, _| Ok(Some(of_bob.clone()))),
-            Came::Bad(SessionProblem::OtherSession),
+            Came::Bad(SessionError::OtherSession),
         ),
         (
             "an expired record",
             watched().twisted(at(past)),
-            Came::Bad(SessionProblem::Expired),
+            Came::Bad(SessionError::Expired),
         ),
         (
             "a record that expired before the epoch",
             watched().twisted(at(before_1970)),
-            Came::Bad(SessionProblem::Expired),
+            Came::Bad(SessionError::Expired),
         ),
         (
             "nothing",
             watched().twisted(|_, _| Ok(None)),
-            Came::Bad(SessionProblem::Unknown),
+            Came::Bad(SessionError::Unknown),
         ),
         (
             "an error",
@@ -354,10 +359,13 @@ async fn a_store_that_hangs_is_503_after_the_time_limit() {
         let session = Session::new(Some(Id(1)), Arc::new(store.clone()), None);
         request.extensions_mut().insert(session);
         let rejection = send(&layer, request).await.expect_err("refused");
-        let Reason::Unavailable { unavailable, .. } = rejection.reason() else {
+        let RejectionKind::Unavailable { unavailable, .. } = rejection.reason() else {
             panic!("{rejection}");
         };
-        assert_eq!(unavailable.reason(), UnavailableReason::TimedOut { limit });
+        assert_eq!(
+            unavailable.reason(),
+            UnavailableErrorKind::TimedOut { limit }
+        );
     }
 }
 
@@ -371,8 +379,8 @@ async fn an_anonymous_session_asks_the_next_strategy_and_a_bad_one_ends_the_list
     let alice = session_of(&store, "alice").await;
     let line = |value: &dyn ToString| vec![format!("{SID}={}", value.to_string())];
     let twice = vec![format!("{SID}={alice}; {SID}={alice}")];
-    let unknown = || Came::Bad(SessionProblem::Unknown);
-    let malformed = || Came::Bad(SessionProblem::Malformed);
+    let unknown = || Came::Bad(SessionError::Unknown);
+    let malformed = || Came::Bad(SessionError::Malformed);
 
     let strict: Vec<Row> = vec![
         (vec![], Came::User("later"), Came::Fallback),
@@ -446,7 +454,7 @@ async fn a_session_in_the_request_follows_the_same_rules() {
     let store = MemoryStore::default();
     let cart = session_with(&store, [("cart", json!(["book"]))]).await;
     let alice = session_of(&store, "alice").await;
-    let unknown = || Came::Bad(SessionProblem::Unknown);
+    let unknown = || Came::Bad(SessionError::Unknown);
     let plain = FromSession::new;
     let table = [
         ("no layer", plain(), None, Came::Unavailable),
@@ -510,12 +518,12 @@ async fn what_has_expired_counts_as_none_only_where_that_is_asked_for() {
         (
             "expired",
             plain(expired()),
-            Came::Bad(SessionProblem::Expired),
+            Came::Bad(SessionError::Expired),
         ),
         (
             "expired, visitors allowed",
             plain(expired()).allow_visitors(),
-            Came::Bad(SessionProblem::Expired),
+            Came::Bad(SessionError::Expired),
         ),
         (
             "expired, taken for none",
@@ -525,7 +533,7 @@ async fn what_has_expired_counts_as_none_only_where_that_is_asked_for() {
         (
             "another session's record, which nothing excuses",
             plain(of_another).treat_unknown_as_absent().allow_visitors(),
-            Came::Bad(SessionProblem::OtherSession),
+            Came::Bad(SessionError::OtherSession),
         ),
     ];
     for (case, strategy, expected) in table {
@@ -579,32 +587,32 @@ fn every_problem_has_a_word_for_the_operator() {
     let id = UserId::try_from("").expect_err("an empty id");
     for (problem, reason) in [
         (
-            SessionProblem::Malformed,
-            InvalidReason::Rejected("session_cookie_malformed"),
+            SessionError::Malformed,
+            InvalidErrorKind::Rejected("session_cookie_malformed"),
         ),
         (
-            SessionProblem::Seal,
-            InvalidReason::Rejected("session_cookie_seal"),
+            SessionError::Seal,
+            InvalidErrorKind::Rejected("session_cookie_seal"),
         ),
         (
-            SessionProblem::Unknown,
-            InvalidReason::Rejected("session_unknown"),
+            SessionError::Unknown,
+            InvalidErrorKind::Rejected("session_unknown"),
         ),
-        (SessionProblem::Expired, InvalidReason::Expired),
+        (SessionError::Expired, InvalidErrorKind::Expired),
         (
-            SessionProblem::OtherSession,
-            InvalidReason::Rejected("session_of_another_id"),
-        ),
-        (
-            SessionProblem::Id(id),
-            InvalidReason::Rejected("session_data"),
+            SessionError::OtherSession,
+            InvalidErrorKind::Rejected("session_of_another_id"),
         ),
         (
-            SessionProblem::Refused("locked"),
-            InvalidReason::Rejected("locked"),
+            SessionError::Id(id),
+            InvalidErrorKind::Rejected("session_data"),
+        ),
+        (
+            SessionError::Refused("locked"),
+            InvalidErrorKind::Rejected("locked"),
         ),
     ] {
-        assert_eq!(Invalid::from(problem).reason(), reason);
+        assert_eq!(InvalidError::from(problem).reason(), reason);
     }
 }
 
@@ -613,10 +621,10 @@ async fn the_layer_that_is_missing_is_named_in_the_error() {
     let rejection = ask(FromSession::new(), Request::new(()))
         .await
         .expect_err("refused");
-    let Reason::Unavailable { unavailable, .. } = rejection.reason() else {
+    let RejectionKind::Unavailable { unavailable, .. } = rejection.reason() else {
         panic!("{rejection}");
     };
-    assert_eq!(problem(unavailable), &SessionProblem::NoSessionLayer);
+    assert_eq!(problem(unavailable), &SessionError::NoSessionLayer);
 }
 
 #[tokio::test]
@@ -710,7 +718,7 @@ async fn a_stale_cookie_on_a_public_page_is_refused_unless_it_is_taken_for_none(
         (
             "as it is",
             plain().boxed(),
-            Came::Bad(SessionProblem::Unknown),
+            Came::Bad(SessionError::Unknown),
         ),
         ("optional", plain().optional().boxed(), Came::Fallback),
         (

@@ -11,7 +11,12 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinSet};
 use tower_sessions::{MemoryStore, SessionStore, session::Id};
-use tower_user_scope::{Reason, SessionCookie, StoreOf014, Strategy, UserScopeLayer};
+use tower_user_scope::{
+    UserScopeLayer,
+    rejection::RejectionKind,
+    session::{SessionCookie, TowerSessions014Store},
+    strategy::Strategy,
+};
 
 use crate::support::{
     Answered, send,
@@ -70,7 +75,7 @@ impl Tally {
                 user.right.fetch_add(1, Ordering::SeqCst);
             }
             Ok(context) => self.wrong(format!("{} was answered as {context:?}", user.name)),
-            Err(refused) if matches!(refused.reason(), Reason::Unavailable { .. }) => {
+            Err(refused) if matches!(refused.reason(), RejectionKind::Unavailable { .. }) => {
                 self.unavailable.fetch_add(1, Ordering::SeqCst);
             }
             Err(refused) => self.wrong(format!("{} was refused: {refused}", user.name)),
@@ -205,7 +210,7 @@ async fn b34_redis_crashes_under_load() {
         return skip("b34_redis_crashes_under_load", "redis-server");
     };
     let store = soon("Redis is up", redis_store(&server.url())).await;
-    a_crash_under_load(StoreOf014::new(store), &mut server).await;
+    a_crash_under_load(TowerSessions014Store::new(store), &mut server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -214,7 +219,7 @@ async fn b34_postgres_crashes_under_load() {
         return skip("b34_postgres_crashes_under_load", "PostgreSQL");
     };
     let store = soon("PostgreSQL is up", postgres_store(&server.url())).await;
-    a_crash_under_load(StoreOf014::new(store), &mut server).await;
+    a_crash_under_load(TowerSessions014Store::new(store), &mut server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -22,9 +22,11 @@ use tower_sessions::{
 use tower_sessions_core_0_14 as core_0_14;
 use tower_sessions_sqlx_store::{SqliteStore, sqlx::SqlitePool};
 use tower_user_scope::{
-    ContextOnly, CookieKey, FromSession, SessionCookie, StoreOf014, Strategy, UserContext,
-    UserScopeLayer,
-    strategy::{Empty, Then},
+    UserContext, UserScopeLayer,
+    factory::ContextOnly,
+    middleware::{Empty, Then},
+    session::{CookieKey, FromSession, SessionCookie, TowerSessions014Store},
+    strategy::Strategy,
 };
 
 use crate::support::{
@@ -314,13 +316,13 @@ async fn services_of_both_versions_share_a_store<S: core_0_14::SessionStore + Cl
         expiry_date: OffsetDateTime::now_utc() + Duration::HOUR,
     };
     store.create(&mut old).await.expect("created");
-    let app = App::start(StoreOf014::new(store.clone()), Seal::Plain).await;
+    let app = App::start(TowerSessions014Store::new(store.clone()), Seal::Plain).await;
     let mut browser = Browser::of(&app);
     browser.cookie = Some(format!("{SID}={}", old.id));
     browser.is("alice").await;
 
     let mut new = record(Id::default(), [("user_id", json!("bob"))]);
-    let wrapped = StoreOf014::new(store);
+    let wrapped = TowerSessions014Store::new(store);
     wrapped.create(&mut new).await.expect("created");
     let id = core_0_14::session::Id(new.id.0);
     let read = wrapped
@@ -333,9 +335,9 @@ async fn services_of_both_versions_share_a_store<S: core_0_14::SessionStore + Cl
 }
 
 async fn everything_holds<S: core_0_14::SessionStore + Clone>(store: S) {
-    a_store_keeps_its_contract(StoreOf014::new(store.clone())).await;
+    a_store_keeps_its_contract(TowerSessions014Store::new(store.clone())).await;
     services_of_both_versions_share_a_store(store.clone()).await;
-    what_tower_sessions_writes_is_read(StoreOf014::new(store)).await;
+    what_tower_sessions_writes_is_read(TowerSessions014Store::new(store)).await;
 }
 
 #[tokio::test]
@@ -427,7 +429,7 @@ async fn errors_of_an_older_store_keep_their_kind_and_change_no_record() {
         (Failing::Backend, Error::Backend("why".to_owned())),
     ];
     for (failing, expected) in table {
-        let store = StoreOf014::new(failing);
+        let store = TowerSessions014Store::new(failing);
         let mut session = record(Id(7), [("user_id", json!("alice"))]);
         let before = session.clone();
         let errors = [

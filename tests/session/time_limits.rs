@@ -17,10 +17,16 @@ use tower::{Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_layer::Layer;
 use tower_sessions::{MemoryStore, Session, session::Id};
 use tower_user_scope::{
-    AuditEvent, Builder, ConfigError, Denied, FactoryFailure, Fallback, FromSession, Identity,
-    LazyAsync, Outcome, Reads, Reason, Rejection, Scoped, SessionCookie, StoreOf014, Strategy,
-    Unavailable, UnavailableReason, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    ConfigError, CredentialSource, Fallback, Identity, Outcome, Rejection, Scoped,
+    UnavailableError, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::AuthorizeError,
+    factory::{FactoryErrorKind, LazyAsync},
     from_async_fn, from_fn,
+    middleware::LayerBuilder,
+    rejection::RejectionKind,
+    session::{FromSession, SessionCookie, TowerSessions014Store},
+    strategy::{Strategy, UnavailableErrorKind},
 };
 
 use crate::support::{
@@ -36,7 +42,7 @@ const DEFAULT: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn by_alice() -> impl Strategy<Future: Send> + Send + Sync + 'static {
-    from_fn(Reads::predicate(|_| true), |_| {
+    from_fn(CredentialSource::predicate(|_| true), |_| {
         let id = UserId::try_from("alice").expect("an id");
         Outcome::from(Identity::proved(id))
     })
@@ -44,14 +50,17 @@ fn by_alice() -> impl Strategy<Future: Send> + Send + Sync + 'static {
 
 /// Answers after so long.
 fn slow(takes: Duration, outcome: fn() -> Outcome) -> impl Strategy<Future: Send> + Send + Sync {
-    from_async_fn(Reads::predicate(|_| true), move |_| async move {
+    from_async_fn(CredentialSource::predicate(|_| true), move |_| async move {
         tokio::time::sleep(takes).await;
         outcome()
     })
 }
 
 fn stuck() -> impl Strategy<Future: Send> + Send + Sync + 'static {
-    from_async_fn(Reads::predicate(|_| true), |_| pending::<Outcome>()).named("stuck")
+    from_async_fn(CredentialSource::predicate(|_| true), |_| {
+        pending::<Outcome>()
+    })
+    .named("stuck")
 }
 
 fn with_a_session() -> Request<()> {
@@ -80,12 +89,12 @@ where
 
 fn strategy_timed_out(rejection: &Rejection) -> Option<(&'static str, Duration)> {
     match rejection.reason() {
-        Reason::Unavailable {
+        RejectionKind::Unavailable {
             strategy,
             unavailable,
             ..
         } => match unavailable.reason() {
-            UnavailableReason::TimedOut { limit } => Some((*strategy, limit)),
+            UnavailableErrorKind::TimedOut { limit } => Some((*strategy, limit)),
             _ => None,
         },
         _ => None,
@@ -223,11 +232,11 @@ async fn the_steps_after_the_strategies_have_limits_too() {
             refused
         }};
     }
-    let waits = |_: &UserContext, _: &http::request::Parts| pending::<Result<(), Denied>>();
+    let waits = |_: &UserContext, _: &http::request::Parts| pending::<Result<(), AuthorizeError>>();
     let authorize = |limit: Duration, refused: &Rejection| {
-        let expected = UnavailableReason::TimedOut { limit };
+        let expected = UnavailableErrorKind::TimedOut { limit };
         let reason = match refused.reason() {
-            Reason::AuthorizationUnavailable(unavailable) => Some(unavailable.reason()),
+            RejectionKind::AuthorizationUnavailable(unavailable) => Some(unavailable.reason()),
             _ => None,
         };
         assert_eq!(reason, Some(expected), "{refused}");
@@ -251,7 +260,7 @@ async fn the_steps_after_the_strategies_have_limits_too() {
     let never = |_| pending::<Result<(), Infallible>>();
     let factory = |limit: Duration, refused: &Rejection| {
         assert!(
-            matches!(refused.reason(), Reason::Factory(FactoryFailure::TimedOut { limit: told, .. }) if *told == limit),
+            matches!(refused.reason(), RejectionKind::Factory(FactoryErrorKind::TimedOut { limit: told, .. }) if *told == limit),
             "{refused}"
         );
     };
@@ -304,7 +313,7 @@ async fn a_lazy_factory_is_waited_for_no_longer_than_any() {
 
 #[test]
 fn a_limit_that_nothing_can_meet_is_no_configuration() {
-    type Set = fn(Builder) -> Builder;
+    type Set = fn(LayerBuilder) -> LayerBuilder;
     let sets: [Set; 2] = [
         |builder| builder.time_limit(Duration::ZERO),
         |builder| builder.authorize_time_limit(Duration::ZERO),
@@ -328,10 +337,10 @@ fn without_a_timer_a_request_waits_and_does_not_panic() {
     let layer = || {
         UserScopeLayer::builder()
             .strategy(
-                from_async_fn(Reads::predicate(|_| true), |_| async {
+                from_async_fn(CredentialSource::predicate(|_| true), |_| async {
                     // Pending once.
                     futures::pending!();
-                    Unavailable::timed_out(Duration::ZERO).into()
+                    UnavailableError::timed_out(Duration::ZERO).into()
                 })
                 .timeout(Duration::from_secs(1)),
             )
@@ -409,7 +418,7 @@ async fn a_step_that_is_given_up_or_cancelled_is_dropped_in_its_users_scope() {
                 let held = Held(Arc::clone(&of_step));
                 async move {
                     let _held = held;
-                    pending::<Result<(), Denied>>().await
+                    pending::<Result<(), AuthorizeError>>().await
                 }
             })
             .context_only()
@@ -448,7 +457,7 @@ async fn a_redis_that_is_stopped_is_503_and_holds_nobody_else_up() {
     let Some(server) = Server::redis() else {
         return skip("a_redis_that_is_stopped_is_503", "redis-server");
     };
-    let store = StoreOf014::new(soon("Redis is up", redis_store(&server.url())).await);
+    let store = TowerSessions014Store::new(soon("Redis is up", redis_store(&server.url())).await);
     let session = session_of(&store, "alice").await;
     let limit = Duration::from_millis(200);
     let layer = UserScopeLayer::builder()

@@ -26,10 +26,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer as _;
 use tower_user_scope::{
-    AuditEvent, Authorize, Builder, Denied, Ending, ExistingContext, FactoryUnavailable, Forbidden,
-    FromExtension, Identity, InstrumentScope, Outcome, PeerAddr, ProvideFactory, Reads,
-    ResponseBody, Scoped, Strategy, TrustedHeader, Unavailable, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, from_async_fn, from_fn, strategy::StrategyList,
+    CredentialSource, ExistingContext, FromExtension, Identity, Outcome, PeerAddr, Scoped,
+    TrustedHeader, UnavailableError, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::{Authorize, AuthorizeError, ForbiddenError},
+    factory::{FactoryUnavailableError, ProvideFactory},
+    from_async_fn, from_fn,
+    middleware::{LayerBuilder, ResponseBody, StrategyList},
+    scope::{Ending, InstrumentScope},
+    strategy::Strategy,
 };
 
 #[global_allocator]
@@ -136,7 +141,7 @@ fn key(head: &Parts) -> Outcome {
     let key = head.headers.get("x-api-key");
     match key.and_then(|key| key.to_str().ok()) {
         None => Outcome::Absent,
-        Some("lost") => Unavailable::new(io::Error::other("the store is down")).into(),
+        Some("lost") => UnavailableError::new(io::Error::other("the store is down")).into(),
         Some(user) => match user.parse::<UserId>() {
             Ok(id) => Identity::proved(id).attribute(Session(user.into())).into(),
             Err(error) => Outcome::Invalid(error.into()),
@@ -147,7 +152,7 @@ fn key(head: &Parts) -> Outcome {
 fn agents(owner: UserContext, counts: &Counts) -> Result<Agents, Box<dyn Error + Send + Sync>> {
     match owner.user_id().map(UserId::as_str) {
         Some("broken") => return Err("planted".into()),
-        Some("down") => return Err(FactoryUnavailable::new("planted").into()),
+        Some("down") => return Err(FactoryUnavailableError::new("planted").into()),
         _ => counts.alive.fetch_add(1, Ordering::SeqCst),
     };
     Ok(Agents {
@@ -164,14 +169,14 @@ fn trusted_header() -> impl Strategy<Future: Send> + Send + Sync + 'static {
         .expect("an address")
 }
 
-fn not_forbidden(_: &UserContext, head: &Parts) -> Result<(), Denied> {
+fn not_forbidden(_: &UserContext, head: &Parts) -> Result<(), AuthorizeError> {
     match head.uri.path() {
-        "/forbidden" => Err(Forbidden::new("planted").into()),
+        "/forbidden" => Err(ForbiddenError::new("planted").into()),
         _ => Ok(()),
     }
 }
 
-fn watched<L, M, A>(builder: Builder<L, M, A>, counts: &Counts) -> Builder<L, M, A> {
+fn watched<L, M, A>(builder: LayerBuilder<L, M, A>, counts: &Counts) -> LayerBuilder<L, M, A> {
     let (observes, closes) = (counts.clone(), counts.clone());
     builder
         .observer(move |event: &AuditEvent<'_>| {
@@ -198,7 +203,7 @@ fn prompt(
     let builder = UserScopeLayer::builder()
         .strategy(trusted_header())
         .strategy(FromExtension::<Session>::new(|session| session.0.parse()))
-        .strategy(from_fn(Reads::header("x-api-key"), key))
+        .strategy(from_fn(CredentialSource::header("x-api-key"), key))
         .unanimous()
         .authorize(not_forbidden)
         .try_factory(move |user| agents(user.clone(), &builds));
@@ -216,7 +221,7 @@ fn layer(
     impl Authorize<Future: Send> + Send + Sync + 'static + use<>,
 > {
     let builds = counts.clone();
-    let key = from_async_fn(Reads::header("x-api-key"), |head| {
+    let key = from_async_fn(CredentialSource::header("x-api-key"), |head| {
         let outcome = key(head);
         async move {
             tokio::task::yield_now().await;

@@ -27,8 +27,11 @@ use shuttle::{check_dfs, check_random, rand::Rng, thread};
 use tower::{Service, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    AuditEvent, Ending, ExistingContext, Identity, InstrumentScope, Outcome, Reads, Scoped,
-    UserContext, UserId, UserScopeExt, UserScopeLayer, from_async_fn,
+    CredentialSource, ExistingContext, Identity, Outcome, Scoped, UserContext, UserId,
+    UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    from_async_fn,
+    scope::{Ending, InstrumentScope},
 };
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -319,7 +322,7 @@ fn b34_requests_that_wait_everywhere_and_are_given_up_anywhere_close_what_they_o
             let (log, opened) = (Log::default(), Arc::new(Mutex::new(Vec::new())));
             let (builds, at_close, opens) = (log.clone(), Arc::default(), opened.clone());
             let endings: Arc<Mutex<Vec<(String, Ending)>>> = Arc::clone(&at_close);
-            let strategy = from_async_fn(Reads::header("x-user"), |head| {
+            let strategy = from_async_fn(CredentialSource::header("x-user"), |head| {
                 let user = head.headers.get("x-user").cloned();
                 async move {
                     waits().await;

@@ -25,9 +25,15 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tower::util::MapRequestLayer;
 use tower_user_scope::{
-    AuditEvent, Authorize, Ending, FactoryUnavailable, Forbidden, Identity, Invalid, InvalidReason,
-    Outcome, ProvideFactory, Reads, Scoped, Unavailable, UserContext, UserId, UserScopeLayer,
-    from_async_fn, strategy::StrategyList,
+    CredentialSource, Identity, InvalidError, Outcome, Scoped, UnavailableError, UserContext,
+    UserId, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::{Authorize, ForbiddenError},
+    factory::{FactoryUnavailableError, ProvideFactory},
+    from_async_fn,
+    middleware::StrategyList,
+    scope::Ending,
+    strategy::InvalidErrorKind,
 };
 
 /// What is planted in a request; the request says so itself, so that its sender knows what has
@@ -178,7 +184,7 @@ pub(super) fn layer(
 > {
     let (asks, builds) = (counts.clone(), counts.clone());
     let (observes, at_close) = (counts.clone(), counts.clone());
-    let store = from_async_fn(Reads::header("x-user"), move |head| {
+    let store = from_async_fn(CredentialSource::header("x-user"), move |head| {
         let (plan, user) = (Plan::of(&head.headers), head.headers.get("x-user").cloned());
         let underway = Underway(Some(asks.clone()));
         async move {
@@ -186,8 +192,10 @@ pub(super) fn layer(
             underway.ends();
             let user = user.expect("every request says whose it is");
             match plan {
-                Plan::StoreDown => Unavailable::new(io::Error::other("the store is down")).into(),
-                Plan::WrongKey => Invalid::new(InvalidReason::Rejected("planted")).into(),
+                Plan::StoreDown => {
+                    UnavailableError::new(io::Error::other("the store is down")).into()
+                }
+                Plan::WrongKey => InvalidError::new(InvalidErrorKind::Rejected("planted")).into(),
                 _ => match user.to_str().expect("ASCII").parse::<UserId>() {
                     Ok(id) => Identity::proved(id).attribute(plan).into(),
                     Err(error) => Outcome::Invalid(error.into()),
@@ -198,7 +206,7 @@ pub(super) fn layer(
     UserScopeLayer::builder()
         .strategy(store)
         .authorize(|_, head| match Plan::of(&head.headers) {
-            Plan::Forbidden => Err(Forbidden::new("planted").into()),
+            Plan::Forbidden => Err(ForbiddenError::new("planted").into()),
             _ => Ok(()),
         })
         .factory_async(move |user| {
@@ -217,7 +225,7 @@ pub(super) fn layer(
                         return Err::<_, Box<dyn std::error::Error + Send + Sync>>("out".into());
                     }
                     Some(Plan::FactoryDown) => {
-                        return Err(FactoryUnavailable::new("the database is down").into());
+                        return Err(FactoryUnavailableError::new("the database is down").into());
                     }
                     _ => {}
                 }

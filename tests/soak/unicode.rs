@@ -1,6 +1,6 @@
 //! B01: characters that nobody sees are in no id, as Unicode's own tables have them.
 
-use tower_user_scope::{IdProblem, UserId};
+use tower_user_scope::{UserId, context::IdErrorKind};
 
 /// Characters that are refused in ids although Unicode's tables do not ask for it: drawn as
 /// nothing, or unassigned and not to be trusted to stay.
@@ -42,7 +42,7 @@ fn b01_characters_that_nobody_sees_are_those_of_unicodes_own_tables() {
         ) && c != '\u{20A9}';
         let unseen = category || width || sets.iter().any(|set| set.contains(c));
         let refused = match UserId::try_from(format!("a{c}b")) {
-            Err(error) => matches!(error.problem(), IdProblem::ForbiddenCharacter { at: 1 }),
+            Err(error) => matches!(error.problem(), IdErrorKind::ForbiddenCharacter { at: 1 }),
             Ok(_) => false,
         };
         if refused != (unseen && c != ' ') && !(refused && is_refused_besides(c)) {

@@ -6,8 +6,9 @@ use http::{HeaderName, Request, Response};
 use tower::Service;
 use tower_layer::Layer;
 use tower_user_scope::{
-    ExistingContext, Fallback, FromExtension, Identity, Outcome, Reads, ResponseBody, Strategy,
-    TrustedHeader, UserContext, UserId, UserScopeLayer, from_fn, strategy::Trusting,
+    CredentialSource, ExistingContext, Fallback, FromExtension, Identity, Outcome, TrustedHeader,
+    UserContext, UserId, UserScopeLayer, from_fn, middleware::ResponseBody, strategy::{Strategy,
+    Trusting},
 };
 
 use crate::{case::Case, inner::Inner, requests};
@@ -52,7 +53,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// One more strategy, of the application's own.
 fn api_key() -> impl Strategy {
-    from_fn(Reads::only_header(API_KEY), |head| {
+    from_fn(CredentialSource::only_header(API_KEY), |head| {
         match head.headers.get(&API_KEY) {
             None => Outcome::Absent,
             Some(_) => "key".parse::<UserId>().map_or_else(

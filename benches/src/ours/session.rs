@@ -10,7 +10,7 @@ use tower_sessions::{
     MemoryStore, SessionStore,
     session::{Id, Record},
 };
-use tower_user_scope::{SessionCookie, Strategy};
+use tower_user_scope::{session::SessionCookie, strategy::Strategy};
 
 use crate::{
     case::{Case, wait_for},

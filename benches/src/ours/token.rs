@@ -2,10 +2,7 @@
 
 use http::{Request, header::AUTHORIZATION};
 use tower_layer::Layer;
-use tower_user_scope::{
-    Strategy, UserScopeLayer,
-    jwt::{Jwt, KeySet, Stated},
-};
+use tower_user_scope::{UserScopeLayer, jwt::{Jwt, KeySet, Stated}, strategy::Strategy};
 
 use crate::{
     case::Case,

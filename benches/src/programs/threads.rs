@@ -20,7 +20,7 @@ use std::{
 use http::{header::AUTHORIZATION, request::Parts};
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
-use tower_user_scope::{Eventually, Outcome, Strategy};
+use tower_user_scope::{MaybeFuture, Outcome, strategy::Strategy};
 
 use crate::{
     ours::token,
@@ -96,7 +96,7 @@ fn ways() -> Vec<Way> {
             name: "ours",
             verify: Box::new(move |sent| {
                 let answer = strategy.resolve(&sent.head);
-                matches!(answer, Eventually::Now(Outcome::Found(_)))
+                matches!(answer, MaybeFuture::Ready(Outcome::Found(_)))
             }),
         },
     ]

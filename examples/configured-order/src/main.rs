@@ -18,8 +18,9 @@ use axum::{
 };
 use tokio::net::TcpListener;
 use tower_user_scope::{
-    BoxStrategy, FromExtension, Identity, Invalid, InvalidReason, Outcome, Reads, Strategy,
-    TrustedHeader, UserContext, UserId, UserScopeLayer, from_fn,
+    CredentialSource, FromExtension, Identity, InvalidError, Outcome, TrustedHeader, UserContext,
+    UserId, UserScopeLayer, from_fn,
+    strategy::{BoxStrategy, InvalidErrorKind, Strategy},
 };
 
 use self::support::{Case, PROXY_SECRET, serve_and_ask};
@@ -44,14 +45,14 @@ fn strategy(name: &str) -> Result<BoxStrategy, Box<dyn Error>> {
         "auth_middleware" => FromExtension::<AuthenticatedUser>::new(|user| user.0.parse())
             .named("auth_middleware")
             .boxed(),
-        "api_key" => from_fn(Reads::header("x-api-key"), |head| {
+        "api_key" => from_fn(CredentialSource::header("x-api-key"), |head| {
             match head.headers.get("x-api-key").map(HeaderValue::as_bytes) {
                 None => Outcome::Absent,
                 Some(b"carols-key") => match UserId::try_from("carol") {
                     Ok(carol) => Identity::proved(carol).into(),
                     Err(error) => Outcome::Invalid(error.into()),
                 },
-                Some(_) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+                Some(_) => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
             }
         })
         .named("api_key")

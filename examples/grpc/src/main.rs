@@ -12,7 +12,9 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, transport::Server};
-use tower_user_scope::{TrustedHeader, UserId, UserRequired, UserScopeExt, UserScopeLayer};
+use tower_user_scope::{
+    TrustedHeader, UserId, UserScopeExt, UserScopeLayer, context::UserRequiredError,
+};
 
 use self::greeter::{
     GreetRepeatedlyRequest, GreetRequest, Greeting,
@@ -79,7 +81,7 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
         )
         .try_factory(|context| {
             let user_id = context.require_user()?.clone();
-            Ok::<_, UserRequired>(Phrasebook { user_id })
+            Ok::<_, UserRequiredError>(Phrasebook { user_id })
         })
         .build()?;
     Server::builder()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{KeySet, Keys, TokenConfigError};
-use crate::{clock::Clock, strategy::Unavailable};
+use crate::{clock::Clock, strategy::UnavailableError};
 
 mod address;
 mod fetch;
@@ -175,16 +175,16 @@ impl RemoteKeys {
     /// Waits until the keys were fetched: so that a service is not ready before it can verify.
     ///
     /// # Errors
-    /// [`Unavailable`] where they could not be.
-    pub async fn ready(&self) -> Result<(), Unavailable> {
+    /// [`UnavailableError`] where they could not be.
+    pub async fn ready(&self) -> Result<(), UnavailableError> {
         if self.current(self.keeper().now()).is_some() {
             return Ok(());
         }
         let asked = self.asked().await;
         match (asked.keys, asked.result) {
             (Some(_), _) => Ok(()),
-            (None, Err(error)) => Err(Unavailable::new(error)),
-            (None, Ok(())) => Err(Unavailable::new(FetchError::TimedOut)),
+            (None, Err(error)) => Err(UnavailableError::new(error)),
+            (None, Ok(())) => Err(UnavailableError::new(FetchError::TimedOut)),
         }
     }
 

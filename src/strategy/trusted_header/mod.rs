@@ -7,13 +7,13 @@ use std::{fmt, future::Ready, marker::PhantomData};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
-use super::{Invalid, InvalidReason, Outcome, Presence, Strategy, header_name};
+use super::{InvalidError, InvalidErrorKind, Outcome, Presence, Strategy, header_name};
 use crate::{
     config_error::ConfigError,
-    context::{IdProblem, IdRules, Identity},
-    eventually::Eventually,
+    context::{IdErrorKind, IdRules, Identity},
     header_set::HeaderSet,
-    stripped::{Stripped, Untrusted},
+    maybe_future::MaybeFuture,
+    stripped::{Stripped, UntrustedReason},
 };
 
 mod strip;
@@ -43,10 +43,10 @@ use self::{
 /// No identity is read from trailers, which are a part of the body. A request that announces one
 /// of these names in its `Trailer` field (RFC 9110 section 6.6.2) is refused with 400. One that
 /// sends such a trailer without announcing it reaches the inner service with it, unless its body
-/// is wrapped in a [`WithoutTrailers`](crate::WithoutTrailers).
+/// is wrapped in a [`WithoutTrailers`](crate::middleware::WithoutTrailers).
 ///
 /// A value that comes twice, as a comma-separated list, empty, or not as UTF-8 is
-/// [`Invalid`], equal or not. Optional white space around it is no part of it (RFC 9110
+/// [`InvalidError`], equal or not. Optional white space around it is no part of it (RFC 9110
 /// section 5.5).
 ///
 /// ```
@@ -61,9 +61,9 @@ use self::{
 /// ```
 ///
 /// The header proves nothing of itself: its identity is *asserted*. Where a list also has a
-/// token or a session, consider [`unanimous`](crate::Builder::unanimous), or the header that
+/// token or a session, consider [`unanimous`](crate::middleware::LayerBuilder::unanimous), or the header that
 /// comes first overrides the credential that was verified.
-pub struct TrustedHeader<T = Untrusting> {
+pub struct TrustedHeader<T = WantsTrust> {
     name: Result<HeaderName, ConfigError>,
     tenant: Option<Result<HeaderName, ConfigError>>,
     conditions: Vec<Condition>,
@@ -91,7 +91,7 @@ const RESERVED: &[HeaderName] = &[
 
 /// A [`TrustedHeader`] that has not said yet whom it trusts.
 #[derive(Debug)]
-pub struct Untrusting {
+pub struct WantsTrust {
     _private: (),
 }
 
@@ -252,7 +252,7 @@ impl<T> TrustedHeader<T> {
     }
 
     #[inline]
-    fn trust(&self, head: &Parts) -> Result<(), Untrusted> {
+    fn trust(&self, head: &Parts) -> Result<(), UntrustedReason> {
         self.conditions
             .iter()
             .try_for_each(|condition| condition.check(head))
@@ -265,7 +265,7 @@ impl<T> TrustedHeader<T> {
     }
 
     #[inline]
-    fn identity(&self, head: &Parts, name: &HeaderName) -> Result<Option<Identity>, Invalid> {
+    fn identity(&self, head: &Parts, name: &HeaderName) -> Result<Option<Identity>, InvalidError> {
         let user = Sent::of(&head.headers, name);
         let tenant = match self.tenant_name() {
             Some(name) => Sent::of(&head.headers, name),
@@ -278,11 +278,11 @@ impl<T> TrustedHeader<T> {
         }
         let Some(user) = user.text()? else {
             // A tenant, and no user in it.
-            return Err(InvalidReason::Malformed.into());
+            return Err(InvalidErrorKind::Malformed.into());
         };
         let identity = Identity::asserted(self.rules.user_id(user)?);
         match tenant.text()? {
-            Some(tenant) => Ok(Some(identity.tenant(self.rules.tenant_id(tenant)?))),
+            Some(tenant) => Ok(Some(identity.with_tenant_id(self.rules.tenant_id(tenant)?))),
             None => Ok(Some(identity)),
         }
     }
@@ -307,11 +307,11 @@ impl<'a> Sent<'a> {
     }
 
     #[inline]
-    fn text(&self) -> Result<Option<&'a str>, Invalid> {
+    fn text(&self) -> Result<Option<&'a str>, InvalidError> {
         let value = match self {
             Self::Nothing => return Ok(None),
             Self::Once(value) => value,
-            Self::Repeatedly => return Err(InvalidReason::Repeated.into()),
+            Self::Repeatedly => return Err(InvalidErrorKind::Repeated.into()),
         };
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b',';
         match value.to_str() {
@@ -321,17 +321,17 @@ impl<'a> Sent<'a> {
     }
 
     #[cold]
-    fn unusual_text(value: &HeaderValue) -> Result<&str, Invalid> {
+    fn unusual_text(value: &HeaderValue) -> Result<&str, InvalidError> {
         let text = std::str::from_utf8(value.as_bytes())
-            .map_err(|error| Invalid::new(InvalidReason::NotText).with_source(error))?;
+            .map_err(|error| InvalidError::new(InvalidErrorKind::NotText).with_source(error))?;
         let text = text.trim_matches([' ', '\t']);
         if text.is_empty() {
-            return Err(InvalidReason::Id(IdProblem::Empty).into());
+            return Err(InvalidErrorKind::Id(IdErrorKind::Empty).into());
         }
         // Recipients may join field lines with commas (RFC 9110 section 5.3), so a comma can be
         // two values.
         if text.contains(',') {
-            return Err(InvalidReason::Repeated.into());
+            return Err(InvalidErrorKind::Repeated.into());
         }
         Ok(text)
     }
@@ -344,7 +344,7 @@ impl Strategy for TrustedHeader<Trusting> {
         "trusted_header"
     }
 
-    fn resolve(&self, head: &Parts) -> Eventually<Self::Future> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         let outcome = match &self.name {
             Ok(name) => match self.identity(head, name) {
                 Ok(Some(identity)) => identity.into(),
@@ -353,7 +353,7 @@ impl Strategy for TrustedHeader<Trusting> {
             },
             Err(_) => Outcome::Absent,
         };
-        Eventually::Now(outcome)
+        MaybeFuture::Ready(outcome)
     }
 
     fn presence(&self, head: &Parts) -> Presence {

@@ -1,7 +1,7 @@
 //! Sets of keys: which one a token means, and what becomes of one that can't be used.
 
 use serde_json::{Value, json};
-use tower_user_scope::jwt::{Algorithm, Key, KeyError, KeySet, TokenProblem};
+use tower_user_scope::jwt::{Algorithm, Key, KeyError, KeySet, TokenErrorKind};
 
 use crate::tokens::{
     HS, asking, base64url, claims,
@@ -79,10 +79,14 @@ async fn a_key_is_looked_up_by_its_id_and_its_algorithm() {
             (Algorithm::PS256, "a", Ok("alice".to_owned())),
             (ES, "a", Ok("alice".to_owned())),
             (ED, "b", Ok("alice".to_owned())),
-            (ED, "a", refused(TokenProblem::WrongAlgorithm)),
-            (Algorithm::RS512, "a", refused(TokenProblem::WrongAlgorithm)),
-            (ES, "b", refused(TokenProblem::WrongAlgorithm)),
-            (ES, "c", refused(TokenProblem::UnknownKey)),
+            (ED, "a", refused(TokenErrorKind::WrongAlgorithm)),
+            (
+                Algorithm::RS512,
+                "a",
+                refused(TokenErrorKind::WrongAlgorithm),
+            ),
+            (ES, "b", refused(TokenErrorKind::WrongAlgorithm)),
+            (ES, "c", refused(TokenErrorKind::UnknownKey)),
         ] {
             let token = minted(algorithm, Some(id), &claims("alice"));
             assert_eq!(asked.user(&token).await, answer, "{algorithm} {id}");
@@ -134,7 +138,7 @@ async fn of_two_different_keys_of_one_id_and_algorithm_neither_is_used() {
     assert_eq!(left(&keys), [Ok(2), Err(KeyError::DuplicateKeyId)]);
     let asked = asking(jwt(KeySet::from_jwks(jwks(&keys)).expect("two keys")));
     for (algorithm, answer) in [
-        (ES, refused(TokenProblem::WrongAlgorithm)),
+        (ES, refused(TokenErrorKind::WrongAlgorithm)),
         (ED, Ok("alice".to_owned())),
     ] {
         let token = minted(algorithm, Some("a"), &claims("alice"));

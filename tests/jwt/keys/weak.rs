@@ -5,11 +5,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    ConfigError, Strategy,
+    ConfigError,
     jwt::{
         Algorithm, FetchDocument, FetchError, Jwt, Key, KeyError, KeySet, RemoteKeys, Stated,
-        TokenConfigError, TokenProblem,
+        TokenConfigError, TokenErrorKind,
     },
+    strategy::Strategy,
 };
 
 use crate::tokens::{
@@ -249,7 +250,7 @@ async fn a_weak_key_is_left_out_of_what_is_fetched() {
         assert_eq!(asked.user(&good).await, Ok("alice".to_owned()), "{what}");
         let token = minted(weak.algorithm(), Some("weak"), &claims("alice"));
         let answer = asked.user(&token).await;
-        assert_eq!(answer, refused(TokenProblem::UnknownKey), "{what}");
+        assert_eq!(answer, refused(TokenErrorKind::UnknownKey), "{what}");
     }
 }
 
@@ -276,7 +277,10 @@ async fn nobody_signs_for_a_key_of_small_order() {
     let token = format!("{message}.{}", base64url(signature));
     let weak = Weak::Ed25519(identity).jwk("weak");
     let asked = asking(fetched(&json!([weak, jwk(Algorithm::ES384, "good")])));
-    assert_eq!(asked.user(&token).await, refused(TokenProblem::UnknownKey));
+    assert_eq!(
+        asked.user(&token).await,
+        refused(TokenErrorKind::UnknownKey)
+    );
 }
 
 #[test]
@@ -356,9 +360,9 @@ async fn a_key_that_is_too_large_for_a_provider_is_not_taken_for_a_wrong_signatu
         let keys = RemoteKeys::from_url("https://id.example/keys").fetch_with(published);
         let answer = asking(jwt_on(provider, keys)).user(&token).await;
         let problem = if is_small {
-            TokenProblem::UnknownKey
+            TokenErrorKind::UnknownKey
         } else {
-            TokenProblem::Signature
+            TokenErrorKind::Signature
         };
         assert_eq!(answer, refused(problem), "{name}");
     }

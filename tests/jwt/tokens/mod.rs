@@ -19,9 +19,11 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_user_scope::{
-    Clock, InvalidReason, Reason, Rejection, Strategy, SystemClock, UserContext, UserScopeExt,
-    UserScopeLayer,
-    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenError, TokenProblem},
+    Rejection, UserContext, UserScopeExt, UserScopeLayer,
+    clock::{Clock, SystemClock},
+    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenError, TokenErrorKind},
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 pub(crate) const ISSUER: &str = "https://id.example";
@@ -260,9 +262,9 @@ impl Asked {
 /// Why a token was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    Token(TokenProblem),
+    Token(TokenErrorKind),
     /// Not even a token.
-    Credential(InvalidReason),
+    Credential(InvalidErrorKind),
     Unavailable,
     Other,
 }
@@ -270,24 +272,24 @@ pub(crate) enum Why {
 impl From<Rejection> for Why {
     fn from(rejection: Rejection) -> Self {
         match rejection.reason() {
-            Reason::Invalid { invalid, .. } => invalid
+            RejectionKind::Invalid { invalid, .. } => invalid
                 .source()
                 .and_then(|source| source.downcast_ref::<TokenError>())
                 .map_or(Self::Credential(invalid.reason()), |error| {
                     Self::Token(error.problem().clone())
                 }),
-            Reason::Unavailable { .. } => Self::Unavailable,
+            RejectionKind::Unavailable { .. } => Self::Unavailable,
             _ => Self::Other,
         }
     }
 }
 
-pub(crate) fn refused(problem: TokenProblem) -> Result<String, Why> {
+pub(crate) fn refused(problem: TokenErrorKind) -> Result<String, Why> {
     Err(Why::Token(problem))
 }
 
-pub(crate) fn missing(name: &'static str) -> TokenProblem {
-    TokenProblem::MissingClaim(name.into())
+pub(crate) fn missing(name: &'static str) -> TokenErrorKind {
+    TokenErrorKind::MissingClaim(name.into())
 }
 
 /// Whether a token was refused before anything of its claims was read.
@@ -296,14 +298,14 @@ pub(crate) fn is_before_claims(why: &Why) -> bool {
         why,
         Why::Credential(_)
             | Why::Token(
-                TokenProblem::TooLong { .. }
-                    | TokenProblem::Malformed
-                    | TokenProblem::CriticalHeader
-                    | TokenProblem::UnsupportedAlgorithm
-                    | TokenProblem::WrongAlgorithm
-                    | TokenProblem::UnknownKey
-                    | TokenProblem::AmbiguousKey
-                    | TokenProblem::Signature
+                TokenErrorKind::TooLong { .. }
+                    | TokenErrorKind::Malformed
+                    | TokenErrorKind::CriticalHeader
+                    | TokenErrorKind::UnsupportedAlgorithm
+                    | TokenErrorKind::WrongAlgorithm
+                    | TokenErrorKind::UnknownKey
+                    | TokenErrorKind::AmbiguousKey
+                    | TokenErrorKind::Signature
             )
     )
 }

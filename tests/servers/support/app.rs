@@ -16,10 +16,15 @@ use std::{
 use http::{HeaderMap, Request};
 use tokio::sync::{Barrier, mpsc, oneshot, watch};
 use tower_user_scope::{
-    AuditEvent, Authorize, CorrelationIds, CorrelationKind, ExistingContext, FactoryUnavailable,
-    Fallback, Forbidden, FromExtension, Identity, Invalid, InvalidReason, Outcome, Principal,
-    ProvideFactory, Reads, Scoped, Strategy, TrustedHeader, Unavailable, UserContext, UserId,
-    UserScopeLayer, from_async_fn, strategy::StrategyList,
+    CredentialSource, ExistingContext, Fallback, FromExtension, Identity, InvalidError, Outcome,
+    Principal, Scoped, TrustedHeader, UnavailableError, UserContext, UserId, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::{Authorize, ForbiddenError},
+    context::{CorrelationKind, CorrelationSources},
+    factory::{FactoryUnavailableError, ProvideFactory},
+    from_async_fn,
+    middleware::StrategyList,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 use super::{Seen, Whose, audit::Audit};
@@ -111,10 +116,10 @@ impl Office {
         .expect("the office is open");
     }
 
-    async fn owner_of(&self, key: String) -> Result<Option<UserId>, Unavailable> {
+    async fn owner_of(&self, key: String) -> Result<Option<UserId>, UnavailableError> {
         let (reply, answer) = oneshot::channel();
         self.keys.send((key, reply)).map_err(|_| {
-            Unavailable::new(io::Error::new(io::ErrorKind::NotConnected, "no key store"))
+            UnavailableError::new(io::Error::new(io::ErrorKind::NotConnected, "no key store"))
         })?;
         let mut answer = pin!(answer);
         let answer = std::future::poll_fn(|cx| {
@@ -123,7 +128,7 @@ impl Office {
                 .fetch_add(u64::from(polled.is_pending()), Ordering::SeqCst);
             polled
         });
-        answer.await.map_err(Unavailable::new)
+        answer.await.map_err(UnavailableError::new)
     }
 }
 
@@ -154,7 +159,7 @@ impl Desk {
         match owner.user_id().map(UserId::as_str) {
             Some("frank") => return Err("frank's quota is gone".into()),
             Some("fiona") => {
-                return Err(FactoryUnavailable::new("fiona's database is down").into());
+                return Err(FactoryUnavailableError::new("fiona's database is down").into());
             }
             _ => {}
         }
@@ -198,7 +203,7 @@ pub(crate) fn layer(
         .authorize(|context, head| match head.headers.get("x-thread-id") {
             Some(thread) if thread == "thread-of-alice" => match context.user_id() {
                 Some(id) if *id == "alice" => Ok(()),
-                _ => Err(Forbidden::new("thread_of_somebody_else").into()),
+                _ => Err(ForbiddenError::new("thread_of_somebody_else").into()),
             },
             _ => Ok(()),
         })
@@ -209,7 +214,7 @@ pub(crate) fn layer(
     }
     if rules.ids_from_query {
         builder =
-            builder.correlation(CorrelationIds::new().query(CorrelationKind::Thread, "thread"));
+            builder.correlation(CorrelationSources::new().query(CorrelationKind::Thread, "thread"));
     }
     match rules.fallback {
         Who::Nobody => {}
@@ -222,7 +227,7 @@ pub(crate) fn layer(
 /// The application's own strategy, for which one has to wait.
 fn api_key(office: &Arc<Office>) -> impl Strategy<Future: Send> + Send + Sync + 'static {
     let office = Arc::clone(office);
-    from_async_fn(Reads::header("x-api-key"), move |head| {
+    from_async_fn(CredentialSource::header("x-api-key"), move |head| {
         let key = head.headers.get("x-api-key").cloned();
         let office = Arc::clone(&office);
         async move {
@@ -234,7 +239,7 @@ fn api_key(office: &Arc<Office>) -> impl Strategy<Future: Send> + Send + Sync + 
                 .await
             {
                 Ok(Some(id)) => Identity::proved(id).into(),
-                Ok(None) => Invalid::new(InvalidReason::Rejected("api_key_unknown")).into(),
+                Ok(None) => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
                 Err(unavailable) => unavailable.into(),
             }
         }

@@ -3,18 +3,23 @@
 use std::sync::{Mutex, PoisonError};
 
 use tower_user_scope::{
-    AuditEvent, CorrelationProblem, FactoryFailure, InvalidReason, Reason, Rejection, StripReason,
+    Rejection,
+    audit::AuditEvent,
+    context::CorrelationErrorKind,
+    factory::FactoryErrorKind,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, StripReason},
 };
 
-/// Why a request was refused: a [`Reason`] that can be written into a table.
+/// Why a request was refused: a [`RejectionKind`] that can be written into a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Nobody,
     NotBelieved(&'static str),
-    Invalid(&'static str, InvalidReason),
+    Invalid(&'static str, InvalidErrorKind),
     Conflict(&'static str, &'static str),
     Unavailable(&'static str),
-    Correlation(&'static str, CorrelationProblem),
+    Correlation(&'static str, CorrelationErrorKind),
     Forbidden(&'static str, &'static str),
     FactoryFailed,
     FactoryUnavailable,
@@ -24,21 +29,23 @@ pub(crate) enum Why {
 impl From<&Rejection> for Why {
     fn from(rejection: &Rejection) -> Self {
         match rejection.reason() {
-            Reason::Nobody => Self::Nobody,
-            Reason::NotBelieved { strategy, .. } => Self::NotBelieved(strategy),
-            Reason::Invalid {
+            RejectionKind::NoCredential => Self::Nobody,
+            RejectionKind::NotBelieved { strategy, .. } => Self::NotBelieved(strategy),
+            RejectionKind::Invalid {
                 strategy, invalid, ..
             } => Self::Invalid(strategy, invalid.reason()),
-            Reason::Conflict { first, second, .. } => Self::Conflict(first, second),
-            Reason::Unavailable { strategy, .. } => Self::Unavailable(strategy),
-            Reason::Correlation(error) => Self::Correlation(error.field(), error.problem()),
-            Reason::Forbidden {
+            RejectionKind::Conflict { first, second, .. } => Self::Conflict(first, second),
+            RejectionKind::Unavailable { strategy, .. } => Self::Unavailable(strategy),
+            RejectionKind::Correlation(error) => Self::Correlation(error.field(), error.problem()),
+            RejectionKind::Forbidden {
                 strategy,
                 forbidden,
                 ..
             } => Self::Forbidden(strategy, forbidden.reason()),
-            Reason::Factory(FactoryFailure::Failed(_)) => Self::FactoryFailed,
-            Reason::Factory(FactoryFailure::Unavailable(_)) => Self::FactoryUnavailable,
+            RejectionKind::Factory(FactoryErrorKind::Failed(_)) => Self::FactoryFailed,
+            RejectionKind::Factory(FactoryErrorKind::Unavailable(_)) => {
+                Self::FactoryUnavailableError
+            }
             _ => Self::Other,
         }
     }

@@ -1,6 +1,9 @@
 //! The scenario table: one request a row, and what has to come of it on every server.
 
-use tower_user_scope::{CorrelationProblem, IdProblem, InvalidReason, StripReason, Untrusted};
+use tower_user_scope::{
+    context::{CorrelationErrorKind, IdErrorKind},
+    strategy::{InvalidErrorKind, StripReason, UntrustedReason},
+};
 
 use super::{Rules, Why, app::Who};
 
@@ -53,15 +56,15 @@ const PROXIES_ELSEWHERE_AND_FALLBACK: Rules = Rules {
     ..SERVICE_FALLBACK
 };
 
-const SPOOFED: StripReason = StripReason::Untrusted(Untrusted::PeerNotListed);
+const SPOOFED: StripReason = StripReason::Untrusted(UntrustedReason::PeerNotListed);
 
 const NOT_BELIEVED: Expected = Err((401, Why::NotBelieved("trusted_header")));
 const STORE_IS_DOWN: Expected = Err((503, Why::Unavailable("api_key")));
-const UNKNOWN_KEY: InvalidReason = InvalidReason::Rejected("api_key_unknown");
-const A_SPACE_AT_1: CorrelationProblem =
-    CorrelationProblem::Id(IdProblem::ForbiddenCharacter { at: 1 });
+const UNKNOWN_KEY: InvalidErrorKind = InvalidErrorKind::Rejected("api_key_unknown");
+const A_SPACE_AT_1: CorrelationErrorKind =
+    CorrelationErrorKind::Id(IdErrorKind::ForbiddenCharacter { at: 1 });
 
-const fn bad_header(reason: InvalidReason) -> Expected {
+const fn bad_header(reason: InvalidErrorKind) -> Expected {
     Err((400, Why::Invalid("trusted_header", reason)))
 }
 
@@ -117,42 +120,42 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the header twice, with two users",
         sent: &[("x-user-id", "alice"), ("x-user-id", "bob")],
-        expected: bad_header(InvalidReason::Repeated),
+        expected: bad_header(InvalidErrorKind::Repeated),
         stripped: &[("x-user-id", StripReason::NotBelieved)],
         ..CASE
     },
     Case {
         name: "the header twice, with one user",
         sent: &[("x-user-id", "alice"), ("x-user-id", "alice")],
-        expected: bad_header(InvalidReason::Repeated),
+        expected: bad_header(InvalidErrorKind::Repeated),
         stripped: &[("x-user-id", StripReason::NotBelieved)],
         ..CASE
     },
     Case {
         name: "two users joined by a comma",
         sent: &[("x-user-id", "alice, bob")],
-        expected: bad_header(InvalidReason::Repeated),
+        expected: bad_header(InvalidErrorKind::Repeated),
         stripped: &[("x-user-id", StripReason::NotBelieved)],
         ..CASE
     },
     Case {
         name: "a placeholder",
         sent: &[("x-user-id", "undefined")],
-        expected: bad_header(InvalidReason::Id(IdProblem::Placeholder)),
+        expected: bad_header(InvalidErrorKind::Id(IdErrorKind::Placeholder)),
         stripped: &[("x-user-id", StripReason::NotBelieved)],
         ..CASE
     },
     Case {
         name: "an empty header",
         sent: &[("x-user-id", "")],
-        expected: bad_header(InvalidReason::Id(IdProblem::Empty)),
+        expected: bad_header(InvalidErrorKind::Id(IdErrorKind::Empty)),
         stripped: &[("x-user-id", StripReason::NotBelieved)],
         ..CASE
     },
     Case {
         name: "a bad header beside a good session: never skipped for it",
         sent: &[("x-user-id", "null"), ("x-session-of", "bob")],
-        expected: bad_header(InvalidReason::Id(IdProblem::Placeholder)),
+        expected: bad_header(InvalidErrorKind::Id(IdErrorKind::Placeholder)),
         stripped: &[("x-user-id", StripReason::NotBelieved)],
         ..CASE
     },

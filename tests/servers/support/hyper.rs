@@ -16,7 +16,7 @@ use prost::Message;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::add_extension::AddExtensionLayer;
-use tower_user_scope::{MissingScope, PeerAddr, UserScopeExt};
+use tower_user_scope::{MissingScopeError, PeerAddr, UserScopeExt};
 
 use super::app::{self, Desk, Office, Rules};
 
@@ -61,7 +61,9 @@ pub(super) async fn serve(
 }
 
 /// The handler of plain hyper, and of the stack without any server.
-pub(super) async fn handle<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, MissingScope>
+pub(super) async fn handle<B>(
+    request: Request<B>,
+) -> Result<Response<Full<Bytes>>, MissingScopeError>
 where
     B: Body<Error: std::fmt::Debug>,
 {

@@ -27,8 +27,10 @@ use tokio::{
     task::JoinHandle,
 };
 use tower_user_scope::{
-    AuditEvent, Ending, InstrumentScope, Scoped, Subject, TrustedHeader, UserContext,
-    UserScopeLayer,
+    Scoped, TrustedHeader, UserContext, UserScopeLayer,
+    audit::AuditEvent,
+    context::Subject,
+    scope::{Ending, InstrumentScope},
 };
 
 pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

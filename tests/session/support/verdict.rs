@@ -8,7 +8,10 @@ use tower_sessions::{
     session::Id,
 };
 use tower_user_scope::{
-    InvalidReason, Principal, Reason, SessionProblem, Strategy, UserScopeLayer,
+    Principal, UserScopeLayer,
+    rejection::RejectionKind,
+    session::SessionError,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 use super::{Answered, send};
@@ -22,7 +25,7 @@ pub(crate) enum Came {
     Nobody,
     NotBelieved,
     Repeated,
-    Bad(SessionProblem),
+    Bad(SessionError),
     Unavailable,
 }
 
@@ -40,20 +43,22 @@ pub(crate) fn came(answered: &Answered) -> Came {
         Err(rejection) => rejection,
     };
     let (came, status) = match rejection.reason() {
-        Reason::Nobody => (Came::Nobody, 401),
-        Reason::NotBelieved { .. } => (Came::NotBelieved, 401),
-        Reason::Unavailable { .. } => (Came::Unavailable, 503),
-        Reason::Invalid { invalid, .. } if invalid.reason() == InvalidReason::Repeated => {
+        RejectionKind::NoCredential => (Came::Nobody, 401),
+        RejectionKind::NotBelieved { .. } => (Came::NotBelieved, 401),
+        RejectionKind::Unavailable { .. } => (Came::Unavailable, 503),
+        RejectionKind::Invalid { invalid, .. }
+            if invalid.reason() == InvalidErrorKind::Repeated =>
+        {
             (Came::Repeated, 400)
         }
-        Reason::Invalid { invalid, .. } => (Came::Bad(problem(invalid).clone()), 401),
+        RejectionKind::Invalid { invalid, .. } => (Came::Bad(problem(invalid).clone()), 401),
         other => panic!("refused for another reason: {other}"),
     };
     assert_eq!(rejection.status().as_u16(), status, "{rejection}");
     came
 }
 
-pub(crate) fn problem(error: &dyn StdError) -> &SessionProblem {
+pub(crate) fn problem(error: &dyn StdError) -> &SessionError {
     let source = error.source().expect("the source is kept");
     cause(source).expect("a session's problem")
 }

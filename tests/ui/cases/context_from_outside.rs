@@ -1,4 +1,4 @@
-use tower_user_scope::{Evidence, Identity, PortableContext, UserContext};
+use tower_user_scope::{Identity, UserContext, context::{Evidence, PortableContext}};
 
 fn main() {
     let _: UserContext = serde_json::from_str("{}").unwrap();

@@ -1,4 +1,4 @@
-use tower_user_scope::{Evidence, Identity, UserId};
+use tower_user_scope::{Identity, UserId, context::Evidence};
 
 fn main() {
     let _ = UserId("alice".into());

@@ -6,11 +6,11 @@ use http::{HeaderName, request::Parts};
 
 #[cfg(feature = "proxies")]
 use crate::peer::peer_ip;
-use crate::{config_error::ConfigError, strategy::Predicate, stripped::Untrusted};
+use crate::{config_error::ConfigError, strategy::Predicate, stripped::UntrustedReason};
 
 /// Why a header was not believed, and what would have been.
 pub(super) struct Distrust<'a> {
-    pub(super) why: Untrusted,
+    pub(super) why: UntrustedReason,
     /// The networks of trusted proxies, where that is what the peer is not in.
     pub(super) wanted: Option<&'a str>,
 }
@@ -51,17 +51,17 @@ impl Condition {
     }
 
     #[inline]
-    pub(super) fn check(&self, head: &Parts) -> Result<(), Untrusted> {
+    pub(super) fn check(&self, head: &Parts) -> Result<(), UntrustedReason> {
         match self {
             #[cfg(feature = "proxies")]
             Self::Proxies(networks) => {
-                let peer = peer_ip(&head.extensions).ok_or(Untrusted::UnknownPeer)?;
+                let peer = peer_ip(&head.extensions).ok_or(UntrustedReason::UnknownPeer)?;
                 let listed = networks.contains(peer);
-                listed.then_some(()).ok_or(Untrusted::PeerNotListed)
+                listed.then_some(()).ok_or(UntrustedReason::PeerNotListed)
             }
             #[cfg(feature = "shared-secret")]
             Self::Secrets(secrets) => secrets.check(head),
-            Self::Predicate(holds) => holds(head).then_some(()).ok_or(Untrusted::Condition),
+            Self::Predicate(holds) => holds(head).then_some(()).ok_or(UntrustedReason::Condition),
         }
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::Untrusted;
+use super::UntrustedReason;
 use crate::config_error::ConfigError;
 
 const MIN_LEN: usize = 16;
@@ -35,13 +35,13 @@ impl Secrets {
     }
 
     #[inline]
-    pub(super) fn check(&self, head: &Parts) -> Result<(), Untrusted> {
+    pub(super) fn check(&self, head: &Parts) -> Result<(), UntrustedReason> {
         let (Ok(header), Ok(secrets)) = (&self.header, &self.secrets) else {
-            return Err(Untrusted::SecretMissing);
+            return Err(UntrustedReason::SecretMissing);
         };
         let mut sent = head.headers.get_all(header).iter();
         let (Some(value), None) = (sent.next(), sent.next()) else {
-            return Err(Untrusted::SecretMissing);
+            return Err(UntrustedReason::SecretMissing);
         };
         let sent = Sent::new(value.as_bytes());
         // All of them are compared, so that the time does not tell which one it is.
@@ -50,7 +50,7 @@ impl Secrets {
             .fold(Choice::from(0), |known, secret| known | secret.is(&sent));
         bool::from(known)
             .then_some(())
-            .ok_or(Untrusted::SecretMismatch)
+            .ok_or(UntrustedReason::SecretMismatch)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

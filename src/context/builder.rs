@@ -10,17 +10,17 @@ use super::{CorrelationError, known::Descent};
 /// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
 #[derive(Debug)]
 #[must_use]
-pub struct ContextBuilder {
+pub struct UserContextBuilder {
     identity: Identity,
     strategy: &'static str,
     correlation: Correlation,
 }
 
-impl ContextBuilder {
+impl UserContextBuilder {
     pub(super) fn new(identity: Identity, source: IdSource) -> Self {
         Self {
             identity,
-            strategy: "by_hand",
+            strategy: "manual",
             correlation: Correlation::made_by(source),
         }
     }

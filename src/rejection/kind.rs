@@ -6,9 +6,9 @@ use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 use crate::{
-    authorize::Forbidden,
-    context::{CorrelationError, EvidenceRequired},
-    outcome::{Invalid, Unavailable},
+    authorize::ForbiddenError,
+    context::{CorrelationError, EvidenceError},
+    outcome::{InvalidError, UnavailableError},
 };
 
 /// Why no factory was built for a request.
@@ -20,7 +20,7 @@ use crate::{
 /// use http::StatusCode;
 /// use tower::{Service, ServiceExt, service_fn};
 /// use tower_layer::Layer;
-/// use tower_user_scope::{ExistingContext, Reason, Rejection, UserScopeLayer};
+/// use tower_user_scope::{ExistingContext, Rejection, UserScopeLayer, rejection::RejectionKind};
 ///
 /// # tokio_test(async {
 /// let layer = UserScopeLayer::builder()
@@ -34,7 +34,7 @@ use crate::{
 /// let response = service.oneshot(http::Request::new(())).await?;
 /// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 /// let rejection = response.extensions().get::<Rejection>().expect("a refusal");
-/// assert!(matches!(rejection.reason(), Reason::Nobody));
+/// assert!(matches!(rejection.kind(), RejectionKind::NoCredential));
 /// # Ok::<(), Box<dyn std::error::Error>>(()) });
 /// # fn tokio_test(f: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) {
 /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(f).unwrap();
@@ -42,17 +42,17 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Rejection {
-    reason: Arc<Reason>,
+    kind: Arc<RejectionKind>,
     challenges: Vec<HeaderValue>,
 }
 
 /// Why no factory was built.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RejectionKind {
     /// No strategy found a credential, and no fallback applies. 401.
     #[error("no credential was found")]
-    Nobody,
+    NoCredential,
     /// A credential was sent that no strategy took up, such as an identity header from an
     /// untrusted peer; no fallback acts on such a request. 401.
     #[error("a credential was sent that strategy `{strategy}` does not believe")]
@@ -69,7 +69,7 @@ pub enum Reason {
         strategy: &'static str,
         /// What is wrong with it.
         #[source]
-        invalid: Invalid,
+        invalid: InvalidError,
     },
     /// Two strategies found different principals. 401.
     #[error("strategies `{first}` and `{second}` found different principals")]
@@ -88,14 +88,14 @@ pub enum Reason {
         strategy: &'static str,
         /// What did not answer.
         #[source]
-        unavailable: Unavailable,
+        unavailable: UnavailableError,
     },
     /// A correlation id is bad. 400.
     #[error("a correlation id was refused: {0}")]
     Correlation(#[source] CorrelationError),
     /// The identity is only asserted and the layer asks for proof. 401.
     #[error(transparent)]
-    Evidence(EvidenceRequired),
+    Evidence(EvidenceError),
     /// The principal may not make this request. 403, or 401 where nobody was authenticated.
     #[error("strategy `{strategy}` found a principal that may not: {forbidden}")]
     #[non_exhaustive]
@@ -105,25 +105,25 @@ pub enum Reason {
         /// Whether it was authenticated at all.
         authenticated: bool,
         /// What the `authorize` step said.
-        forbidden: Forbidden,
+        forbidden: ForbiddenError,
     },
     /// Whether the principal may make this request could not be checked. 503.
     #[error("the authorization of the request could not be checked: {0}")]
-    AuthorizationUnavailable(#[source] Unavailable),
+    AuthorizationUnavailable(#[source] UnavailableError),
     /// The factory was not built. 500, or 503 where something could not be reached.
     #[error("the factory could not be built: {0}")]
-    Factory(FactoryFailure),
+    Factory(FactoryErrorKind),
 }
 
 /// How building the factory failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum FactoryFailure {
+pub enum FactoryErrorKind {
     /// The application's error. 500.
     #[error("{0}")]
     Failed(#[source] Arc<dyn StdError + Send + Sync>),
     /// The application's error, and it says that something could not be reached
-    /// ([`FactoryUnavailable`](crate::FactoryUnavailable)). 503.
+    /// ([`FactoryUnavailableError`](crate::factory::FactoryUnavailableError)). 503.
     #[error("{0}")]
     Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
     /// It was not ready in time. 503.
@@ -145,9 +145,9 @@ macro_rules! peer_is_unknown {
 }
 
 impl Rejection {
-    pub(crate) fn new(reason: Reason) -> Self {
+    pub(crate) fn new(kind: RejectionKind) -> Self {
         Self {
-            reason: Arc::new(reason),
+            kind: Arc::new(kind),
             challenges: Vec::new(),
         }
     }
@@ -159,8 +159,8 @@ impl Rejection {
 
     /// Why, typed.
     #[must_use]
-    pub fn reason(&self) -> &Reason {
-        &self.reason
+    pub fn kind(&self) -> &RejectionKind {
+        &self.kind
     }
 
     /// The `WWW-Authenticate` challenges that belong into the response, one value for each
@@ -173,11 +173,11 @@ impl Rejection {
     /// The strategy that the reason is about, where it is about one.
     #[must_use]
     pub fn strategy(&self) -> Option<&'static str> {
-        match self.reason() {
-            Reason::NotBelieved { strategy }
-            | Reason::Invalid { strategy, .. }
-            | Reason::Unavailable { strategy, .. }
-            | Reason::Forbidden { strategy, .. } => Some(strategy),
+        match self.kind() {
+            RejectionKind::NotBelieved { strategy }
+            | RejectionKind::Invalid { strategy, .. }
+            | RejectionKind::Unavailable { strategy, .. }
+            | RejectionKind::Forbidden { strategy, .. } => Some(strategy),
             _ => None,
         }
     }
@@ -185,50 +185,52 @@ impl Rejection {
     /// The status of the HTTP response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        match self.reason() {
-            Reason::Nobody
-            | Reason::NotBelieved { .. }
-            | Reason::Conflict { .. }
-            | Reason::Evidence(_)
-            | Reason::Forbidden {
+        match self.kind() {
+            RejectionKind::NoCredential
+            | RejectionKind::NotBelieved { .. }
+            | RejectionKind::Conflict { .. }
+            | RejectionKind::Evidence(_)
+            | RejectionKind::Forbidden {
                 authenticated: false,
                 ..
             } => StatusCode::UNAUTHORIZED,
-            Reason::Invalid { invalid, .. } => invalid.reason().status(),
-            Reason::Correlation(_) => StatusCode::BAD_REQUEST,
-            Reason::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Reason::Factory(FactoryFailure::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            Reason::Unavailable { .. }
-            | Reason::AuthorizationUnavailable(_)
-            | Reason::Factory(FactoryFailure::Unavailable(_) | FactoryFailure::TimedOut { .. }) => {
-                StatusCode::SERVICE_UNAVAILABLE
+            RejectionKind::Invalid { invalid, .. } => invalid.kind().status(),
+            RejectionKind::Correlation(_) => StatusCode::BAD_REQUEST,
+            RejectionKind::Forbidden { .. } => StatusCode::FORBIDDEN,
+            RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
+                StatusCode::INTERNAL_SERVER_ERROR
             }
+            RejectionKind::Unavailable { .. }
+            | RejectionKind::AuthorizationUnavailable(_)
+            | RejectionKind::Factory(
+                FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. },
+            ) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// What the log tells a developer to do about it.
     pub(crate) fn hint(&self, peer_is_known: bool) -> Option<&'static str> {
-        match self.reason() {
-            Reason::Nobody if !peer_is_known => Some(concat!(
+        match self.kind() {
+            RejectionKind::NoCredential if !peer_is_known => Some(concat!(
                 "add a strategy for the credential that the client sends, or a `Fallback` for \
                  requests without any; ",
                 peer_is_unknown!()
             )),
-            Reason::NotBelieved { .. } if !peer_is_known => Some(concat!(
+            RejectionKind::NotBelieved { .. } if !peer_is_known => Some(concat!(
                 "what was sent for this strategy says nobody, and a fallback is only for requests \
                  that sent nothing; ",
                 peer_is_unknown!()
             )),
-            Reason::Nobody => Some(
+            RejectionKind::NoCredential => Some(
                 "add a strategy for the credential that the client sends, a `Fallback` for \
                  requests without any, or on a developer's machine a `DevelopmentUser`",
             ),
-            Reason::NotBelieved { .. } => Some(
+            RejectionKind::NotBelieved { .. } => Some(
                 "what was sent for this strategy says nobody, and a fallback is only for requests \
                  that sent nothing: a header from a peer that is not trusted (`from_proxies`), or \
                  a session without a user (`allow_visitors`)",
             ),
-            Reason::Evidence(_) => {
+            RejectionKind::Evidence(_) => {
                 Some("the layer has `require_proved`; only a token or a session will do")
             }
             _ => None,
@@ -239,19 +241,19 @@ impl Rejection {
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection")
-            .field("reason", self.reason())
+            .field("kind", self.kind())
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.reason(), f)
+        fmt::Display::fmt(self.kind(), f)
     }
 }
 
 impl StdError for Rejection {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.reason.source()
+        self.kind.source()
     }
 }

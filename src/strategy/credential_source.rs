@@ -10,7 +10,7 @@ use crate::config_error::ConfigError;
 /// Says where a closure looks for its credential, so that the list knows whether one was sent
 /// even if the closure gets it wrong.
 #[derive(Clone)]
-pub struct Reads {
+pub struct CredentialSource {
     place: Place,
     /// Whether the closure has nothing to say where nothing is in its place.
     only: bool,
@@ -22,7 +22,7 @@ enum Place {
     Predicate(Predicate),
 }
 
-impl Reads {
+impl CredentialSource {
     /// The credential is the value of this header. A name that HTTP doesn't allow is an error
     /// of `build()`.
     pub fn header(name: impl AsRef<str>) -> Self {
@@ -79,7 +79,7 @@ impl Reads {
     }
 }
 
-impl fmt::Debug for Reads {
+impl fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Header(name) => f.debug_tuple("Header").field(name).finish(),
