@@ -25,7 +25,7 @@ impl UserContextBuilder {
         }
     }
 
-    /// Names what found the identity; by default `by_hand`.
+    /// Names what found the identity; by default `manual`.
     pub fn strategy(mut self, name: &'static str) -> Self {
         self.strategy = name;
         self

@@ -188,7 +188,7 @@ pub(crate) struct Work {
 /// struct Roles(Vec<&'static str>);
 ///
 /// let alice: UserId = "alice".parse()?;
-/// let identity = Identity::proved(alice).attribute(Roles(vec!["editor"]));
+/// let identity = Identity::proved(alice).with_attribute(Roles(vec!["editor"]));
 ///
 /// assert!(identity.evidence().is_proved());
 /// assert_eq!(identity.attributes().get(), Some(&Roles(vec!["editor"])));

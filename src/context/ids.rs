@@ -415,7 +415,7 @@ id! {
     /// assert_eq!(alice, "alice@example.com");
     ///
     /// let nobody = "undefined".parse::<UserId>().unwrap_err();
-    /// assert_eq!(nobody.problem(), IdErrorKind::Placeholder);
+    /// assert_eq!(nobody.kind(), IdErrorKind::Placeholder);
     /// assert_eq!(nobody.to_string(), "user_id is a placeholder, not a value");
     /// # Ok::<(), tower_user_scope::context::IdError>(())
     /// ```

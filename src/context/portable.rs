@@ -212,7 +212,8 @@ impl From<&UserContext> for PortableContext {
                 _ => PortableEvidence::Asserted,
             },
             // Whatever ended before 1970 has ended by then too, and can be written.
-            expires_at: (context.identity().expires_at()).map(|end| end.max(SystemTime::UNIX_EPOCH)),
+            expires_at: (context.identity().expires_at())
+                .map(|end| end.max(SystemTime::UNIX_EPOCH)),
             bound_to: BoundTo::of(context.identity().work()),
         }
     }

@@ -26,7 +26,7 @@ use crate::{
 /// [`keep`](Self::keep) returned, for a job that goes on. The scope of an upgraded connection,
 /// such as a WebSocket, lasts as long as its handles.
 ///
-/// What is meant to get round it is spelled out: [`lend`](Self::lend), and
+/// What is meant to get round it is spelled out: [`unchecked`](Self::unchecked), and
 /// [`in_scope`](crate::scope::InstrumentScope::in_scope) with another user's context.
 ///
 /// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions

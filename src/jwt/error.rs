@@ -19,7 +19,7 @@ use crate::strategy::{InvalidError, InvalidErrorKind};
 /// let invalid = Invalid::from(TokenErrorKind::WrongAudience);
 /// let source = std::error::Error::source(&invalid).and_then(|source| source.downcast_ref());
 /// let error: &TokenError = source.expect("always a `TokenError`");
-/// assert_eq!(error.problem(), &TokenErrorKind::WrongAudience);
+/// assert_eq!(error.kind(), &TokenErrorKind::WrongAudience);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {

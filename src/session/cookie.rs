@@ -133,9 +133,9 @@ use crate::{
 /// fn respond(rejection: &Rejection, head: &Parts) -> Response<Bytes> {
 ///     let mut response = DefaultResponder::default().respond(rejection, head);
 ///     let is_stale = matches!(
-///         rejection.reason(),
+///         rejection.kind(),
 ///         Reason::Invalid { strategy: "session_cookie", invalid, .. }
-///             if invalid.reason() != InvalidErrorKind::Repeated
+///             if invalid.kind() != InvalidErrorKind::Repeated
 ///     );
 ///     if is_stale {
 ///         response.headers_mut().append(header::SET_COOKIE, FORGET);
@@ -239,7 +239,7 @@ impl<S: SessionStore> SessionCookie<S> {
     ///     }
     ///     let user = UserId::try_from(account.id.to_string())?;
     ///     let tenant = TenantId::try_from(account.tenant)?;
-    ///     Ok(Some(Identity::proved(user).tenant(tenant)))
+    ///     Ok(Some(Identity::proved(user).with_tenant_id(tenant)))
     /// });
     /// # let _ = strategy;
     /// ```

@@ -120,7 +120,7 @@ impl FromSession {
     ///     let Some(uid) = data.get::<u64>("uid")? else { return Ok(None) };
     ///     let identity = Identity::proved(UserId::try_from(uid.to_string())?);
     ///     Ok(Some(match data.get::<String>("tenant")? {
-    ///         Some(tenant) => identity.tenant(TenantId::try_from(tenant)?),
+    ///         Some(tenant) => identity.with_tenant_id(TenantId::try_from(tenant)?),
     ///         None => identity,
     ///     }))
     /// });

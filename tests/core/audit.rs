@@ -47,13 +47,13 @@ impl Events {
                     context.strategy(),
                     context.evidence().as_str()
                 ),
-                AuditEvent::Refused { rejection, .. } => match rejection.reason() {
+                AuditEvent::Refused { rejection, .. } => match rejection.kind() {
                     RejectionKind::NoCredential => "refused: nobody".to_owned(),
                     RejectionKind::NotBelieved { strategy, .. } => {
                         format!("refused: disbelief {strategy}")
                     }
                     RejectionKind::Invalid { invalid, .. } => {
-                        format!("refused: {:?}", invalid.reason())
+                        format!("refused: {:?}", invalid.kind())
                     }
                     RejectionKind::Conflict { first, second, .. } => {
                         format!("refused: {first}/{second}")
@@ -75,7 +75,7 @@ impl Events {
                 AuditEvent::CredentialPassedOver {
                     strategy, invalid, ..
                 } => {
-                    format!("{strategy} passed over {:?}", invalid.reason())
+                    format!("{strategy} passed over {:?}", invalid.kind())
                 }
                 AuditEvent::Conflict { first, second, .. } => format!("conflict {first}/{second}"),
                 AuditEvent::ScopeClosed { ending, .. } => format!("closed {ending:?}"),
@@ -444,7 +444,8 @@ async fn a_context_is_handed_to_the_observer_whatever_telemetry_shows() {
         .strategy(key())
         .observer(move |event: &AuditEvent<'_>| {
             if let AuditEvent::Accepted { context, .. } = event {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((*context).clone());
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(context.clone().into_owned());
             }
         })
         .context_only()
@@ -571,13 +572,15 @@ async fn a_refusal_says_who_asked_what_in_which_request_from_where() {
                     path,
                     peer,
                     ..
-                } = *event
+                } = event
                 {
                     let who = WhoWasRefused {
-                        user: subject.map(|subject| format!("{:?}", subject.principal())),
-                        request_id: request_id.map(ToString::to_string),
+                        user: subject
+                            .as_ref()
+                            .map(|subject| format!("{:?}", subject.principal())),
+                        request_id: request_id.as_ref().map(ToString::to_string),
                         asked: format!("{method} {path}"),
-                        peer,
+                        peer: *peer,
                     };
                     kept.lock()
                         .unwrap_or_else(PoisonError::into_inner)

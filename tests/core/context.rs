@@ -27,7 +27,7 @@ fn user(id: &str) -> UserContext {
 fn member(tenant: &str, id: &str) -> UserContext {
     let id = UserId::try_from(id).expect("a valid user id");
     let tenant = TenantId::try_from(tenant).expect("a valid tenant id");
-    UserContext::builder(Identity::proved(id).tenant(tenant)).build()
+    UserContext::builder(Identity::proved(id).with_tenant_id(tenant)).build()
 }
 
 fn service(name: &str) -> UserContext {
@@ -78,7 +78,7 @@ fn b01_a_text_that_is_no_id_is_refused_with_the_fields_name() {
         ];
         for (field, error) in errors {
             let error = error.unwrap_or_else(|| panic!("{field} {text:?} must be refused"));
-            assert_eq!(error.problem(), *problem, "{field} {text:?}");
+            assert_eq!(error.kind(), *problem, "{field} {text:?}");
             assert_eq!(error.field(), field, "the field's name is told");
             assert!(
                 text.trim().is_empty() || !error.to_string().contains(text),
@@ -111,9 +111,9 @@ fn b01_the_list_of_placeholders_can_be_replaced() {
     let rules = IdRules::new().placeholders(["guest"]).max_len(8);
     assert!(rules.user_id("null").is_ok(), "no longer on the list");
     let guest = rules.user_id("guest").expect_err("now on the list");
-    assert_eq!(guest.problem(), IdErrorKind::Placeholder);
+    assert_eq!(guest.kind(), IdErrorKind::Placeholder);
     let long = rules.user_id("123456789").expect_err("over the limit");
-    assert_eq!(long.problem(), IdErrorKind::TooLong { limit: 8 });
+    assert_eq!(long.kind(), IdErrorKind::TooLong { limit: 8 });
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn b04_a_child_keeps_whose_it_is_and_knows_its_parent() {
     struct Role(&'static str);
 
     let id = UserId::try_from("alice").expect("a valid user id");
-    let parent = UserContext::builder(Identity::proved(id).attribute(Role("reader")))
+    let parent = UserContext::builder(Identity::proved(id).with_attribute(Role("reader")))
         .thread_id("t-1".parse().expect("a valid thread id"))
         .run_id("r-1".parse().expect("a valid run id"))
         .build();
@@ -293,7 +293,7 @@ proptest! {
     #[test]
     fn b01_visible_ascii_is_an_id_unless_it_is_a_placeholder(text in "[!-~]{1,256}") {
         let placeholder = UserId::try_from(text.as_str()).is_err_and(|error| {
-            error.problem() == IdErrorKind::Placeholder
+            error.kind() == IdErrorKind::Placeholder
         });
         prop_assert!(placeholder || UserId::try_from(text.as_str()).is_ok());
         let longer = format!("{text}_");
@@ -412,7 +412,7 @@ fn b06_an_end_travels_along_and_nobody_vouches_for_what_has_ended() {
         (None, false),
     ] {
         let identity = match end {
-            Some(end) => alice().expires_at(end),
+            Some(end) => alice().with_expires_at(end),
             None => alice(),
         };
         let sent = UserContext::builder(identity).build();
@@ -422,7 +422,7 @@ fn b06_an_end_travels_along_and_nobody_vouches_for_what_has_ended() {
         match there {
             Ok(there) => {
                 assert!(!has_ended, "{end:?}");
-                assert_eq!(there.identity().expiry(), end, "the same end");
+                assert_eq!(there.identity().expires_at(), end, "the same end");
             }
             Err(error) => {
                 assert!(has_ended, "{end:?}");
@@ -436,8 +436,8 @@ fn b06_an_end_travels_along_and_nobody_vouches_for_what_has_ended() {
 fn b06_what_a_credential_is_bound_to_still_binds_after_a_trip() {
     let id = |text: &str| ThreadId::try_from(text).expect("an id");
     let identity = Identity::proved(UserId::try_from("alice").expect("an id"))
-        .thread_id(id("t-1"))
-        .run_id(RunId::try_from("r-1").expect("an id"));
+        .with_thread_id(id("t-1"))
+        .with_run_id(RunId::try_from("r-1").expect("an id"));
     let here = UserContext::builder(identity).build();
     let wire = serde_json::to_value(PortableContext::from(&here)).expect("serialises");
     let arrive = |document: &Value| {
@@ -605,7 +605,7 @@ fn b01_an_id_in_another_normal_form_is_refused_and_not_a_second_user() {
                 ServiceName::try_from(decomposed.as_str()).map(drop),
                 IdRules::new().user_id(&decomposed).map(drop),
             ] {
-                let problem = wrong.expect_err("decomposed").problem();
+                let problem = wrong.expect_err("decomposed").kind();
                 assert_eq!(problem, IdErrorKind::NotNormalized, "{name}");
             }
         }
@@ -613,7 +613,7 @@ fn b01_an_id_in_another_normal_form_is_refused_and_not_a_second_user() {
     // Singletons, and marks in another order than the canonical one.
     for singleton in ["\u{212B}", "\u{2126}", "a\u{301}\u{323}", "\u{387}"] {
         let error = UserId::try_from(singleton).expect_err("not normal");
-        assert_eq!(error.problem(), IdErrorKind::NotNormalized, "{singleton:?}");
+        assert_eq!(error.kind(), IdErrorKind::NotNormalized, "{singleton:?}");
     }
     assert!(UserId::try_from("Ａlice").is_err(), "a wide letter");
     assert_ne!(

@@ -11,10 +11,11 @@ use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, Outcome, Rejection, UserContext, UserId,
     UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
     context::{CorrelationErrorKind, CorrelationKind, CorrelationSources, IdErrorKind, ThreadId},
     from_fn,
     rejection::RejectionKind,
-    testing::{Recorded, Recorder},
+    testing::Recorder,
 };
 
 const KINDS: [(CorrelationKind, &str, &str); 4] = [
@@ -52,7 +53,11 @@ async fn send_as_it_is(
 async fn send_and_listen(
     ids: CorrelationSources,
     request: Request<()>,
-) -> (StatusCode, Result<UserContext, Rejection>, Vec<Recorded>) {
+) -> (
+    StatusCode,
+    Result<UserContext, Rejection>,
+    Vec<AuditEvent<'static>>,
+) {
     let recorder = Recorder::new();
     let layer = UserScopeLayer::builder()
         .strategy(from_fn(
@@ -79,7 +84,7 @@ async fn send_and_listen(
     let response = service.oneshot(request).await.expect("infallible");
     let told = recorder.take();
     let refused = told.iter().find_map(|event| match event {
-        Recorded::Refused(rejection) => Some(rejection.clone()),
+        AuditEvent::Refused { rejection, .. } => Some(rejection.clone().into_owned()),
         _ => None,
     });
     let seen = response.extensions().get::<UserContext>().cloned();
@@ -116,8 +121,8 @@ fn id(context: &UserContext, kind: CorrelationKind) -> &str {
 }
 
 fn problem(rejection: &Rejection) -> (&'static str, CorrelationErrorKind) {
-    match rejection.reason() {
-        RejectionKind::Correlation(error) => (error.field(), error.problem()),
+    match rejection.kind() {
+        RejectionKind::Correlation(error) => (error.field(), error.kind()),
         other => panic!("another reason: {other:?}"),
     }
 }
@@ -281,7 +286,7 @@ async fn a_trace_that_can_not_be_used_starts_anew_and_refuses_nobody() {
         let told: Vec<_> = told
             .into_iter()
             .filter_map(|event| match event {
-                Recorded::TraceIgnored(problem) => Some(problem),
+                AuditEvent::TraceIgnored { problem, .. } => Some(problem),
                 _ => None,
             })
             .collect();
@@ -350,7 +355,7 @@ async fn b07_no_id_makes_anybody_somebody() {
     assert_eq!(status, StatusCode::UNAUTHORIZED, "ids are no credential");
     let refused = refused.expect_err("nobody sent one");
     assert!(
-        matches!(refused.reason(), RejectionKind::NoCredential),
+        matches!(refused.kind(), RejectionKind::NoCredential),
         "{refused:?}"
     );
 

@@ -6,11 +6,12 @@ use http::{Request, Response, request::Parts};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    CredentialSource, ExistingContext, ExplainedStep, Fallback, Identity, InvalidError, Outcome,
-    PeerAddr, Rejection, TrustedHeader, UserContext, UserId, UserScopeLayer, from_async_fn,
-    from_fn,
+    CredentialSource, ExistingContext, Fallback, Identity, InvalidError, Outcome, PeerAddr,
+    Rejection, TrustedHeader, UserContext, UserId, UserScopeLayer,
+    audit::AuditEvent,
+    from_async_fn, from_fn,
     strategy::{InvalidErrorKind, Strategy},
-    testing::{Recorded, Recorder, uncovered},
+    testing::{Recorder, uncovered},
 };
 
 fn waiting_key() -> impl Strategy<Future: Send> + Clone {
@@ -120,7 +121,7 @@ async fn what_would_be_removed_is_told_and_stays() {
     let head = head(&[("x-user-id", "alice"), ("x_user_id", "bob")]);
     let why = layer.explain(&head).await;
     let removed = why.steps().iter();
-    let removed = removed.filter(|step| matches!(step, ExplainedStep::Stripped { .. }));
+    let removed = removed.filter(|step| matches!(step, AuditEvent::HeaderStripped { .. }));
     assert_eq!(removed.count(), 2, "{why}");
     assert_eq!(head.headers.len(), 2, "the request is as it was");
 }
@@ -144,7 +145,10 @@ async fn routes_that_no_layer_covers_are_found_whatever_it_lets_in() {
 }
 
 /// A layer that believes these networks, asked from this address.
-async fn explained(networks: &[String], peer: Option<[u8; 4]>) -> (String, Vec<Recorded>) {
+async fn explained(
+    networks: &[String],
+    peer: Option<[u8; 4]>,
+) -> (String, Vec<AuditEvent<'static>>) {
     let recorder = Recorder::new();
     let layer = UserScopeLayer::builder()
         .strategy(

@@ -243,7 +243,7 @@ async fn b12_a_factory_that_fails_for_one_user_fails_that_request_only() {
     let refused = ask::<UserContext, _, _>(&mut service, "frank").await;
     let refused = refused.expect_err("the first attempt fails");
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    match refused.reason() {
+    match refused.kind() {
         RejectionKind::Factory(FactoryErrorKind::Failed(error)) => {
             assert_eq!(
                 error.to_string(),
@@ -274,7 +274,7 @@ async fn b12_what_could_not_be_reached_is_503_in_every_form() {
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(
             matches!(
-                refused.reason(),
+                refused.kind(),
                 RejectionKind::Factory(FactoryErrorKind::Unavailable(_))
             ),
             "{refused:?}"
@@ -295,7 +295,7 @@ async fn a_factory_that_is_not_ready_in_time_is_503() {
         .expect_err("never ready");
     assert_eq!(begun.elapsed(), limit, "on the paused clock");
     assert!(
-        matches!(refused.reason(), RejectionKind::Factory(FactoryErrorKind::TimedOut { limit: told, .. }) if *told == limit),
+        matches!(refused.kind(), RejectionKind::Factory(FactoryErrorKind::TimedOut { limit: told, .. }) if *told == limit),
         "{refused:?}"
     );
 }
@@ -422,12 +422,12 @@ async fn a_lazy_factory_that_fails_gives_everybody_who_asks_the_same_typed_error
     for _ in 0..2 {
         let error = failure(lazy.get());
         assert!(
-            matches!(error.failure(), FactoryErrorKind::Unavailable(_)),
+            matches!(error.kind(), FactoryErrorKind::Unavailable(_)),
             "{error:?}"
         );
         let error = failure(waiting.get().await);
         assert!(
-            matches!(error.failure(), FactoryErrorKind::Failed(_)),
+            matches!(error.kind(), FactoryErrorKind::Failed(_)),
             "{error:?}"
         );
     }

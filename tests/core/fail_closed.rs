@@ -41,12 +41,12 @@ fn good() -> Scripted {
 }
 
 fn is_invalid(answered: &Answered) -> bool {
-    matches!(answered, Err(refused) if matches!(refused.reason(), RejectionKind::Invalid { .. }))
+    matches!(answered, Err(refused) if matches!(refused.kind(), RejectionKind::Invalid { .. }))
 }
 
 fn is_unavailable(answered: &Answered) -> bool {
     matches!(answered, Err(refused)
-        if matches!(refused.reason(), RejectionKind::Unavailable { .. })
+        if matches!(refused.kind(), RejectionKind::Unavailable { .. })
             && refused.status() == StatusCode::SERVICE_UNAVAILABLE)
 }
 
@@ -122,7 +122,7 @@ async fn b26_no_refusal_reason_turns_into_the_fallback() {
         ("rejected", invalid()),
         (
             "an identity that ended",
-            Scripted::new(move |_| user("late").expires_at(past).into()),
+            Scripted::new(move |_| user("late").with_expires_at(past).into()),
         ),
         ("down", down()),
         (
@@ -155,7 +155,9 @@ async fn an_identity_holds_until_its_end_and_not_longer() {
     for (seconds, holds) in [(3_600, true), (0, false)] {
         let end = SystemTime::now() + Duration::from_secs(seconds);
         let layer = UserScopeLayer::builder()
-            .strategy(Scripted::new(move |_| user("alice").expires_at(end).into()))
+            .strategy(Scripted::new(move |_| {
+                user("alice").with_expires_at(end).into()
+            }))
             .context_only()
             .build()
             .expect("valid");
@@ -176,7 +178,7 @@ async fn optional_passes_a_bad_credential_over_and_audits_and_passes_nothing_els
             assert_eq!(*strategy, "scripted", "whose it was");
             seen.lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(invalid.reason());
+                .push(invalid.kind());
         }
     };
     let layer = UserScopeLayer::builder()
@@ -264,7 +266,7 @@ async fn nobody_is_refused_where_no_fallback_applies() {
         .expect("valid");
     let refused = send(&layer, Request::new(())).await.expect_err("nobody");
     assert!(
-        matches!(refused.reason(), RejectionKind::NoCredential),
+        matches!(refused.kind(), RejectionKind::NoCredential),
         "{refused:?}"
     );
 }
@@ -364,7 +366,7 @@ async fn where_proof_is_asked_for_nothing_less_will_do() {
         .await
         .expect_err("a header's word");
     assert!(
-        matches!(refused.reason(), RejectionKind::Evidence(_)),
+        matches!(refused.kind(), RejectionKind::Evidence(_)),
         "{refused:?}"
     );
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
@@ -396,10 +398,10 @@ async fn a_late_answer_is_unavailable_with_its_limit() {
         .build()
         .expect("valid");
     let refused = send(&layer, Request::new(())).await.expect_err("late");
-    match refused.reason() {
+    match refused.kind() {
         RejectionKind::Unavailable { unavailable, .. } => {
             let expected = UnavailableErrorKind::TimedOut { limit };
-            assert_eq!(unavailable.reason(), expected, "typed, with its limit");
+            assert_eq!(unavailable.kind(), expected, "typed, with its limit");
         }
         other => panic!("another reason: {other:?}"),
     }
@@ -440,7 +442,7 @@ async fn b25_only_a_value_of_the_very_type_identifies_anybody() {
     });
     let refused = send(&layer, other).await.expect_err("other types");
     assert!(
-        matches!(refused.reason(), RejectionKind::NoCredential),
+        matches!(refused.kind(), RejectionKind::NoCredential),
         "{refused:?}"
     );
 

@@ -28,7 +28,9 @@ fn api_key() -> impl Strategy<Future: Send> + Clone {
             return Outcome::Absent;
         };
         match key.to_str().expect("text").split_once('/') {
-            Some((owner, only)) => Identity::proved(user(owner)).thread_id(thread(only)).into(),
+            Some((owner, only)) => Identity::proved(user(owner))
+                .with_thread_id(thread(only))
+                .into(),
             None if key == "BAD" => InvalidError::new(InvalidErrorKind::Rejected("key")).into(),
             None => Identity::proved(user(key.to_str().expect("text"))).into(),
         }
@@ -166,7 +168,9 @@ async fn credentials_for_different_threads_are_refused_together() {
         match head.headers.get("x-second") {
             Some(only) => {
                 let only = thread(only.to_str().expect("text"));
-                Identity::asserted(user("alice")).thread_id(only).into()
+                Identity::asserted(user("alice"))
+                    .with_thread_id(only)
+                    .into()
             }
             None => Outcome::Absent,
         }
@@ -187,7 +191,7 @@ async fn credentials_for_different_threads_are_refused_together() {
 
 #[test]
 fn a_context_made_by_hand_is_for_what_its_identity_is_for() {
-    let identity = Identity::proved(user("alice")).thread_id(thread("t-1"));
+    let identity = Identity::proved(user("alice")).with_thread_id(thread("t-1"));
     let context = UserContext::builder(identity).build();
     assert_eq!(context.thread_id(), &thread("t-1"));
 }

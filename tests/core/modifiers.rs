@@ -53,20 +53,20 @@ fn verdict(answered: &Result<UserContext, Rejection>) -> String {
             format!("{user} by {}", context.strategy())
         }
         Err(refused) => {
-            let why = match refused.reason() {
+            let why = match refused.kind() {
                 RejectionKind::NoCredential => "nobody".to_owned(),
                 RejectionKind::NotBelieved { strategy, .. } => format!("{strategy} not believed"),
                 RejectionKind::Invalid {
                     strategy, invalid, ..
                 } => {
-                    format!("{strategy} invalid: {:?}", invalid.reason())
+                    format!("{strategy} invalid: {:?}", invalid.kind())
                 }
                 RejectionKind::Unavailable {
                     strategy,
                     unavailable,
                     ..
                 } => {
-                    format!("{strategy} unavailable: {:?}", unavailable.reason())
+                    format!("{strategy} unavailable: {:?}", unavailable.kind())
                 }
                 other => format!("{other:?}"),
             };

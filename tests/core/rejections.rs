@@ -148,7 +148,7 @@ fn kinds() -> Vec<Kind> {
             name: "a malformed credential",
             status: StatusCode::BAD_REQUEST,
             grpc_status: "3",
-            is_reason: |reason| matches!(reason, RejectionKind::Invalid { invalid, .. } if invalid.reason() == InvalidErrorKind::Malformed),
+            is_reason: |reason| matches!(reason, RejectionKind::Invalid { invalid, .. } if invalid.kind() == InvalidErrorKind::Malformed),
             send: through!(.strategy(Says(
                 || InvalidError::new(InvalidErrorKind::Malformed).with_source(error()).into(),
                 Presence::Sent
@@ -158,7 +158,7 @@ fn kinds() -> Vec<Kind> {
             name: "a credential that is rejected",
             status: StatusCode::UNAUTHORIZED,
             grpc_status: "16",
-            is_reason: |reason| matches!(reason, RejectionKind::Invalid { invalid, .. } if invalid.reason() == InvalidErrorKind::Rejected(CANARY)),
+            is_reason: |reason| matches!(reason, RejectionKind::Invalid { invalid, .. } if invalid.kind() == InvalidErrorKind::Rejected(CANARY)),
             send: through!(.strategy(Says(
                 || InvalidError::new(InvalidErrorKind::Rejected(CANARY)).with_source(error()).into(),
                 Presence::Sent
@@ -274,7 +274,7 @@ async fn each_reason_has_its_status_and_a_problem_document() {
         let name = kind.name;
         let response = (kind.send)(Request::new(())).await;
         assert_eq!(response.status(), kind.status, "status of {name}");
-        let reason = rejection(&response, name).reason();
+        let reason = rejection(&response, name).kind();
         assert!((kind.is_reason)(reason), "reason of {name}: {reason:?}");
 
         let headers = response.headers();
@@ -362,7 +362,7 @@ async fn over_grpc_each_reason_has_its_own_status_beside_the_real_one() {
                         assert_eq!(trailers(&frame), said, "{name}");
                     }
                 }
-                let reason = rejection(&response, &name).reason();
+                let reason = rejection(&response, &name).kind();
                 assert!((kind.is_reason)(reason), "reason of {name}: {reason:?}");
             }
         }
@@ -591,7 +591,7 @@ async fn the_mapping_can_be_replaced_wholesale() {
     assert_eq!(response.body(), "own words", "and its body");
     assert!(
         matches!(
-            rejection(&response, "own").reason(),
+            rejection(&response, "own").kind(),
             RejectionKind::NoCredential
         ),
         "outer layers still learn why"

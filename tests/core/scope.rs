@@ -70,7 +70,7 @@ impl Log {
     fn observer(&self) -> impl Fn(&AuditEvent<'_>) + Send + Sync + 'static {
         let log = self.clone();
         move |event| match event {
-            AuditEvent::CrossUserAccess { violation, .. } => log.add(match violation {
+            AuditEvent::CrossUserAccess { violation, .. } => log.add(match &**violation {
                 IsolationError::OtherUser { .. } => "other user",
                 IsolationError::NoScope { .. } => "no scope",
                 _ => "unknown violation",

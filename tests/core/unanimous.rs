@@ -39,7 +39,7 @@ impl Finds {
             Self::Proved(id) => Identity::proved(user(id)).into(),
             Self::Member(tenant, id) => {
                 let tenant = TenantId::try_from(tenant).expect("a valid tenant id");
-                Identity::proved(user(id)).tenant(tenant).into()
+                Identity::proved(user(id)).with_tenant_id(tenant).into()
             }
             Self::Service(name) => {
                 let name = ServiceName::try_from(name).expect("a valid name");
@@ -130,7 +130,7 @@ async fn those_who_agree_are_believed_and_those_who_differ_are_refused() {
         if let Err(refused) = answered {
             assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{finds:?}");
             assert!(
-                matches!(refused.reason(), RejectionKind::Conflict { .. }),
+                matches!(refused.kind(), RejectionKind::Conflict { .. }),
                 "{refused:?}"
             );
             let last: Vec<_> = events.iter().rev().take(2).map(String::as_str).collect();

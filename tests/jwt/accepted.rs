@@ -57,7 +57,7 @@ async fn a_token_is_proof_and_ends_with_its_exp() {
         .attributes()
         .get::<VerifiedToken>()
         .expect("always there");
-    assert_eq!(context.identity().expiry(), Some(token.expires_at()));
+    assert_eq!(context.identity().expires_at(), Some(token.expires_at()));
     assert_eq!(token.issuer(), Some(ISSUER));
     assert_eq!(token.audience(), Some(AUDIENCE));
     assert_eq!(token.subject(), Some("alice"));
@@ -383,8 +383,8 @@ async fn an_identity_that_ends_before_its_token_is_found_again() {
         // The first ends at once, the next with the token.
         let identity = Identity::proved("alice".parse::<UserId>()?);
         Ok(match count.fetch_add(1, Ordering::Relaxed) {
-            0 => identity.expires_at(UNIX_EPOCH),
-            _ => identity.expires_at(token.expires_at()),
+            0 => identity.with_expires_at(UNIX_EPOCH),
+            _ => identity.with_expires_at(token.expires_at()),
         })
     }));
     let token = minted(HS, None, &claims("alice"));
@@ -450,9 +450,9 @@ async fn the_scheme_is_read_as_rfc_6750_says() {
             .expect("a request");
         let got = match asked.send(request).await {
             Ok(_) => Ok(true),
-            Err(rejection) => match rejection.reason() {
+            Err(rejection) => match rejection.kind() {
                 RejectionKind::NoCredential => Ok(false),
-                RejectionKind::Invalid { invalid, .. } => Err(Some(invalid.reason())),
+                RejectionKind::Invalid { invalid, .. } => Err(Some(invalid.kind())),
                 _ => Err(None),
             },
         };
@@ -462,7 +462,7 @@ async fn the_scheme_is_read_as_rfc_6750_says() {
 
 #[tokio::test]
 async fn a_token_in_a_sub_protocol_does_not_reach_who_could_send_it_back() {
-    let asked = asking(jwt(verifying(HS)).from(TokenSource::websocket_protocol("bearer")));
+    let asked = asking(jwt(verifying(HS)).token_source(TokenSource::websocket_protocol("bearer")));
     let token = minted(HS, None, &claims("alice"));
     for (sent, left) in [
         (format!("chat, bearer, {token}"), Some("chat, bearer")),
@@ -583,7 +583,7 @@ async fn the_application_can_make_the_identity() {
     let billing = ServiceName::try_from("billing").expect("a name");
     assert_eq!(context.principal(), &Principal::Service(billing));
     assert!(
-        context.identity().expiry().is_some(),
+        context.identity().expires_at().is_some(),
         "it ends with its token"
     );
 }
@@ -617,10 +617,10 @@ async fn named_claims_say_who_and_for_what() {
         .insert("x-thread-id", HeaderValue::from_static("t-2"));
     let rejection = asked.send(other).await.expect_err("another thread");
     assert_eq!(rejection.status(), StatusCode::BAD_REQUEST);
-    let RejectionKind::Correlation(error) = rejection.reason() else {
+    let RejectionKind::Correlation(error) = rejection.kind() else {
         panic!("{rejection:?}");
     };
-    assert_eq!(error.problem(), CorrelationErrorKind::NotOfCredential);
+    assert_eq!(error.kind(), CorrelationErrorKind::NotOfCredential);
 
     let mut same = bearer(&token);
     same.headers_mut()

@@ -280,7 +280,7 @@ async fn a_key_id_is_only_compared() {
 #[tokio::test]
 async fn a_cookie_whose_name_only_unicode_white_space_sets_apart_holds_no_token() {
     let source = TokenSource::cookie("__Host-token");
-    let asked = asking(jwt(verifying(HS)).from(source));
+    let asked = asking(jwt(verifying(HS)).token_source(source));
     let token = minted(HS, None, &claims("mallory"));
     for space in ["\u{85}", "\u{a0}", "\u{2000}", "\u{3000}"] {
         let request = Request::builder()

@@ -306,7 +306,7 @@ async fn explained(
     let (head, ()): (_, ()) = bearer(token).into_parts();
     let why = layer.explain(&head).await;
     let rejection = why.answer().expect_err("it is refused");
-    let RejectionKind::Invalid { invalid, .. } = rejection.reason() else {
+    let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
         panic!("{rejection:?}");
     };
     let source = invalid.source().and_then(|source| source.downcast_ref());
@@ -350,7 +350,7 @@ async fn an_explanation_shows_what_was_compared_and_whose_it_was() {
         shown.contains("the token has expired at 2001-09-09T01:47:10Z; now is 2"),
         "with the leeway: {shown}"
     );
-    assert_eq!(error.problem(), &TokenErrorKind::Expired);
+    assert_eq!(error.kind(), &TokenErrorKind::Expired);
 
     let token = minted(HS, None, &claims_with(json!({"nbf": 4_102_444_800_u64})));
     let (shown, ..) = explained(jwt(verifying(HS)), &token).await;

@@ -100,7 +100,9 @@ async fn an_identity_of_any_strategy_ends_by_the_layers_clock() {
         CredentialSource::header(header::AUTHORIZATION.as_str()),
         |_| {
             let alice = UserId::try_from("alice").expect("an id");
-            Outcome::Found(Identity::proved(alice).expires_at(SystemTime::UNIX_EPOCH + 2 * MINUTE))
+            Outcome::Found(
+                Identity::proved(alice).with_expires_at(SystemTime::UNIX_EPOCH + 2 * MINUTE),
+            )
         },
     );
     let asked = asking_at(strategy, clock.clone());
@@ -133,8 +135,7 @@ async fn a_session_ends_by_the_layers_clock() {
     assert!(asked.send(request()).await.is_ok());
     clock.advance(2 * MINUTE);
     let refused = asked.send(request()).await.expect_err("it has ended");
-    let tower_user_scope::rejection::RejectionKind::Invalid { invalid, .. } = refused.reason()
-    else {
+    let tower_user_scope::rejection::RejectionKind::Invalid { invalid, .. } = refused.kind() else {
         panic!("{refused:?}");
     };
     assert_eq!(

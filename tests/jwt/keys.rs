@@ -242,7 +242,7 @@ fn a_configuration_that_can_not_be_meant_is_told_by_build() {
         TokenSource::websocket_protocol("a,b"),
         TokenSource::query(""),
     ] {
-        let error = error(good().from(source));
+        let error = error(good().token_source(source));
         assert!(
             matches!(error, TokenConfigError::SourceName { .. }),
             "{error:?}"

@@ -40,7 +40,7 @@ const REPEATED: Got = Got::Unreadable(InvalidErrorKind::Repeated);
 
 /// What comes of it, and the request as the inner service sees it, were the strategy optional.
 async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
-    let strategy = || jwt(verifying(HS)).from(source.clone());
+    let strategy = || jwt(verifying(HS)).token_source(source.clone());
     let inner = service_fn(async |request: Request<()>| {
         let mut response = http::Response::new(());
         response.extensions_mut().insert(request);
@@ -64,8 +64,8 @@ async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
                 Visitor
             }
         }
-        Some(rejection) => match rejection.reason() {
-            RejectionKind::Invalid { invalid, .. } => match invalid.reason() {
+        Some(rejection) => match rejection.kind() {
+            RejectionKind::Invalid { invalid, .. } => match invalid.kind() {
                 InvalidErrorKind::Rejected(_) => BadToken,
                 reason => {
                     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
@@ -388,7 +388,7 @@ async fn socket(
 async fn clients_that_send_their_token_as_a_sub_protocol_get_an_open_socket() {
     let source = TokenSource::websocket_protocol("bearer");
     let layer = UserScopeLayer::builder()
-        .strategy(jwt(verifying(HS)).from(source))
+        .strategy(jwt(verifying(HS)).token_source(source))
         .context_only()
         .build()
         .expect("good");

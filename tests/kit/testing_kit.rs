@@ -16,11 +16,11 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, Outcome, Scoped, UserContext, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
     rejection::RejectionKind,
     scope::Isolation,
     testing::{
-        AsUser, Finding, IsolationCheck, IsolationReport, Recorded, Recorder, Scripted,
-        StrictService,
+        AsUser, Finding, IsolationCheck, IsolationReport, Recorder, Scripted, StrictService,
     },
 };
 
@@ -317,8 +317,8 @@ async fn a_scripted_strategy_counts_and_a_recorder_remembers() {
     assert!(
         matches!(
             &events[..],
-            [Recorded::Consulted("scripted", _), Recorded::Refused(rejection)]
-                if matches!(rejection.reason(), RejectionKind::NotBelieved { .. })
+            [AuditEvent::Consulted { strategy: "scripted", .. }, AuditEvent::Refused { rejection, .. }]
+                if matches!(rejection.kind(), RejectionKind::NotBelieved { .. })
         ),
         "{events:?}"
     );

@@ -97,9 +97,9 @@ fn respond(rejection: &Rejection, head: &Parts) -> Response<Bytes> {
         strategy: "session_cookie",
         invalid,
         ..
-    } = rejection.reason()
+    } = rejection.kind()
     {
-        let forget = match invalid.reason() {
+        let forget = match invalid.kind() {
             InvalidErrorKind::Repeated => FORGET_TWIN,
             _ => FORGET,
         };
@@ -253,7 +253,7 @@ async fn the_session_of_an_older_session_layer_is_taken_too() {
     let rejection = unknown.extensions().get::<Rejection>().expect("refused");
     assert_eq!(rejection.status(), StatusCode::UNAUTHORIZED, "{rejection}");
     assert!(
-        matches!(rejection.reason(), RejectionKind::Invalid { .. }),
+        matches!(rejection.kind(), RejectionKind::Invalid { .. }),
         "{rejection}"
     );
 }

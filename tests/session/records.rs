@@ -111,11 +111,11 @@ async fn an_identity_is_proved_and_ends_with_its_session() {
     ];
     for (case, own, expected) in table {
         let strategy = SessionCookie::new(SID, store.clone()).identity(move |data| {
-            assert_eq!(data.expiry(), Some(end));
+            assert_eq!(data.expires_at(), Some(end));
             let user = data.get::<String>("user_id")?.expect("a user");
             let identity = Identity::proved(UserId::try_from(user)?);
             Ok(Some(match own {
-                Some(own) => identity.expires_at(own),
+                Some(own) => identity.with_expires_at(own),
                 None => identity,
             }))
         });
@@ -124,7 +124,7 @@ async fn an_identity_is_proved_and_ends_with_its_session() {
             .expect(case);
         assert!(context.evidence().is_proved(), "{case}");
         assert_eq!(
-            context.identity().expiry(),
+            context.identity().expires_at(),
             Some(expected),
             "an end of {case}"
         );
@@ -134,7 +134,7 @@ async fn an_identity_is_proved_and_ends_with_its_session() {
         .await
         .expect("alice");
     assert!(context.evidence().is_proved(), "{context:?}");
-    assert_eq!(context.identity().expiry(), Some(end));
+    assert_eq!(context.identity().expires_at(), Some(end));
 
     let at = OffsetDateTime::now_utc() + time::Duration::MINUTE;
     let mut request = Request::new(());
@@ -144,7 +144,7 @@ async fn an_identity_is_proved_and_ends_with_its_session() {
         .insert(Session::new(Some(alice), Arc::new(store), expiry));
     let context = ask(FromSession::new(), request).await.expect("alice");
     assert!(context.evidence().is_proved(), "{context:?}");
-    assert_eq!(context.identity().expiry(), Some(at.into()));
+    assert_eq!(context.identity().expires_at(), Some(at.into()));
 }
 
 #[derive(Deserialize)]
@@ -165,7 +165,7 @@ fn account(
     }
     let tenant = TenantId::try_from(account.tenant)?;
     Ok(Some(
-        Identity::proved(UserId::try_from(account.id)?).tenant(tenant),
+        Identity::proved(UserId::try_from(account.id)?).with_tenant_id(tenant),
     ))
 }
 
@@ -359,13 +359,10 @@ async fn a_store_that_hangs_is_503_after_the_time_limit() {
         let session = Session::new(Some(Id(1)), Arc::new(store.clone()), None);
         request.extensions_mut().insert(session);
         let rejection = send(&layer, request).await.expect_err("refused");
-        let RejectionKind::Unavailable { unavailable, .. } = rejection.reason() else {
+        let RejectionKind::Unavailable { unavailable, .. } = rejection.kind() else {
             panic!("{rejection}");
         };
-        assert_eq!(
-            unavailable.reason(),
-            UnavailableErrorKind::TimedOut { limit }
-        );
+        assert_eq!(unavailable.kind(), UnavailableErrorKind::TimedOut { limit });
     }
 }
 
@@ -562,7 +559,7 @@ async fn a_session_in_the_request_is_loaded_once_and_shows_only_the_named_values
         let tenant = data.get::<String>("tenant")?.expect("a tenant");
         let user = data.get::<String>("uid")?.expect("a user");
         let identity = Identity::proved(UserId::try_from(user)?);
-        Ok(Some(identity.tenant(TenantId::try_from(tenant)?)))
+        Ok(Some(identity.with_tenant_id(TenantId::try_from(tenant)?)))
     });
     let request = with_session(&store, id);
     let session = request
@@ -612,7 +609,7 @@ fn every_problem_has_a_word_for_the_operator() {
             InvalidErrorKind::Rejected("locked"),
         ),
     ] {
-        assert_eq!(InvalidError::from(problem).reason(), reason);
+        assert_eq!(InvalidError::from(problem).kind(), reason);
     }
 }
 
@@ -621,7 +618,7 @@ async fn the_layer_that_is_missing_is_named_in_the_error() {
     let rejection = ask(FromSession::new(), Request::new(()))
         .await
         .expect_err("refused");
-    let RejectionKind::Unavailable { unavailable, .. } = rejection.reason() else {
+    let RejectionKind::Unavailable { unavailable, .. } = rejection.kind() else {
         panic!("{rejection}");
     };
     assert_eq!(problem(unavailable), &SessionError::NoSessionLayer);

@@ -75,7 +75,7 @@ impl Tally {
                 user.right.fetch_add(1, Ordering::SeqCst);
             }
             Ok(context) => self.wrong(format!("{} was answered as {context:?}", user.name)),
-            Err(refused) if matches!(refused.reason(), RejectionKind::Unavailable { .. }) => {
+            Err(refused) if matches!(refused.kind(), RejectionKind::Unavailable { .. }) => {
                 self.unavailable.fetch_add(1, Ordering::SeqCst);
             }
             Err(refused) => self.wrong(format!("{} was refused: {refused}", user.name)),

@@ -88,12 +88,12 @@ where
 }
 
 fn strategy_timed_out(rejection: &Rejection) -> Option<(&'static str, Duration)> {
-    match rejection.reason() {
+    match rejection.kind() {
         RejectionKind::Unavailable {
             strategy,
             unavailable,
             ..
-        } => match unavailable.reason() {
+        } => match unavailable.kind() {
             UnavailableErrorKind::TimedOut { limit } => Some((*strategy, limit)),
             _ => None,
         },
@@ -235,8 +235,8 @@ async fn the_steps_after_the_strategies_have_limits_too() {
     let waits = |_: &UserContext, _: &http::request::Parts| pending::<Result<(), AuthorizeError>>();
     let authorize = |limit: Duration, refused: &Rejection| {
         let expected = UnavailableErrorKind::TimedOut { limit };
-        let reason = match refused.reason() {
-            RejectionKind::AuthorizationUnavailable(unavailable) => Some(unavailable.reason()),
+        let reason = match refused.kind() {
+            RejectionKind::AuthorizationUnavailable(unavailable) => Some(unavailable.kind()),
             _ => None,
         };
         assert_eq!(reason, Some(expected), "{refused}");
@@ -260,7 +260,7 @@ async fn the_steps_after_the_strategies_have_limits_too() {
     let never = |_| pending::<Result<(), Infallible>>();
     let factory = |limit: Duration, refused: &Rejection| {
         assert!(
-            matches!(refused.reason(), RejectionKind::Factory(FactoryErrorKind::TimedOut { limit: told, .. }) if *told == limit),
+            matches!(refused.kind(), RejectionKind::Factory(FactoryErrorKind::TimedOut { limit: told, .. }) if *told == limit),
             "{refused}"
         );
     };
@@ -298,7 +298,7 @@ async fn a_lazy_factory_is_waited_for_no_longer_than_any() {
         let inner = service_fn(async |request: Request<()>| {
             let lazy = request.scoped::<LazyAsync<String>>().expect("inside");
             let error = Scoped::try_get(lazy).expect("its own scope").get().await;
-            let failure = error.expect_err("never built").failure().to_string();
+            let failure = error.expect_err("never built").kind().to_string();
             let mut response = Response::new(Empty::<Bytes>::new());
             response.extensions_mut().insert(failure);
             Ok::<_, Infallible>(response)

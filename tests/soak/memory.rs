@@ -143,7 +143,9 @@ fn key(head: &Parts) -> Outcome {
         None => Outcome::Absent,
         Some("lost") => UnavailableError::new(io::Error::other("the store is down")).into(),
         Some(user) => match user.parse::<UserId>() {
-            Ok(id) => Identity::proved(id).attribute(Session(user.into())).into(),
+            Ok(id) => Identity::proved(id)
+                .with_attribute(Session(user.into()))
+                .into(),
             Err(error) => Outcome::Invalid(error.into()),
         },
     }

@@ -197,7 +197,7 @@ pub(super) fn layer(
                 }
                 Plan::WrongKey => InvalidError::new(InvalidErrorKind::Rejected("planted")).into(),
                 _ => match user.to_str().expect("ASCII").parse::<UserId>() {
-                    Ok(id) => Identity::proved(id).attribute(plan).into(),
+                    Ok(id) => Identity::proved(id).with_attribute(plan).into(),
                     Err(error) => Outcome::Invalid(error.into()),
                 },
             }

@@ -42,7 +42,7 @@ fn b01_characters_that_nobody_sees_are_those_of_unicodes_own_tables() {
         ) && c != '\u{20A9}';
         let unseen = category || width || sets.iter().any(|set| set.contains(c));
         let refused = match UserId::try_from(format!("a{c}b")) {
-            Err(error) => matches!(error.problem(), IdErrorKind::ForbiddenCharacter { at: 1 }),
+            Err(error) => matches!(error.kind(), IdErrorKind::ForbiddenCharacter { at: 1 }),
             Ok(_) => false,
         };
         if refused != (unseen && c != ' ') && !(refused && is_refused_besides(c)) {

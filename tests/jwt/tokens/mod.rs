@@ -271,12 +271,12 @@ pub(crate) enum Why {
 
 impl From<Rejection> for Why {
     fn from(rejection: Rejection) -> Self {
-        match rejection.reason() {
+        match rejection.kind() {
             RejectionKind::Invalid { invalid, .. } => invalid
                 .source()
                 .and_then(|source| source.downcast_ref::<TokenError>())
-                .map_or(Self::Credential(invalid.reason()), |error| {
-                    Self::Token(error.problem().clone())
+                .map_or(Self::Credential(invalid.kind()), |error| {
+                    Self::Token(error.kind().clone())
                 }),
             RejectionKind::Unavailable { .. } => Self::Unavailable,
             _ => Self::Other,

@@ -28,24 +28,22 @@ pub(crate) enum Why {
 
 impl From<&Rejection> for Why {
     fn from(rejection: &Rejection) -> Self {
-        match rejection.reason() {
+        match rejection.kind() {
             RejectionKind::NoCredential => Self::Nobody,
             RejectionKind::NotBelieved { strategy, .. } => Self::NotBelieved(strategy),
             RejectionKind::Invalid {
                 strategy, invalid, ..
-            } => Self::Invalid(strategy, invalid.reason()),
+            } => Self::Invalid(strategy, invalid.kind()),
             RejectionKind::Conflict { first, second, .. } => Self::Conflict(first, second),
             RejectionKind::Unavailable { strategy, .. } => Self::Unavailable(strategy),
-            RejectionKind::Correlation(error) => Self::Correlation(error.field(), error.problem()),
+            RejectionKind::Correlation(error) => Self::Correlation(error.field(), error.kind()),
             RejectionKind::Forbidden {
                 strategy,
                 forbidden,
                 ..
             } => Self::Forbidden(strategy, forbidden.reason()),
             RejectionKind::Factory(FactoryErrorKind::Failed(_)) => Self::FactoryFailed,
-            RejectionKind::Factory(FactoryErrorKind::Unavailable(_)) => {
-                Self::FactoryUnavailableError
-            }
+            RejectionKind::Factory(FactoryErrorKind::Unavailable(_)) => Self::FactoryUnavailable,
             _ => Self::Other,
         }
     }
@@ -71,7 +69,7 @@ impl Audit {
             AuditEvent::Accepted { context, .. } => {
                 heard.accepted.push(context.request_id().to_string());
             }
-            AuditEvent::Refused { rejection, .. } => heard.refused.push((*rejection).into()),
+            AuditEvent::Refused { rejection, .. } => heard.refused.push((&**rejection).into()),
             AuditEvent::HeaderStripped { header, reason, .. } => {
                 heard.stripped.push((header.to_string(), *reason));
             }

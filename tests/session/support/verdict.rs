@@ -42,13 +42,11 @@ pub(crate) fn came(answered: &Answered) -> Came {
         }
         Err(rejection) => rejection,
     };
-    let (came, status) = match rejection.reason() {
+    let (came, status) = match rejection.kind() {
         RejectionKind::NoCredential => (Came::Nobody, 401),
         RejectionKind::NotBelieved { .. } => (Came::NotBelieved, 401),
         RejectionKind::Unavailable { .. } => (Came::Unavailable, 503),
-        RejectionKind::Invalid { invalid, .. }
-            if invalid.reason() == InvalidErrorKind::Repeated =>
-        {
+        RejectionKind::Invalid { invalid, .. } if invalid.kind() == InvalidErrorKind::Repeated => {
             (Came::Repeated, 400)
         }
         RejectionKind::Invalid { invalid, .. } => (Came::Bad(problem(invalid).clone()), 401),
