@@ -61,7 +61,7 @@ fn plain_http_goes_past_the_proxies_of_the_environment() {
         let url = format!("http://{host}:{}/keys", target.address.port());
         let mut child = Command::new(env::current_exe().expect("this program"));
         child
-            .args(["--exact", "in_a_process_with_proxies"])
+            .args(["--exact", "jwks_http::in_a_process_with_proxies"])
             .env(URL_OF_CHILD, url);
         for name in [
             "http_proxy",

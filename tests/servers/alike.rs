@@ -148,8 +148,8 @@ async fn every_refusal_over_grpc_is_a_trailers_only_status() {
         let headers = response.headers();
         assert_eq!(
             response.status(),
-            200,
-            "{name}: gRPC says it in its own status"
+            status,
+            "{name}: HTTP's status is the real one"
         );
         assert_eq!(
             headers[CONTENT_TYPE], "application/grpc",
