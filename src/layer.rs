@@ -24,7 +24,7 @@ use crate::{
 /// ```
 /// use tower_user_scope::{
 ///     ConfigError, ExistingContext, UserScopeLayer, authorize::Authorize,
-///     factory::ProvideFactory, resolve::StrategyList,
+///     factory::ProvideFactory, middleware::StrategyList,
 /// };
 ///
 /// fn layer() -> Result<

@@ -207,7 +207,7 @@ pub mod extract {
 #[cfg(all(
     doctest,
     feature = "axum",
-    feature = "jwks",
+    feature = "jwt",
     feature = "session",
     feature = "testing"
 ))]

@@ -86,7 +86,7 @@ impl From<UnavailableError> for Outcome {
 /// ```
 /// use tower_user_scope::{InvalidError, strategy::InvalidErrorKind};
 ///
-/// let unknown = Invalid::new(InvalidErrorKind::Rejected("api_key_unknown"));
+/// let unknown = InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown"));
 /// assert_eq!(unknown.to_string(), "was rejected: api_key_unknown");
 /// ```
 #[derive(Clone)]

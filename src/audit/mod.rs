@@ -13,5 +13,5 @@ mod user_ids;
 pub use self::{event::AuditEvent, observer::Observer, user_ids::UserIdTelemetry};
 pub(crate) use self::{path::loggable, sink::Audit};
 
-#[cfg(feature = "hashed-user-ids")]
+#[cfg(feature = "telemetry")]
 pub use self::user_ids::UserIdKey;

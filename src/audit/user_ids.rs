@@ -16,8 +16,8 @@ pub enum UserIdTelemetry {
     Plain,
     /// As a keyed hash, under `user.hash`: who reads the log can follow a user and not say who it is, and who has
     /// the key can look for a user's lines.
-    #[cfg(feature = "hashed-user-ids")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "hashed-user-ids")))]
+    #[cfg(feature = "telemetry")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "telemetry")))]
     Hashed(UserIdKey),
 }
 
@@ -32,11 +32,11 @@ impl UserIdTelemetry {
 
     /// The value of `user.hash`.
     #[cfg_attr(
-        not(feature = "hashed-user-ids"),
+        not(feature = "telemetry"),
         expect(clippy::unused_self, reason = "there is no key")
     )]
     pub(super) fn hashed(&self, principal: &Principal) -> Option<String> {
-        #[cfg(feature = "hashed-user-ids")]
+        #[cfg(feature = "telemetry")]
         if let (Self::Hashed(key), Principal::User(id)) = (self, principal) {
             return Some(key.hash(id));
         }
@@ -45,22 +45,22 @@ impl UserIdTelemetry {
     }
 
     #[cfg_attr(
-        not(feature = "hashed-user-ids"),
+        not(feature = "telemetry"),
         expect(clippy::unnecessary_wraps, reason = "only a key can be wrong")
     )]
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Omitted | Self::Plain => Ok(()),
-            #[cfg(feature = "hashed-user-ids")]
+            #[cfg(feature = "telemetry")]
             Self::Hashed(key) => key.validate(),
         }
     }
 }
 
-#[cfg(feature = "hashed-user-ids")]
+#[cfg(feature = "telemetry")]
 pub use self::key::UserIdKey;
 
-#[cfg(feature = "hashed-user-ids")]
+#[cfg(feature = "telemetry")]
 mod key {
     use std::{fmt, sync::Arc};
 

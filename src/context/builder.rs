@@ -4,7 +4,7 @@ use super::{
     ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId,
     UserContext, known::Request,
 };
-#[cfg(feature = "serde")]
+#[cfg(feature = "ids")]
 use super::{CorrelationError, known::Descent};
 
 /// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
@@ -16,13 +16,22 @@ pub struct UserContextBuilder {
     correlation: Correlation,
 }
 
-impl UserContextBuilder {
-    pub(super) fn new(identity: Identity, source: IdSource) -> Self {
-        Self {
+impl UserContext {
+    /// Starts a context by hand, for tests and for frameworks that resolve users themselves.
+    pub fn builder(identity: Identity) -> UserContextBuilder {
+        UserContextBuilder {
             identity,
             strategy: "manual",
-            correlation: Correlation::made_by(source),
+            correlation: Correlation::made_by(IdSource::default()),
         }
+    }
+}
+
+impl UserContextBuilder {
+    /// Sets where ids that are missing come from; by default [`IdSource::default`].
+    pub fn id_source(mut self, source: IdSource) -> Self {
+        self.correlation = self.correlation.with_source(source);
+        self
     }
 
     /// Names what found the identity; by default `manual`.
@@ -72,7 +81,7 @@ impl UserContextBuilder {
         UserContext::new(self.identity, request)
     }
 
-    #[cfg(feature = "serde")]
+    #[cfg(feature = "ids")]
     pub(super) fn lineage(
         self,
         parent: Option<RequestId>,

@@ -114,6 +114,11 @@ impl Correlation {
 
     /// Begins a request of which these ids are known.
     #[inline]
+    pub(super) fn with_source(mut self, source: IdSource) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     pub(super) fn begin(&mut self, ids: Option<Box<Ids>>, source: IdSource) {
         self.ids = match ids {
             Some(ids) => OnceLock::from(ids),

@@ -133,7 +133,7 @@ pub struct CorrelationSources {
     /// All of them.
     wanted: HeaderSet,
     trace_context: bool,
-    #[cfg(feature = "query")]
+    #[cfg(feature = "ids")]
     query: [Option<Box<str>>; 4],
 }
 
@@ -153,7 +153,7 @@ impl CorrelationSources {
             ],
             wanted: HeaderSet::NONE,
             trace_context: true,
-            #[cfg(feature = "query")]
+            #[cfg(feature = "ids")]
             query: [None, None, None, None],
         }
         .gathered()
@@ -188,8 +188,8 @@ impl CorrelationSources {
     ///
     /// Query strings end up in access logs and in the `Referer` of other requests; that is of
     /// no harm to an id that proves nothing.
-    #[cfg(feature = "query")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "query")))]
+    #[cfg(feature = "ids")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ids")))]
     pub fn query(mut self, kind: CorrelationKind, parameter: impl Into<String>) -> Self {
         self.query[kind as usize] = Some(parameter.into().into_boxed_str());
         self
@@ -226,7 +226,7 @@ impl CorrelationSources {
     /// Most requests have none.
     #[inline]
     fn may_be_sent(&self, head: &Parts, sent: HeaderSet) -> bool {
-        #[cfg(feature = "query")]
+        #[cfg(feature = "ids")]
         if head.uri.query().is_some() && self.query.iter().any(Option::is_some) {
             return true;
         }
@@ -242,7 +242,7 @@ impl CorrelationSources {
                 found[kind as usize] = Some(from_header(kind, value)?);
             }
         }
-        #[cfg(feature = "query")]
+        #[cfg(feature = "ids")]
         self.add_from_query(head, &mut found)?;
         Ok(Box::new(Ids::sent(found, sent.trace_parent)))
     }
@@ -278,7 +278,7 @@ impl CorrelationSources {
         self
     }
 
-    #[cfg(feature = "query")]
+    #[cfg(feature = "ids")]
     fn add_from_query(
         &self,
         head: &Parts,

@@ -231,9 +231,9 @@ fn is_normalized(text: &str) -> bool {
     if text.chars().all(|c| c < FIRST_COMBINING) {
         return true;
     }
-    #[cfg(feature = "unicode-ids")]
+    #[cfg(feature = "ids")]
     return unicode_normalization::is_nfc(text);
-    #[cfg(not(feature = "unicode-ids"))]
+    #[cfg(not(feature = "ids"))]
     false
 }
 
@@ -376,14 +376,14 @@ macro_rules! id {
             }
         }
 
-        #[cfg(feature = "serde")]
+        #[cfg(feature = "ids")]
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
 
-        #[cfg(feature = "serde")]
+        #[cfg(feature = "ids")]
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <Cow<'de, str>>::deserialize(deserializer)?;
@@ -457,7 +457,6 @@ id! {
 
 impl RequestId {
     /// For text whose form the crate itself guarantees.
-    #[cfg(feature = "uuid")]
     pub(super) fn trusted(text: &str) -> Self {
         Self(Arc::from(text))
     }

@@ -9,13 +9,13 @@ mod id_source;
 pub(crate) mod identity;
 pub(crate) mod ids;
 mod known;
-#[cfg(feature = "serde")]
+#[cfg(feature = "ids")]
 mod portable;
 mod trace_parent;
 pub(crate) mod user_context;
 
-#[cfg(feature = "serde")]
-#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+#[cfg(feature = "ids")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ids")))]
 pub use self::portable::{PortableContext, VouchError};
 pub use self::{
     builder::UserContextBuilder,

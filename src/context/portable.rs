@@ -115,16 +115,14 @@ impl PortableContext {
     /// Returns the context that the application vouches for, found by the channel named `by`.
     ///
     /// Call it only on what came through a channel that nobody else can write to. The context
-    /// ends when the identity does: see [`Identity::expiry`].
+    /// ends when the identity does: see [`Identity::expires_at`].
     ///
     /// # Errors
     /// [`VouchError::Expired`] if the identity has ended by the system's clock, and
     /// [`VouchError::NotOfCredential`] if the thread or the run is not the one that the credential
     /// was given out for.
-    #[cfg(feature = "uuid")]
-    #[cfg_attr(docsrs, doc(cfg(all(feature = "serde", feature = "uuid"))))]
     pub fn vouched_for(self, by: &'static str) -> Result<UserContext, VouchError> {
-        self.vouched_for_with(by, IdSource::uuid_v7(), &SystemClock)
+        self.vouched_for_with(by, IdSource::default(), &SystemClock)
     }
 
     /// As [`vouched_for`](Self::vouched_for), with children's ids from `source`, and by the time
@@ -142,7 +140,8 @@ impl PortableContext {
         if identity.has_expired(clock) {
             return Err(VouchError::Expired);
         }
-        UserContext::builder_with_ids(identity, source)
+        UserContext::builder(identity)
+            .id_source(source)
             .strategy(by)
             .request_id(self.request_id)
             .thread_id(self.thread_id)

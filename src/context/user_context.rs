@@ -7,8 +7,7 @@ use thiserror::Error;
 
 use super::{
     Attributes, ConnectionId, CorrelationError, CorrelationKind, Evidence, IdSource, Identity,
-    Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserContextBuilder,
-    UserId,
+    Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
     correlated::Ids,
     known::{Descent, Request},
 };
@@ -64,18 +63,6 @@ impl Handles {
 impl UserContext {
     /// The deepest child, counted from the context of the request, which has depth 0.
     pub const MAX_DEPTH: u8 = 32;
-
-    /// Starts a context by hand, for tests and for frameworks that resolve users themselves.
-    #[cfg(feature = "uuid")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
-    pub fn builder(identity: Identity) -> UserContextBuilder {
-        Self::builder_with_ids(identity, IdSource::uuid_v7())
-    }
-
-    /// Starts a context by hand whose missing ids come from `source`.
-    pub fn builder_with_ids(identity: Identity, source: IdSource) -> UserContextBuilder {
-        UserContextBuilder::new(identity, source)
-    }
 
     pub(super) fn new(mut identity: Identity, request: Request) -> Self {
         let known = identity.change();

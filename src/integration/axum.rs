@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use axum::{
+use axum_core::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };

@@ -14,9 +14,9 @@ use crate::strategy::{InvalidError, InvalidErrorKind};
 /// characters, eight values of each side at most. Neither the token nor its user is among them.
 ///
 /// ```
-/// use tower_user_scope::{Invalid, jwt::{TokenError, TokenErrorKind}};
+/// use tower_user_scope::{InvalidError, jwt::{TokenError, TokenErrorKind}};
 ///
-/// let invalid = Invalid::from(TokenErrorKind::WrongAudience);
+/// let invalid = InvalidError::from(TokenErrorKind::WrongAudience);
 /// let source = std::error::Error::source(&invalid).and_then(|source| source.downcast_ref());
 /// let error: &TokenError = source.expect("always a `TokenError`");
 /// assert_eq!(error.kind(), &TokenErrorKind::WrongAudience);

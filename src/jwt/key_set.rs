@@ -125,7 +125,6 @@ impl KeySet {
 
     /// What an issuer publishes: each key that can be used, whatever the others are like.
     /// `skipped` is called at the most once, with what is to be told of those that can't.
-    #[cfg(feature = "jwks")]
     pub(super) fn from_issuer(
         json: &[u8],
         skipped: impl FnOnce(&Skipped),
@@ -181,7 +180,6 @@ impl KeySet {
     }
 
     /// Keeps those of the `old` keys that are still in the set, with the verdicts they gave.
-    #[cfg(feature = "jwks")]
     pub(super) fn keeping(mut self, old: &Self) -> Self {
         let old: HashMap<_, _> = old
             .keys
@@ -355,7 +353,7 @@ impl<'de> Deserialize<'de> for Published {
     }
 }
 
-#[cfg(all(test, feature = "jwks"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

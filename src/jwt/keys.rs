@@ -3,7 +3,6 @@
 use std::{ops::Deref, sync::Arc, time::SystemTime};
 
 use super::{CryptoProvider, KeyError, KeySet, TokenConfigError};
-#[cfg(feature = "jwks")]
 use super::{RemoteKeys, remote::Asked};
 use crate::clock::Clock;
 
@@ -15,14 +14,12 @@ pub struct Keys(Where);
 #[derive(Clone, Debug)]
 enum Where {
     Here(Result<Arc<KeySet>, KeyError>),
-    #[cfg(feature = "jwks")]
     There(RemoteKeys),
 }
 
 /// The keys as they are now.
 pub(super) enum Current<'k> {
     Here(&'k KeySet),
-    #[cfg(feature = "jwks")]
     There(Arc<KeySet>),
 }
 
@@ -32,7 +29,6 @@ impl Deref for Current<'_> {
     fn deref(&self) -> &KeySet {
         match self {
             Self::Here(keys) => keys,
-            #[cfg(feature = "jwks")]
             Self::There(keys) => keys,
         }
     }
@@ -43,32 +39,28 @@ impl Keys {
         Self(Where::Here(set.map(Arc::new)))
     }
 
-    #[cfg(feature = "jwks")]
     pub(super) fn remote(keys: RemoteKeys) -> Self {
         Self(Where::There(keys))
     }
 
     /// `None` where they have to be waited for, or where `build()` has told that there are none.
     #[cfg_attr(
-        not(feature = "jwks"),
+        not(feature = "jwt"),
         expect(unused_variables, reason = "fixed keys don't grow old")
     )]
     pub(super) fn current(&self, now: SystemTime) -> Option<Current<'_>> {
         match &self.0 {
             Where::Here(keys) => keys.as_deref().ok().map(Current::Here),
-            #[cfg(feature = "jwks")]
             Where::There(keys) => keys.current(now).map(Current::There),
         }
     }
 
     /// Whether a key that is not there may come.
-    #[cfg(feature = "jwks")]
     pub(super) fn can_grow(&self) -> bool {
         matches!(self.0, Where::There(_))
     }
 
     /// The keys after they were fetched, as far as that is allowed for this token.
-    #[cfg(feature = "jwks")]
     pub(super) async fn asked(&self) -> Asked {
         match &self.0 {
             Where::Here(set) => Asked {
@@ -80,13 +72,12 @@ impl Keys {
     }
 
     #[cfg_attr(
-        not(feature = "jwks"),
+        not(feature = "jwt"),
         expect(unused_variables, reason = "fixed keys don't grow old")
     )]
     pub(super) fn use_clock(&self, clock: &Arc<dyn Clock>) {
         match &self.0 {
             Where::Here(_) => {}
-            #[cfg(feature = "jwks")]
             Where::There(keys) => keys.use_clock(clock),
         }
     }
@@ -95,7 +86,6 @@ impl Keys {
     pub(super) fn discovered_from(&self) -> Option<&str> {
         match &self.0 {
             Where::Here(_) => None,
-            #[cfg(feature = "jwks")]
             Where::There(keys) => keys.discovered_from(),
         }
     }
@@ -103,7 +93,6 @@ impl Keys {
     pub(super) fn validate(&self, provider: CryptoProvider) -> Result<(), TokenConfigError> {
         match &self.0 {
             Where::Here(set) => Ok(set.as_ref().map_err(Clone::clone)?.check(provider)?),
-            #[cfg(feature = "jwks")]
             Where::There(keys) => keys.validate(),
         }
     }

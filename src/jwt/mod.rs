@@ -65,7 +65,6 @@ mod numeric_date;
 mod point;
 mod problem;
 mod provider;
-#[cfg(feature = "jwks")]
 mod remote;
 mod revocation;
 mod rsa;
@@ -75,8 +74,6 @@ mod skipped;
 mod verified;
 mod verify;
 
-#[cfg(feature = "jwks")]
-#[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
 pub use self::remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys, UrlProblem};
 pub use self::{
     algorithm::Algorithm,
@@ -510,7 +507,6 @@ impl Strategy for Jwt<Stated, Stated> {
                 settings.remember(fingerprint, &verdict);
                 settings.admit(verdict)
             }
-            #[cfg(feature = "jwks")]
             Ok(Verified::KeysWanted { issuer }) => {
                 let (settings, token) = (Arc::clone(settings), token.into_owned());
                 MaybeFuture::Future(JwtFuture(Box::pin(async move {

@@ -277,8 +277,6 @@ pub enum TokenConfigError {
     #[error("a leeway of more than five minutes keeps expired tokens alive")]
     LongLeeway,
     /// The URL of a key set or an issuer can't be one.
-    #[cfg(feature = "jwks")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
     #[error("the URL `{url}` can't be fetched from: {problem}")]
     Url {
         /// The URL, without user name, password and query.

@@ -22,8 +22,8 @@ pub struct CryptoProvider {
 
 impl CryptoProvider {
     /// `aws-lc-rs`: the fast one, in C and assembly.
-    #[cfg(feature = "jwt-aws-lc-rs")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "jwt-aws-lc-rs")))]
+    #[cfg(feature = "aws-lc-rs")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc-rs")))]
     #[must_use]
     pub fn aws_lc_rs() -> Self {
         Self::custom(&crypto::aws_lc::DEFAULT_PROVIDER)
@@ -31,8 +31,8 @@ impl CryptoProvider {
 
     /// The crates of the Rust Crypto project: Rust alone, and several times slower. RSA keys have
     /// 4,096 bits at the most.
-    #[cfg(feature = "jwt-rust-crypto")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "jwt-rust-crypto")))]
+    #[cfg(feature = "rust-crypto")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rust-crypto")))]
     #[must_use]
     pub fn rust_crypto() -> Self {
         Self {
@@ -52,8 +52,8 @@ impl CryptoProvider {
 
     #[cfg_attr(
         all(
-            any(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto"),
-            not(all(feature = "jwt-aws-lc-rs", feature = "jwt-rust-crypto"))
+            any(feature = "aws-lc-rs", feature = "rust-crypto"),
+            not(all(feature = "aws-lc-rs", feature = "rust-crypto"))
         ),
         expect(
             clippy::unnecessary_wraps,
@@ -61,13 +61,13 @@ impl CryptoProvider {
         )
     )]
     pub(super) fn only_one() -> Result<Self, TokenConfigError> {
-        #[cfg(all(feature = "jwt-aws-lc-rs", not(feature = "jwt-rust-crypto")))]
+        #[cfg(all(feature = "aws-lc-rs", not(feature = "rust-crypto")))]
         return Ok(Self::aws_lc_rs());
-        #[cfg(all(feature = "jwt-rust-crypto", not(feature = "jwt-aws-lc-rs")))]
+        #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
         return Ok(Self::rust_crypto());
-        #[cfg(all(feature = "jwt-rust-crypto", feature = "jwt-aws-lc-rs"))]
+        #[cfg(all(feature = "rust-crypto", feature = "aws-lc-rs"))]
         return Err(TokenConfigError::SeveralCryptoProviders);
-        #[cfg(not(any(feature = "jwt-rust-crypto", feature = "jwt-aws-lc-rs")))]
+        #[cfg(not(any(feature = "rust-crypto", feature = "aws-lc-rs")))]
         return Err(TokenConfigError::NoCryptoProvider);
     }
 

@@ -16,9 +16,7 @@ use super::{
     revocation::{Revocation, admitted},
     verify::{Checks, Refused, Unverified, Verdict},
 };
-#[cfg(feature = "jwks")]
 use super::{FetchError, remote::Asked};
-#[cfg(feature = "jwks")]
 use crate::strategy::{Outcome, UnavailableError};
 use crate::{
     clock::Clock,
@@ -118,7 +116,6 @@ impl Settings {
             None => Err(Refused::UnknownKey),
         };
         match verdict {
-            #[cfg(feature = "jwks")]
             Err(Refused::UnknownKey) if keys.can_grow() => Ok(Verified::KeysWanted { issuer }),
             verdict => Ok(Verified::Known(Arc::new(verdict?))),
         }
@@ -172,7 +169,6 @@ impl Settings {
     }
 
     /// Goes on with a token whose key is not there yet.
-    #[cfg(feature = "jwks")]
     pub(super) async fn verify_later(
         &self,
         token: &str,
@@ -216,7 +212,6 @@ impl Settings {
 pub(super) enum Verified {
     Known(Arc<Verdict>),
     /// Its key is not among those that are there, and may be among those that could be fetched.
-    #[cfg(feature = "jwks")]
     KeysWanted {
         issuer: usize,
     },

@@ -71,8 +71,8 @@ impl<F: Future> Future for InScope<F> {
     }
 }
 
-#[cfg(feature = "stream")]
-#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 impl<S: futures_core::Stream> futures_core::Stream for InScope<S> {
     type Item = S::Item;
 

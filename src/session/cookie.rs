@@ -134,7 +134,7 @@ use crate::{
 ///     let mut response = DefaultResponder::default().respond(rejection, head);
 ///     let is_stale = matches!(
 ///         rejection.kind(),
-///         Reason::Invalid { strategy: "session_cookie", invalid, .. }
+///         RejectionKind::Invalid { strategy: "session_cookie", invalid, .. }
 ///             if invalid.kind() != InvalidErrorKind::Repeated
 ///     );
 ///     if is_stale {

@@ -5,7 +5,6 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::SystemTime};
 use http::request::Parts;
 use serde_json::Value;
 use tower_sessions_core::{Expiry, Session};
-#[cfg(feature = "session-stores-0-14")]
 use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 
 use super::{
@@ -166,7 +165,6 @@ impl Strategy for FromSession {
         if let Some(session) = head.extensions.get::<Session>() {
             return self.look_up(session.clone());
         }
-        #[cfg(feature = "session-stores-0-14")]
         if let Some(session) = head.extensions.get::<Session014>() {
             return self.look_up(session.clone());
         }
@@ -175,7 +173,6 @@ impl Strategy for FromSession {
 
     fn presence(&self, head: &Parts) -> Presence {
         let is_named = head.extensions.get::<Session>().map(OuterSession::is_named);
-        #[cfg(feature = "session-stores-0-14")]
         let is_named = is_named.or_else(|| {
             let session = head.extensions.get::<Session014>();
             session.map(OuterSession::is_named)
@@ -233,7 +230,6 @@ macro_rules! outer_session {
 }
 
 outer_session!(Session, Expiry);
-#[cfg(feature = "session-stores-0-14")]
 outer_session!(Session014, Expiry014);
 
 async fn ask(session: impl OuterSession, user: Arc<UserOf>, lenience: Lenience) -> Outcome {

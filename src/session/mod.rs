@@ -9,11 +9,9 @@ mod from_session;
 mod lookup;
 mod problem;
 mod seal;
-#[cfg(feature = "session-stores-0-14")]
 mod store_0_14;
 mod wire;
 
-#[cfg(feature = "session-stores-0-14")]
 pub use self::store_0_14::TowerSessions014Store;
 pub use self::{
     cookie::SessionCookie, data::SessionData, from_session::FromSession, lookup::SessionLookup,

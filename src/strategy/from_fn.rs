@@ -15,7 +15,8 @@ use crate::{config_error::ConfigError, maybe_future::MaybeFuture};
 ///
 /// ```
 /// use tower_user_scope::{
-///     Identity, InvalidError, Outcome, Reads, UserId, from_fn, strategy::InvalidErrorKind,
+///     CredentialSource, Identity, InvalidError, Outcome, UserId, from_fn,
+///     strategy::InvalidErrorKind,
 /// };
 ///
 /// let strategy = from_fn(CredentialSource::header("x-api-key"), |head| {
@@ -23,7 +24,7 @@ use crate::{config_error::ConfigError, maybe_future::MaybeFuture};
 ///         None => Outcome::Absent,
 ///         Some(b"k-123") => UserId::try_from("alice")
 ///             .map_or_else(|error| Outcome::Invalid(error.into()), |id| Identity::proved(id).into()),
-///         Some(_) => Invalid::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
+///         Some(_) => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 ///     }
 /// });
 /// # let _ = strategy;
@@ -42,7 +43,8 @@ where
 ///
 /// ```
 /// use tower_user_scope::{
-///     Identity, InvalidError, Outcome, Reads, UserId, from_async_fn, strategy::InvalidErrorKind,
+///     CredentialSource, Identity, InvalidError, Outcome, UserId, from_async_fn,
+///     strategy::InvalidErrorKind,
 /// };
 /// # #[derive(Clone)] struct Keys;
 /// # impl Keys { async fn owner_of(&self, _: http::HeaderValue) -> Option<UserId> { None } }
@@ -56,7 +58,7 @@ where
 ///         match keys.owner_of(key).await {
 ///             Some(id) => Identity::proved(id).into(),
 ///             // A key that nobody has is no missing key: it must end the list.
-///             None => Invalid::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
+///             None => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 ///         }
 ///     }
 /// });

@@ -29,7 +29,7 @@
 //!                 Ok(alice) => Identity::proved(alice).into(),
 //!                 Err(error) => Outcome::Invalid(error.into()),
 //!             },
-//!             Some(_) => Invalid::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
+//!             Some(_) => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 //!         };
 //!         MaybeFuture::ready(outcome)
 //!     }
@@ -75,7 +75,9 @@ pub(crate) use self::{
     credential_source::CredentialSource, existing_context::ExistingContext, facts::Facts,
     fallback::Fallback,
 };
-pub(crate) use crate::outcome::{InvalidError, Outcome, UnavailableError};
+#[cfg(feature = "tokio")]
+pub(crate) use crate::outcome::UnavailableError;
+pub(crate) use crate::outcome::{InvalidError, Outcome};
 pub use crate::{
     outcome::{InvalidErrorKind, Presence, UnavailableErrorKind, Verdict},
     stripped::{StripReason, Stripped, UntrustedReason},

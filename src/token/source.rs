@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, fmt};
 
-#[cfg(feature = "query")]
 use http::Uri;
 use http::{HeaderName, header, request::Parts};
 
@@ -28,7 +27,6 @@ enum Place {
     Bearer,
     Cookie(Box<str>),
     Protocol(Protocol),
-    #[cfg(feature = "query")]
     Query(Box<str>),
 }
 
@@ -95,8 +93,6 @@ impl TokenSource {
     /// not to do this unless nothing else is possible, and RFC 9700 section 4.3.2 says not to do it at
     /// all. Use tokens that live for seconds, and answer with `Cache-Control: no-store`. The
     /// parameter is removed before the inner service sees the URI.
-    #[cfg(feature = "query")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "query")))]
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self(Place::Query(name.into().into_boxed_str()))
@@ -109,9 +105,7 @@ impl TokenSource {
     pub(crate) fn validate(&self) -> Result<(), TokenConfigError> {
         let name = match &self.0 {
             Place::Bearer => return Ok(()),
-            #[cfg(feature = "query")]
             Place::Query(name) if !name.is_empty() => return Ok(()),
-            #[cfg(feature = "query")]
             Place::Query(name) => name,
             Place::Cookie(name) => name,
             Place::Protocol(form) => &form.marker,
@@ -144,7 +138,6 @@ impl TokenSource {
                 })
             }
             Place::Protocol(form) => websocket::find(&head.headers, form, found),
-            #[cfg(feature = "query")]
             Place::Query(name) => {
                 let query = head.uri.query().unwrap_or_default();
                 form_urlencoded::parse(query.as_bytes())
@@ -160,7 +153,6 @@ impl TokenSource {
             Place::Bearer => Some(header::AUTHORIZATION),
             Place::Cookie(_) => Some(header::COOKIE),
             Place::Protocol(_) => Some(header::SEC_WEBSOCKET_PROTOCOL),
-            #[cfg(feature = "query")]
             Place::Query(_) => None,
         }
     }
@@ -184,14 +176,12 @@ impl TokenSource {
             Place::Bearer => keep_out_of_debug(head, &header::AUTHORIZATION),
             Place::Cookie(_) => keep_out_of_debug(head, &header::COOKIE),
             Place::Protocol(form) => websocket::scrub(head, form),
-            #[cfg(feature = "query")]
             Place::Query(name) => strip_parameter(head, name),
         }
     }
 }
 
 /// Takes the parameter out of the URI; the others stay as they were sent.
-#[cfg(feature = "query")]
 fn strip_parameter(head: &mut Parts, name: &str) {
     let is_ours =
         |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(sent, _)| sent == name);
@@ -225,7 +215,6 @@ impl fmt::Debug for TokenSource {
                 .debug_tuple("WebSocketProtocol")
                 .field(&form.marker)
                 .finish(),
-            #[cfg(feature = "query")]
             Place::Query(name) => f.debug_tuple("Query").field(name).finish(),
         }
     }

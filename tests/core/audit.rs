@@ -11,15 +11,12 @@ use std::{
 use http::{HeaderValue, Request, Response};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
-#[cfg(feature = "hashed-user-ids")]
+#[cfg(feature = "telemetry")]
 use tower_user_scope::{ConfigError, audit::UserIdKey};
 use tower_user_scope::{
     CredentialSource, DevelopmentUser, ExistingContext, Fallback, FromExtension, Identity,
     InvalidError, Outcome, PeerAddr, TrustedHeader, UnavailableError, UserContext, UserId,
-    UserScopeLayer,
-    audit::{AuditEvent, UserIdTelemetry},
-    from_fn,
-    rejection::RejectionKind,
+    UserScopeLayer, from_fn, audit::{AuditEvent, UserIdTelemetry}, rejection::RejectionKind,
     strategy::{InvalidErrorKind, Strategy, StripReason, UntrustedReason, Verdict},
 };
 
@@ -337,7 +334,7 @@ async fn user_ids_are_in_the_log_only_where_the_application_says_so() {
 
 /// The hash is what `printf alice | openssl dgst -sha256 -mac HMAC -macopt hexkey:KEY` says, where
 /// the key is that of RFC 4231's fourth test case, `0102030405..19`.
-#[cfg(feature = "hashed-user-ids")]
+#[cfg(feature = "telemetry")]
 #[tokio::test]
 async fn user_ids_are_in_the_log_as_a_keyed_hash_where_the_application_says_so() {
     let secret: Vec<u8> = (1..=25).collect();
@@ -363,7 +360,7 @@ async fn user_ids_are_in_the_log_as_a_keyed_hash_where_the_application_says_so()
     assert_eq!(format!("{id:?}"), "UserIdKey(..)");
 }
 
-#[cfg(feature = "hashed-user-ids")]
+#[cfg(feature = "telemetry")]
 #[test]
 fn a_key_for_user_ids_that_can_be_guessed_is_an_error_of_build() {
     for (len, good) in [(0, false), (15, false), (16, true)] {

@@ -10,11 +10,8 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, Outcome, Rejection, UserContext, UserId,
-    UserScopeExt, UserScopeLayer,
-    audit::AuditEvent,
-    context::{CorrelationErrorKind, CorrelationKind, CorrelationSources, IdErrorKind, ThreadId},
-    from_fn,
-    rejection::RejectionKind,
+    UserScopeExt, UserScopeLayer, from_fn, audit::AuditEvent, context::{CorrelationErrorKind,
+    CorrelationKind, CorrelationSources, IdErrorKind, ThreadId}, rejection::RejectionKind,
     testing::Recorder,
 };
 

@@ -155,8 +155,8 @@ impl<T> TrustedHeader<T> {
     ///
     /// The time that the comparison takes depends neither on the secret nor on its length. A
     /// secret has 16 to 256 bytes of visible ASCII; another one is an error of `build()`.
-    #[cfg(feature = "shared-secret")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "shared-secret")))]
+    #[cfg(feature = "proxies")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "proxies")))]
     pub fn shared_secret(
         self,
         name: impl AsRef<str>,
@@ -178,8 +178,8 @@ impl<T> TrustedHeader<T> {
     ///
     /// Two `TrustedHeader`s of one header, with a secret each, are no substitute: the one that
     /// does not believe a request removes the header and reports it.
-    #[cfg(feature = "shared-secret")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "shared-secret")))]
+    #[cfg(feature = "proxies")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "proxies")))]
     pub fn shared_secrets<I>(self, name: impl AsRef<str>, secrets: I) -> TrustedHeader<Trusting>
     where
         I: IntoIterator,

@@ -18,13 +18,9 @@ use tokio::sync::{Barrier, mpsc, oneshot, watch};
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, FromExtension, Identity, InvalidError, Outcome,
     Principal, Scoped, TrustedHeader, UnavailableError, UserContext, UserId, UserScopeLayer,
-    audit::AuditEvent,
-    authorize::{Authorize, ForbiddenError},
-    context::{CorrelationKind, CorrelationSources},
-    factory::{FactoryUnavailableError, ProvideFactory},
-    from_async_fn,
-    middleware::StrategyList,
-    strategy::{InvalidErrorKind, Strategy},
+    from_async_fn, audit::AuditEvent, authorize::{Authorize, ForbiddenError},
+    context::{CorrelationKind, CorrelationSources}, factory::{FactoryUnavailableError,
+    ProvideFactory}, middleware::StrategyList, strategy::{InvalidErrorKind, Strategy},
 };
 
 use super::{Seen, Whose, audit::Audit};

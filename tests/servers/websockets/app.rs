@@ -27,9 +27,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tower_user_scope::{
-    Scoped, TrustedHeader, UserContext, UserScopeLayer,
-    audit::AuditEvent,
-    context::Subject,
+    Scoped, TrustedHeader, UserContext, UserScopeLayer, audit::AuditEvent, context::Subject,
     scope::{Ending, InstrumentScope},
 };
 

@@ -17,13 +17,13 @@ pub(super) struct Distrust<'a> {
 
 #[cfg(feature = "proxies")]
 mod networks;
-#[cfg(feature = "shared-secret")]
+#[cfg(feature = "proxies")]
 mod secrets;
 
 pub(super) enum Condition {
     #[cfg(feature = "proxies")]
     Proxies(networks::Networks),
-    #[cfg(feature = "shared-secret")]
+    #[cfg(feature = "proxies")]
     Secrets(secrets::Secrets),
     Predicate(Predicate),
 }
@@ -38,7 +38,7 @@ impl Condition {
         networks::Networks::new(networks).map(Self::Proxies)
     }
 
-    #[cfg(feature = "shared-secret")]
+    #[cfg(feature = "proxies")]
     pub(super) fn secrets(
         header: Result<HeaderName, ConfigError>,
         secrets: impl Iterator<Item = secrecy::SecretString>,
@@ -59,7 +59,7 @@ impl Condition {
                 let listed = networks.contains(peer);
                 listed.then_some(()).ok_or(UntrustedReason::PeerNotListed)
             }
-            #[cfg(feature = "shared-secret")]
+            #[cfg(feature = "proxies")]
             Self::Secrets(secrets) => secrets.check(head),
             Self::Predicate(holds) => holds(head).then_some(()).ok_or(UntrustedReason::Condition),
         }
@@ -79,19 +79,19 @@ impl Condition {
 
     pub(super) fn secret_header(&self) -> Option<&HeaderName> {
         match self {
-            #[cfg(feature = "shared-secret")]
+            #[cfg(feature = "proxies")]
             Self::Secrets(secrets) => secrets.header(),
             _ => None,
         }
     }
 
     #[cfg_attr(
-        not(feature = "shared-secret"),
+        not(feature = "proxies"),
         expect(clippy::unnecessary_wraps, reason = "only a secret can be wrong")
     )]
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match self {
-            #[cfg(feature = "shared-secret")]
+            #[cfg(feature = "proxies")]
             Self::Secrets(secrets) => secrets.validate(),
             _ => Ok(()),
         }
@@ -103,7 +103,7 @@ impl fmt::Debug for Condition {
         match self {
             #[cfg(feature = "proxies")]
             Self::Proxies(networks) => f.debug_tuple("Proxies").field(networks).finish(),
-            #[cfg(feature = "shared-secret")]
+            #[cfg(feature = "proxies")]
             Self::Secrets(secrets) => secrets.fmt(f),
             Self::Predicate(_) => f.write_str("Predicate(..)"),
         }

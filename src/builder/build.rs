@@ -1,0 +1,87 @@
+//! Checks what was configured, and makes the layer of it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::LayerBuilder;
+use crate::{
+    authorize::Authorize,
+    config_error::ConfigError,
+    factory::ProvideFactory,
+    layer::UserScopeLayer,
+    policy::Policy,
+    resolve::{StrategyList, Tally},
+    scope::{Guard, Watch},
+};
+
+impl<L, M, A> LayerBuilder<L, M, A> {
+    /// Checks the configuration and builds the layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for whatever would make every request, or a kind of them, fail: nothing
+    /// is left to be found out by the first request.
+    pub fn build(mut self) -> Result<UserScopeLayer<L, M, A>, ConfigError>
+    where
+        L: StrategyList,
+        M: ProvideFactory,
+        A: Authorize,
+    {
+        let count = self.list.len();
+        if count == 0 && self.settings.fallbacks.is_empty() {
+            return Err(ConfigError::NoStrategy);
+        }
+        if count > Tally::MAX_STRATEGIES {
+            return Err(ConfigError::TooManyStrategies {
+                count,
+                limit: Tally::MAX_STRATEGIES,
+            });
+        }
+        self.list.use_clock(&self.settings.clock);
+        let mut checked = Ok(());
+        let mut keep_existing = false;
+        self.list.each(&mut |strategy| {
+            if checked.is_ok() {
+                checked = strategy.validate();
+            }
+            keep_existing |= strategy.reads_existing_context();
+        });
+        checked?;
+        for fallback in &self.settings.fallbacks {
+            fallback.validate()?;
+        }
+        self.settings.audit.validate()?;
+        let limits = self.settings.limits;
+        if [limits.each, limits.authorize, limits.factory].contains(&Some(Duration::ZERO)) {
+            return Err(ConfigError::ZeroTimeLimit);
+        }
+        #[cfg(feature = "tokio")]
+        let _ = self.settings.lazy_limit.set(limits.factory());
+        // Where nobody watches, no request pays for a count of those who do.
+        let watched = self.settings.audit.is_observed() || !self.settings.hooks.is_empty();
+        let watch = watched.then(|| {
+            Arc::new(Watch {
+                hooks: self.settings.hooks,
+                audit: self.settings.audit.clone(),
+            })
+        });
+        Ok(UserScopeLayer::new(Policy {
+            list: self.list,
+            make: self.make,
+            authorize: self.authorize,
+            rule: self.settings.rule,
+            fallbacks: self.settings.fallbacks,
+            correlation: self.settings.correlation,
+            ids: self.settings.ids,
+            require_proved: self.settings.require_proved,
+            keep_existing,
+            respond: self.settings.respond,
+            audit: self.settings.audit,
+            clock: self.settings.clock,
+            guard: Guard {
+                isolation: self.settings.isolation,
+                strict: self.settings.strict,
+                watch,
+            },
+            limits,
+        }))
+    }
+}

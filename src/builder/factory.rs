@@ -1,0 +1,146 @@
+//! What is built for a request, and in which shape handlers find it.
+
+use std::future::Future;
+#[cfg(feature = "tokio")]
+use std::{sync::Arc, time::Duration};
+
+use super::LayerBuilder;
+#[cfg(feature = "tokio")]
+use crate::factory::{LazyAsync, LazyAsyncFn};
+use crate::{
+    context::UserContext,
+    factory::{
+        BoxError, ContextOnly, FactoryAsyncFn, FactoryFn, Lazy, LazyFn, MakeFactory, NoFactory,
+        Provided, Shapes, TryFactoryFn,
+    },
+};
+
+/// What is built for them?
+///
+/// Said once, as [`authorize`](LayerBuilder::authorize) is.
+impl<L, A> LayerBuilder<L, NoFactory, A> {
+    /// Builds a factory with a closure that answers at once and can't fail.
+    ///
+    /// Shared infrastructure is what the closure captured; it sees a user only through the
+    /// context of the request.
+    pub fn factory<F, T>(self, make: F) -> LayerBuilder<L, Provided<FactoryFn<F>, T>, A>
+    where
+        F: Fn(&UserContext) -> T,
+        T: Send + Sync + 'static,
+    {
+        self.make_factory(FactoryFn(make))
+    }
+
+    /// Builds a factory with a closure that may fail; the request is then answered with 500, or
+    /// with 503 for a [`FactoryUnavailableError`](crate::factory::FactoryUnavailableError).
+    pub fn try_factory<F, T, E>(self, make: F) -> LayerBuilder<L, Provided<TryFactoryFn<F>, T>, A>
+    where
+        F: Fn(&UserContext) -> Result<T, E>,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(TryFactoryFn(make))
+    }
+
+    /// As [`try_factory`](Self::try_factory), with a closure that returns a future.
+    pub fn factory_async<F, Fut, T, E>(
+        self,
+        make: F,
+    ) -> LayerBuilder<L, Provided<FactoryAsyncFn<F>, T>, A>
+    where
+        F: Fn(UserContext) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(FactoryAsyncFn(make))
+    }
+
+    /// Builds a factory on its first use; handlers take a `Scoped<`[`Lazy`]`<T>>`.
+    pub fn lazy_factory<F, T, E>(self, make: F) -> LayerBuilder<L, Provided<LazyFn<T>, Lazy<T>>, A>
+    where
+        F: Fn(&UserContext) -> Result<T, E> + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.make_factory(LazyFn::new(make))
+    }
+
+    /// As [`lazy_factory`](Self::lazy_factory), with a closure that returns a future; handlers
+    /// take a `Scoped<`[`LazyAsync`]`<T>>`.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn lazy_factory_async<F, Fut, T, E>(
+        self,
+        make: F,
+    ) -> LayerBuilder<L, Provided<LazyAsyncFn<T>, LazyAsync<T>>, A>
+    where
+        F: Fn(UserContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        let limit = Arc::clone(&self.settings.lazy_limit);
+        self.make_factory(LazyAsyncFn::new(make, limit))
+    }
+
+    /// Builds a factory with a type of the application's own.
+    pub fn make_factory<N>(self, make: N) -> LayerBuilder<L, Provided<N, N::Factory>, A>
+    where
+        N: MakeFactory,
+        N::Factory: Send + Sync + 'static,
+    {
+        self.remake(|_| Provided::new(make))
+    }
+
+    /// Builds no factory: handlers need nothing but the [`UserContext`].
+    pub fn context_only(self) -> LayerBuilder<L, ContextOnly, A> {
+        self.remake(|_| ContextOnly { _private: () })
+    }
+}
+
+impl<L, M, A> LayerBuilder<L, M, A> {
+    fn remake<N>(self, change: impl FnOnce(M) -> N) -> LayerBuilder<L, N, A> {
+        LayerBuilder {
+            list: self.list,
+            make: change(self.make),
+            authorize: self.authorize,
+            settings: self.settings,
+        }
+    }
+}
+
+/// In which shape do handlers find it?
+impl<L, M, T, A> LayerBuilder<L, Provided<M, T>, A>
+where
+    T: Send + Sync + 'static,
+{
+    /// Inserts the factory as `Arc<T>` too, for handlers that took a shared one, such as
+    /// axum's `Extension<Arc<T>>`: they get the fresh one without a changed line.
+    ///
+    /// Nothing checks who uses a bare `Arc<T>`; one that is still held when the scope closes is
+    /// reported, as a [`Scoped`](crate::Scoped) is. Move the handlers to that one by and by.
+    pub fn insert_as_arc(self) -> Self {
+        self.remake(|make| make.reshape(Shapes::with_arc))
+    }
+
+    /// Inserts a clone of the factory as `T` too, for handlers that took `Extension<T>`.
+    ///
+    /// Nothing checks who uses such a clone, and nothing reports one that is kept.
+    pub fn insert_as_value(self) -> Self
+    where
+        T: Clone,
+    {
+        self.remake(|make| make.reshape(Shapes::with_value))
+    }
+
+    /// Gives up building the factory after `limit` instead of the [time limit](Self::time_limit)
+    /// of all steps, also where a handler waits for a lazy one: the request is then answered with
+    /// 503. Zero is an error of `build()`.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn factory_time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.factory = Some(limit);
+        self
+    }
+}

@@ -1,0 +1,130 @@
+//! How long each step is waited for, how long a scope lives, and who may touch what is in it.
+
+#[cfg(feature = "tokio")]
+use std::{future::Future, time::Duration};
+
+use super::LayerBuilder;
+use crate::scope::{ClosedScope, Isolation};
+
+/// How long is it waited for?
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+impl<L, M, A> LayerBuilder<L, M, A> {
+    /// Waits for each strategy, for the `authorize` step and for the factory no longer than
+    /// `limit`, by default 10 seconds; zero is an error of `build()`.
+    ///
+    /// Each has this much time for itself. Where it strikes, what was waited for is dropped and
+    /// the request is answered with 503; the [reason](crate::rejection::RejectionKind) and the audit event name
+    /// the strategy or the step. [`Strategy::timeout`],
+    /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
+    /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
+    ///
+    /// Needs the feature `tokio`, which `session` and `jwks` bring along, and a Tokio runtime with
+    /// timers; without them a request waits as long as it has to, and an error is logged once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_user_scope::{Outcome, CredentialSource, UserScopeLayer, from_async_fn};
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(from_async_fn(CredentialSource::header("x-api-key"), |_| async {
+    ///         // Asks a store that may be down.
+    ///         Outcome::Absent
+    ///     }))
+    ///     .time_limit(Duration::from_secs(2))
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.each = Some(limit);
+        self
+    }
+
+    /// Waits as long as it takes, except for what has a limit of its own. A store that hangs then
+    /// holds its requests, and whatever they hold, for ever.
+    pub fn without_time_limit(mut self) -> Self {
+        self.settings.limits.each = None;
+        self
+    }
+
+    /// Gives up the `authorize` step after `limit` instead of the
+    /// [time limit](Self::time_limit) of all steps.
+    pub fn authorize_time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.authorize = Some(limit);
+        self
+    }
+}
+
+/// How long does it live, and who may touch it?
+impl<L, M, A> LayerBuilder<L, M, A> {
+    /// Says what happens when one user's factory is used in another user's scope; by default it
+    /// is refused.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.settings.isolation = isolation;
+        self
+    }
+
+    /// Refuses the use of a factory outside every scope too, as in a spawned task that was not
+    /// [given one](crate::scope::InstrumentScope).
+    pub fn require_scope(mut self) -> Self {
+        self.settings.strict = true;
+        self
+    }
+
+    /// Runs a hook when the scope of a request closes, exactly once: after its response's body
+    /// was sent, dropped or failed, or for an upgraded connection when the last handle is gone.
+    ///
+    /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
+    /// logged, and stops nobody else's.
+    ///
+    /// A response that was sent whole may be an error, so a hook that commits looks at the
+    /// [status](ClosedScope::status) too. The client has its answer by then: what must fail *with*
+    /// the request belongs into the handler.
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer, scope::Ending};
+    ///
+    /// struct Transaction;
+    /// impl Transaction {
+    ///     fn commit(&self) {}
+    ///     fn roll_back(&self) {}
+    /// }
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .factory(|_user| Transaction)
+    ///     .on_close(|closed| {
+    ///         if let Some(transaction) = closed.scoped::<Transaction>() {
+    ///             let succeeded = closed.status().is_some_and(|status| status.is_success());
+    ///             match closed.ending() {
+    ///                 Ending::Completed if succeeded => transaction.commit(),
+    ///                 _ => transaction.roll_back(),
+    ///             }
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn on_close(mut self, hook: impl Fn(&ClosedScope) + Send + Sync + 'static) -> Self {
+        self.settings.hooks.add(hook);
+        self
+    }
+
+    /// As [`on_close`](Self::on_close), with a closure whose future is spawned onto the Tokio
+    /// runtime that closes the scope, in the scope of its user.
+    ///
+    /// A runtime that shuts down drops what it has not run to its end.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn on_close_async<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(ClosedScope) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.settings.hooks.add_async(hook);
+        self
+    }
+}

@@ -1,0 +1,85 @@
+//! Who sends a request: strategies, fallbacks, ids and the clock.
+
+use std::sync::Arc;
+
+use super::LayerBuilder;
+use crate::{
+    clock::Clock,
+    context::{CorrelationSources, IdSource},
+    resolve::{Rule, StrategyList, Then, ThenEach},
+    strategy::{BoxStrategy, Fallback, Strategy},
+};
+
+/// Who is it?
+impl<L, M, A> LayerBuilder<L, M, A> {
+    /// Adds a strategy at the end of the list.
+    pub fn strategy<S: Strategy>(self, strategy: S) -> LayerBuilder<Then<L, S>, M, A> {
+        self.relist(|list| Then::new(list, strategy))
+    }
+
+    /// Adds strategies whose number and order were read from configuration.
+    ///
+    /// Each costs a virtual call for a request that gets to it, and one allocation where it
+    /// really waits.
+    pub fn strategies(
+        self,
+        strategies: impl IntoIterator<Item = BoxStrategy>,
+    ) -> LayerBuilder<ThenEach<L>, M, A>
+    where
+        L: StrategyList,
+    {
+        self.relist(|list| ThenEach::new(list, strategies.into_iter().collect()))
+    }
+
+    /// Asks *every* strategy, and refuses a request in which two of them find different
+    /// principals with 401.
+    ///
+    /// By default the first one that finds somebody decides and later ones are not even asked.
+    /// Recommended wherever the list has both what is asserted (a header) and what is proved (a
+    /// token, a session).
+    pub fn unanimous(mut self) -> Self {
+        self.settings.rule = Rule::Unanimous;
+        self
+    }
+
+    /// Adds who acts where nobody sent anything; the first whose condition holds is taken.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.settings.fallbacks.push(fallback);
+        self
+    }
+
+    /// Refuses with 401 identities that are only asserted, such as by a header: a token or a
+    /// session is wanted.
+    pub fn require_proved(mut self) -> Self {
+        self.settings.require_proved = true;
+        self
+    }
+
+    /// Sets the [`Clock`] by which identities, and the credentials of every strategy in the list,
+    /// end; by default [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.settings.clock = Arc::new(clock);
+        self
+    }
+
+    /// Says where correlation ids are read from; see [`CorrelationSources`] for the default.
+    pub fn correlation(mut self, ids: CorrelationSources) -> Self {
+        self.settings.correlation = ids;
+        self
+    }
+
+    /// Sets where ids that are missing come from; by default [`IdSource::default`].
+    pub fn id_source(mut self, source: IdSource) -> Self {
+        self.settings.ids = source;
+        self
+    }
+
+    fn relist<N>(self, change: impl FnOnce(L) -> N) -> LayerBuilder<N, M, A> {
+        LayerBuilder {
+            list: change(self.list),
+            make: self.make,
+            authorize: self.authorize,
+            settings: self.settings,
+        }
+    }
+}
