@@ -11,7 +11,8 @@ use axum::{Router, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 use tower_user_scope::{
     Scoped, TrustedHeader, UnavailableError, UserContext, UserId, UserScopeLayer,
-    authorize::{AuthorizeError, ForbiddenError}, context::{Subject, ThreadId},
+    authorize::{AuthorizeError, ForbiddenError},
+    context::{Subject, ThreadId},
     factory::FactoryUnavailableError,
 };
 

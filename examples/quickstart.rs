@@ -27,9 +27,13 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::net::TcpListener;
 use tower_user_scope::{
     CredentialSource, DevelopmentUser, ExistingContext, Fallback, FromExtension, Identity,
-    InvalidError, Outcome, Principal, Scoped, TrustedHeader, UnavailableError, UserContext,
-    UserId, UserScopeLayer, from_async_fn, audit::AuditEvent, authorize::ForbiddenError,
-    factory::FactoryUnavailableError, strategy::{InvalidErrorKind, Strategy},
+    InvalidError, Outcome, Principal, Scoped, TrustedHeader, UnavailableError, UserContext, UserId,
+    UserScopeLayer,
+    audit::AuditEvent,
+    authorize::ForbiddenError,
+    factory::FactoryUnavailableError,
+    from_async_fn,
+    strategy::{InvalidErrorKind, Strategy},
 };
 use tracing_subscriber::{Layer, filter::Targets, prelude::*};
 

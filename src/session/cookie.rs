@@ -31,7 +31,7 @@ use crate::{
 ///
 /// ```
 /// use axum::{Router, http::StatusCode, routing::{get, post}};
-/// use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer, cookie::SameSite};
+/// use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer, cookie::{SameSite, time}};
 /// use tower_user_scope::{UserContext, UserScopeLayer, session::SessionCookie};
 ///
 /// # fn app() -> Result<Router, tower_user_scope::ConfigError> {

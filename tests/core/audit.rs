@@ -16,7 +16,10 @@ use tower_user_scope::{ConfigError, audit::UserIdKey};
 use tower_user_scope::{
     CredentialSource, DevelopmentUser, ExistingContext, Fallback, FromExtension, Identity,
     InvalidError, Outcome, PeerAddr, TrustedHeader, UnavailableError, UserContext, UserId,
-    UserScopeLayer, from_fn, audit::{AuditEvent, UserIdTelemetry}, rejection::RejectionKind,
+    UserScopeLayer,
+    audit::{AuditEvent, UserIdTelemetry},
+    from_fn,
+    rejection::RejectionKind,
     strategy::{InvalidErrorKind, Strategy, StripReason, UntrustedReason, Verdict},
 };
 

@@ -15,7 +15,9 @@ use http::{HeaderValue, Request, Response, request::Parts};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_user_scope::{
     CredentialSource, Identity, Outcome, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    from_async_fn, from_fn, strategy::{InvalidErrorKind, Presence, Strategy}, testing::Scripted,
+    from_async_fn, from_fn,
+    strategy::{InvalidErrorKind, Presence, Strategy},
+    testing::Scripted,
 };
 
 /// Something that each stage holds while it waits, so that its clones count what is left.

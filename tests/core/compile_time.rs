@@ -14,8 +14,10 @@ use http::{Request, Response, StatusCode};
 use tokio::task::{LocalSet, yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
-    CredentialSource, ExistingContext, Outcome, UserScopeExt, UserScopeLayer, from_async_fn,
-    factory::ProvideFactory, middleware::{Empty, LayerBuilder, ResponseBody, Then, UserScope},
+    CredentialSource, ExistingContext, Outcome, UserScopeExt, UserScopeLayer,
+    factory::ProvideFactory,
+    from_async_fn,
+    middleware::{Empty, LayerBuilder, ResponseBody, Then, UserScope},
     testing::AsUser,
 };
 

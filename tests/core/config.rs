@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tower_user_scope::{
     ConfigError, CredentialSource, DevelopmentUser, ExistingContext, Fallback, Outcome,
-    TrustedHeader, UserScopeLayer, from_async_fn, from_fn, strategy::{BoxStrategy, Strategy},
+    TrustedHeader, UserScopeLayer, from_async_fn, from_fn,
+    strategy::{BoxStrategy, Strategy},
 };
 
 type IsExpected = fn(&ConfigError) -> bool;

@@ -11,9 +11,12 @@ use proptest::{option, prelude::*, sample::select};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    Identity, Principal, UserContext, UserId, context::{ConnectionId, Evidence, IdErrorKind,
-    IdRules, IdSource, PortableContext, RequestId, RunId, ServiceName, TenantId, ThreadId,
-    VouchError}, testing::TestClock,
+    Identity, Principal, UserContext, UserId,
+    context::{
+        ConnectionId, Evidence, IdErrorKind, IdRules, IdSource, PortableContext, RequestId, RunId,
+        ServiceName, TenantId, ThreadId, VouchError,
+    },
+    testing::TestClock,
 };
 
 fn user(id: &str) -> UserContext {

@@ -10,8 +10,11 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, Outcome, Rejection, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_fn, audit::AuditEvent, context::{CorrelationErrorKind,
-    CorrelationKind, CorrelationSources, IdErrorKind, ThreadId}, rejection::RejectionKind,
+    UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    context::{CorrelationErrorKind, CorrelationKind, CorrelationSources, IdErrorKind, ThreadId},
+    from_fn,
+    rejection::RejectionKind,
     testing::Recorder,
 };
 

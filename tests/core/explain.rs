@@ -7,8 +7,11 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, Identity, InvalidError, Outcome, PeerAddr,
-    Rejection, TrustedHeader, UserContext, UserId, UserScopeLayer, from_async_fn, from_fn,
-    audit::AuditEvent, strategy::{InvalidErrorKind, Strategy}, testing::{Recorder, uncovered},
+    Rejection, TrustedHeader, UserContext, UserId, UserScopeLayer,
+    audit::AuditEvent,
+    from_async_fn, from_fn,
+    strategy::{InvalidErrorKind, Strategy},
+    testing::{Recorder, uncovered},
 };
 
 fn waiting_key() -> impl Strategy<Future: Send> + Clone {

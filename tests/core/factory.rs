@@ -19,9 +19,14 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, Identity, MaybeFuture, Rejection, Scoped, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, authorize::Authorize, factory::{FactoryError, FactoryErrorKind,
-    FactoryUnavailableError, Lazy, LazyAsync, MakeFactory, ProvideFactory}, middleware::{Empty,
-    LayerBuilder, StrategyList, Then}, rejection::RejectionKind,
+    UserScopeLayer,
+    authorize::Authorize,
+    factory::{
+        FactoryError, FactoryErrorKind, FactoryUnavailableError, Lazy, LazyAsync, MakeFactory,
+        ProvideFactory,
+    },
+    middleware::{Empty, LayerBuilder, StrategyList, Then},
+    rejection::RejectionKind,
 };
 
 /// What all users share.

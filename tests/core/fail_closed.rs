@@ -8,10 +8,14 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tower_user_scope::{
-    DevelopmentUser, Fallback, FromExtension, Identity, InvalidError, Outcome, PeerAddr,
-    Principal, TrustedHeader, UnavailableError, UserId, UserScopeLayer, is_loopback,
-    audit::AuditEvent, context::IdErrorKind, rejection::RejectionKind,
-    strategy::{InvalidErrorKind, Presence, Strategy, UnavailableErrorKind}, testing::Scripted,
+    DevelopmentUser, Fallback, FromExtension, Identity, InvalidError, Outcome, PeerAddr, Principal,
+    TrustedHeader, UnavailableError, UserId, UserScopeLayer,
+    audit::AuditEvent,
+    context::IdErrorKind,
+    is_loopback,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Presence, Strategy, UnavailableErrorKind},
+    testing::Scripted,
 };
 
 use crate::answered::{Answered, send};

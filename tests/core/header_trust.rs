@@ -13,11 +13,14 @@ use proptest::prelude::*;
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    CredentialSource, Fallback, Identity, Outcome, PeerAddr, Rejection, TrustedHeader,
-    UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn, audit::AuditEvent,
-    context::{IdErrorKind, IdRules, TenantId}, middleware::WithoutTrailers,
-    rejection::RejectionKind, strategy::{InvalidErrorKind, Strategy as _, StripReason, Trusting,
-    UntrustedReason},
+    CredentialSource, Fallback, Identity, Outcome, PeerAddr, Rejection, TrustedHeader, UserContext,
+    UserId, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    context::{IdErrorKind, IdRules, TenantId},
+    from_fn,
+    middleware::WithoutTrailers,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy as _, StripReason, Trusting, UntrustedReason},
 };
 
 /// What the inner service was given.

@@ -21,8 +21,12 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Identity, InvalidError, Outcome, Scoped, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, from_async_fn, audit::AuditEvent, authorize::Authorize,
-    factory::ProvideFactory, middleware::{ResponseBody, StrategyList},
+    UserScopeLayer,
+    audit::AuditEvent,
+    authorize::Authorize,
+    factory::ProvideFactory,
+    from_async_fn,
+    middleware::{ResponseBody, StrategyList},
     strategy::{InvalidErrorKind, Strategy},
 };
 

@@ -7,7 +7,9 @@ use tower::{Service, ServiceExt, service_fn, util::MapRequest};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, Identity, InvalidError, Outcome, Scoped,
-    TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer, from_fn, context::ThreadId,
+    TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    context::ThreadId,
+    from_fn,
     strategy::{InvalidErrorKind, Strategy},
 };
 

@@ -8,7 +8,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, FromExtension, Identity, InvalidError,
     MaybeFuture, Outcome, Rejection, TrustedHeader, UnavailableError, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn, from_fn, rejection::RejectionKind,
+    UserScopeExt, UserScopeLayer, from_async_fn, from_fn,
+    rejection::RejectionKind,
     strategy::{BoxStrategy, InvalidErrorKind, Presence, Strategy, UnavailableErrorKind},
     testing::{AsUser, Scripted},
 };

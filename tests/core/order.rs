@@ -14,7 +14,8 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Identity, Outcome, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    from_async_fn, from_fn, strategy::{BoxStrategy, Strategy},
+    from_async_fn, from_fn,
+    strategy::{BoxStrategy, Strategy},
 };
 
 /// One credential for each place in the list.

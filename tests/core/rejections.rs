@@ -13,9 +13,13 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     Fallback, Identity, InvalidError, MaybeFuture, Outcome, Rejection, TrustedHeader,
-    UnavailableError, UserId, UserScopeLayer, from_fn, authorize::{AuthorizeError,
-    ForbiddenError}, factory::FactoryUnavailableError, middleware::LayerBuilder,
-    rejection::RejectionKind, strategy::{InvalidErrorKind, Presence, Strategy},
+    UnavailableError, UserId, UserScopeLayer,
+    authorize::{AuthorizeError, ForbiddenError},
+    factory::FactoryUnavailableError,
+    from_fn,
+    middleware::LayerBuilder,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Presence, Strategy},
 };
 
 /// Planted wherever the application can put something that no client may see.

@@ -18,8 +18,10 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, Scoped, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, from_async_fn, audit::AuditEvent, scope::{Ending, InstrumentScope, Isolation,
-    IsolationError},
+    UserScopeLayer,
+    audit::AuditEvent,
+    from_async_fn,
+    scope::{Ending, InstrumentScope, Isolation, IsolationError},
 };
 
 struct Agents {

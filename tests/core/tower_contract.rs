@@ -24,7 +24,8 @@ use tower::{
 };
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, InvalidError, Outcome, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn, strategy::{InvalidErrorKind, Strategy},
+    UserScopeExt, UserScopeLayer, from_async_fn,
+    strategy::{InvalidErrorKind, Strategy},
     testing::{AsUser, Scripted, StrictService},
 };
 

@@ -11,9 +11,13 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, Outcome, Rejection, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn, audit::AuditEvent, context::{ServiceName,
-    TenantId}, rejection::RejectionKind, strategy::{BoxStrategy, Strategy}, testing::{AsUser,
-    Scripted},
+    UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    context::{ServiceName, TenantId},
+    from_async_fn,
+    rejection::RejectionKind,
+    strategy::{BoxStrategy, Strategy},
+    testing::{AsUser, Scripted},
 };
 
 /// Who a strategy of a case finds; the first letter says how it is known.

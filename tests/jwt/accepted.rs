@@ -13,9 +13,14 @@ use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    Identity, Principal, UserId, context::{CorrelationErrorKind, ServiceName}, jwt::{Issuer, Jwt,
-    Key, TokenCache, TokenConfigError, TokenErrorKind, TokenSource, VerifiedToken},
-    rejection::RejectionKind, strategy::{InvalidErrorKind, Strategy}, testing::TestClock,
+    Identity, Principal, UserId,
+    context::{CorrelationErrorKind, ServiceName},
+    jwt::{
+        Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenErrorKind, TokenSource, VerifiedToken,
+    },
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy},
+    testing::TestClock,
 };
 
 use crate::tokens::{

@@ -3,7 +3,8 @@
 use http::{HeaderValue, Request, StatusCode, header};
 use serde_json::json;
 use tower_user_scope::{
-    jwt::{Algorithm, Jwt, Key, KeySet, TokenErrorKind, TokenSource}, strategy::InvalidErrorKind,
+    jwt::{Algorithm, Jwt, Key, KeySet, TokenErrorKind, TokenSource},
+    strategy::InvalidErrorKind,
 };
 
 use crate::tokens::{

@@ -10,8 +10,10 @@ use http::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    Identity, UserId, UserScopeLayer, jwt::{Issuer, Jwt, TokenError, TokenErrorKind,
-    VerifiedToken}, rejection::RejectionKind, testing::TestClock,
+    Identity, UserId, UserScopeLayer,
+    jwt::{Issuer, Jwt, TokenError, TokenErrorKind, VerifiedToken},
+    rejection::RejectionKind,
+    testing::TestClock,
 };
 
 use crate::tokens::{

@@ -13,8 +13,10 @@ use tower_sessions::{
     session::{Id, Record},
 };
 use tower_user_scope::{
-    CredentialSource, Identity, Outcome, UserId, from_fn, jwt::TokenErrorKind,
-    session::{SessionCookie, SessionError}, strategy::{InvalidErrorKind, Strategy},
+    CredentialSource, Identity, Outcome, UserId, from_fn,
+    jwt::TokenErrorKind,
+    session::{SessionCookie, SessionError},
+    strategy::{InvalidErrorKind, Strategy},
     testing::TestClock,
 };
 

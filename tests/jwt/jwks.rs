@@ -12,8 +12,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 use tower_user_scope::{
-    ConfigError, jwt::{Algorithm, CryptoProvider, FetchDocument, FetchError, HttpsFetch, Issuer,
-    Jwt, RemoteKeys, TokenConfigError, TokenErrorKind, UrlProblem}, strategy::Strategy,
+    ConfigError,
+    jwt::{
+        Algorithm, CryptoProvider, FetchDocument, FetchError, HttpsFetch, Issuer, Jwt, RemoteKeys,
+        TokenConfigError, TokenErrorKind, UrlProblem,
+    },
+    strategy::Strategy,
     testing::TestClock,
 };
 

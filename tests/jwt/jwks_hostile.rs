@@ -5,7 +5,8 @@ use std::{error::Error, net::Shutdown, time::Duration};
 
 use serde_json::json;
 use tower_user_scope::{
-    jwt::{Algorithm, HttpsFetch, RemoteKeys, TokenErrorKind}, testing::TestClock,
+    jwt::{Algorithm, HttpsFetch, RemoteKeys, TokenErrorKind},
+    testing::TestClock,
 };
 
 use crate::{

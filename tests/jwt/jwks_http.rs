@@ -14,8 +14,11 @@ use std::{
 
 use serde_json::json;
 use tower_user_scope::{
-    jwt::{Algorithm, FetchDocument, FetchError, HttpsFetch, RemoteKeys, TokenErrorKind,
-    UrlProblem}, strategy::Strategy, testing::TestClock,
+    jwt::{
+        Algorithm, FetchDocument, FetchError, HttpsFetch, RemoteKeys, TokenErrorKind, UrlProblem,
+    },
+    strategy::Strategy,
+    testing::TestClock,
 };
 
 use crate::{

@@ -15,7 +15,8 @@ use futures::executor::block_on;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tower_user_scope::{
-    jwt::{Algorithm, FetchDocument, FetchError, RemoteKeys, TokenErrorKind}, testing::TestClock,
+    jwt::{Algorithm, FetchDocument, FetchError, RemoteKeys, TokenErrorKind},
+    testing::TestClock,
 };
 
 use crate::{

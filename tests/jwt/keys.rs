@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_user_scope::{
-    ConfigError, jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenErrorKind,
-    TokenSource}, strategy::Strategy,
+    ConfigError,
+    jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenErrorKind, TokenSource},
+    strategy::Strategy,
 };
 
 use crate::tokens::{

@@ -7,7 +7,11 @@ use std::alloc::System;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tower_user_scope::{MaybeFuture, Outcome, jwt::{Jwt, Stated, TokenCache}, strategy::Strategy};
+use tower_user_scope::{
+    MaybeFuture, Outcome,
+    jwt::{Jwt, Stated, TokenCache},
+    strategy::Strategy,
+};
 
 use crate::tokens::{HS, bearer, claims_with, jwt, minted, verifying};
 

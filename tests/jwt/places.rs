@@ -14,8 +14,10 @@ use tokio_tungstenite::{
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Fallback, Rejection, UserContext, UserScopeLayer, jwt::{OfferedProtocol, TokenSource},
-    rejection::RejectionKind, strategy::{InvalidErrorKind, Strategy},
+    Fallback, Rejection, UserContext, UserScopeLayer,
+    jwt::{OfferedProtocol, TokenSource},
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 use crate::tokens::{HS, base64url, claims, jwt, minted, verifying};

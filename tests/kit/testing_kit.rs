@@ -16,8 +16,12 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, Outcome, Scoped, UserContext, UserScopeExt, UserScopeLayer,
-    audit::AuditEvent, rejection::RejectionKind, scope::Isolation, testing::{AsUser, Finding,
-    IsolationCheck, IsolationReport, Recorder, Scripted, StrictService},
+    audit::AuditEvent,
+    rejection::RejectionKind,
+    scope::Isolation,
+    testing::{
+        AsUser, Finding, IsolationCheck, IsolationReport, Recorder, Scripted, StrictService,
+    },
 };
 
 struct Agents {

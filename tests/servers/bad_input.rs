@@ -7,7 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 use tower_user_scope::{
-    UserId, context::{CorrelationErrorKind, CorrelationSources, IdErrorKind},
+    UserId,
+    context::{CorrelationErrorKind, CorrelationSources, IdErrorKind},
     strategy::InvalidErrorKind,
 };
 

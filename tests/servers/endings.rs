@@ -23,7 +23,8 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Fallback, Identity, Outcome, Scoped, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, from_fn, scope::{Ending, InstrumentScope},
+    UserScopeLayer, from_fn,
+    scope::{Ending, InstrumentScope},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,7 +11,9 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, Fallback, Identity, Principal, Scoped, UserContext, UserId, UserScopeExt,
-    UserScopeLayer, context::ServiceName, factory::{FactoryError, FactoryUnavailableError, Lazy},
+    UserScopeLayer,
+    context::ServiceName,
+    factory::{FactoryError, FactoryUnavailableError, Lazy},
 };
 
 #[derive(Debug)]

@@ -33,8 +33,12 @@ use tower::{Service, ServiceBuilder};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Identity, InvalidError, Outcome, Scoped, UnavailableError, UserContext,
-    UserId, UserScopeExt, UserScopeLayer, from_fn, authorize::{Authorize, ForbiddenError},
-    factory::ProvideFactory, middleware::StrategyList, strategy::InvalidErrorKind,
+    UserId, UserScopeExt, UserScopeLayer,
+    authorize::{Authorize, ForbiddenError},
+    factory::ProvideFactory,
+    from_fn,
+    middleware::StrategyList,
+    strategy::InvalidErrorKind,
 };
 
 use crate::support::{

@@ -3,7 +3,8 @@
 use serde_json::json;
 use tower_sessions::{MemoryStore, session::Id};
 use tower_user_scope::{
-    ConfigError, UserScopeLayer, session::{CookieKey, FromSession, SessionCookie},
+    ConfigError, UserScopeLayer,
+    session::{CookieKey, FromSession, SessionCookie},
     strategy::{BoxStrategy, Strategy},
 };
 

@@ -9,7 +9,9 @@ use tower_sessions::{
     session::Id,
 };
 use tower_user_scope::{
-    MaybeFuture, session::{CookieKey, SessionCookie, SessionError}, strategy::Strategy as _,
+    MaybeFuture,
+    session::{CookieKey, SessionCookie, SessionError},
+    strategy::Strategy as _,
 };
 
 use crate::support::{

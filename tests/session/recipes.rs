@@ -12,8 +12,9 @@ use tower_sessions::{
     Expiry, MemoryStore, Session, SessionManagerLayer, SessionStore, session::Id,
 };
 use tower_user_scope::{
-    Identity, Rejection, UserContext, UserId, UserScopeLayer, rejection::{DefaultResponder,
-    RejectionKind, RespondToRejection}, session::{FromSession, SessionCookie, SessionError},
+    Identity, Rejection, UserContext, UserId, UserScopeLayer,
+    rejection::{DefaultResponder, RejectionKind, RespondToRejection},
+    session::{FromSession, SessionCookie, SessionError},
     strategy::InvalidErrorKind,
 };
 

@@ -18,9 +18,12 @@ use tower_sessions::{
     session::{Id, Record},
 };
 use tower_user_scope::{
-    Fallback, Identity, InvalidError, Rejection, UserId, UserScopeLayer, context::{IdRules,
-    TenantId}, rejection::RejectionKind, session::{FromSession, SessionCookie, SessionError},
-    strategy::{BoxStrategy, InvalidErrorKind, Strategy, UnavailableErrorKind}, testing::Scripted,
+    Fallback, Identity, InvalidError, Rejection, UserId, UserScopeLayer,
+    context::{IdRules, TenantId},
+    rejection::RejectionKind,
+    session::{FromSession, SessionCookie, SessionError},
+    strategy::{BoxStrategy, InvalidErrorKind, Strategy, UnavailableErrorKind},
+    testing::Scripted,
 };
 
 use crate::support::{

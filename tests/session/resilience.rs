@@ -12,7 +12,9 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet};
 use tower_sessions::{MemoryStore, SessionStore, session::Id};
 use tower_user_scope::{
-    UserScopeLayer, rejection::RejectionKind, session::{SessionCookie, TowerSessions014Store},
+    UserScopeLayer,
+    rejection::RejectionKind,
+    session::{SessionCookie, TowerSessions014Store},
     strategy::Strategy,
 };
 

@@ -22,8 +22,11 @@ use tower_sessions::{
 use tower_sessions_core_0_14 as core_0_14;
 use tower_sessions_sqlx_store::{SqliteStore, sqlx::SqlitePool};
 use tower_user_scope::{
-    UserContext, UserScopeLayer, factory::ContextOnly, middleware::{Empty, Then},
-    session::{CookieKey, FromSession, SessionCookie, TowerSessions014Store}, strategy::Strategy,
+    UserContext, UserScopeLayer,
+    factory::ContextOnly,
+    middleware::{Empty, Then},
+    session::{CookieKey, FromSession, SessionCookie, TowerSessions014Store},
+    strategy::Strategy,
 };
 
 use crate::support::{

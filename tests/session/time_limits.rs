@@ -18,10 +18,15 @@ use tower_layer::Layer;
 use tower_sessions::{MemoryStore, Session, session::Id};
 use tower_user_scope::{
     ConfigError, CredentialSource, Fallback, Identity, Outcome, Rejection, Scoped,
-    UnavailableError, UserContext, UserId, UserScopeExt, UserScopeLayer, from_async_fn, from_fn,
-    audit::AuditEvent, authorize::AuthorizeError, factory::{FactoryErrorKind, LazyAsync},
-    middleware::LayerBuilder, rejection::RejectionKind, session::{FromSession, SessionCookie,
-    TowerSessions014Store}, strategy::{Strategy, UnavailableErrorKind},
+    UnavailableError, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::AuthorizeError,
+    factory::{FactoryErrorKind, LazyAsync},
+    from_async_fn, from_fn,
+    middleware::LayerBuilder,
+    rejection::RejectionKind,
+    session::{FromSession, SessionCookie, TowerSessions014Store},
+    strategy::{Strategy, UnavailableErrorKind},
 };
 
 use crate::support::{

@@ -28,9 +28,12 @@ use tower_layer::Layer as _;
 use tower_user_scope::{
     CredentialSource, ExistingContext, FromExtension, Identity, Outcome, PeerAddr, Scoped,
     TrustedHeader, UnavailableError, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    from_async_fn, from_fn, audit::AuditEvent, authorize::{Authorize, AuthorizeError,
-    ForbiddenError}, factory::{FactoryUnavailableError, ProvideFactory},
-    middleware::{LayerBuilder, ResponseBody, StrategyList}, scope::{Ending, InstrumentScope},
+    audit::AuditEvent,
+    authorize::{Authorize, AuthorizeError, ForbiddenError},
+    factory::{FactoryUnavailableError, ProvideFactory},
+    from_async_fn, from_fn,
+    middleware::{LayerBuilder, ResponseBody, StrategyList},
+    scope::{Ending, InstrumentScope},
     strategy::Strategy,
 };
 

@@ -28,8 +28,10 @@ use tower::{Service, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, Outcome, Scoped, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn, audit::AuditEvent, scope::{Ending,
-    InstrumentScope},
+    UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    from_async_fn,
+    scope::{Ending, InstrumentScope},
 };
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

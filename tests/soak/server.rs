@@ -26,9 +26,14 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tower::util::MapRequestLayer;
 use tower_user_scope::{
     CredentialSource, Identity, InvalidError, Outcome, Scoped, UnavailableError, UserContext,
-    UserId, UserScopeLayer, from_async_fn, audit::AuditEvent, authorize::{Authorize,
-    ForbiddenError}, factory::{FactoryUnavailableError, ProvideFactory}, middleware::StrategyList,
-    scope::Ending, strategy::InvalidErrorKind,
+    UserId, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::{Authorize, ForbiddenError},
+    factory::{FactoryUnavailableError, ProvideFactory},
+    from_async_fn,
+    middleware::StrategyList,
+    scope::Ending,
+    strategy::InvalidErrorKind,
 };
 
 /// What is planted in a request; the request says so itself, so that its sender knows what has

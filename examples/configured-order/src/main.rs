@@ -19,7 +19,8 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_user_scope::{
     CredentialSource, FromExtension, Identity, InvalidError, Outcome, TrustedHeader, UserContext,
-    UserId, UserScopeLayer, from_fn, strategy::{BoxStrategy, InvalidErrorKind, Strategy},
+    UserId, UserScopeLayer, from_fn,
+    strategy::{BoxStrategy, InvalidErrorKind, Strategy},
 };
 
 use self::support::{Case, PROXY_SECRET, serve_and_ask};

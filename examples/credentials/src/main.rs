@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer, cookie::SameSite};
 use tower_user_scope::{
-    UserContext, UserScopeLayer, jwt::{CryptoProvider, Jwt, RemoteKeys}, session::SessionCookie,
+    UserContext, UserScopeLayer,
+    jwt::{CryptoProvider, Jwt, RemoteKeys},
+    session::SessionCookie,
 };
 
 use self::support::{Case, serve_and_ask};

@@ -5,8 +5,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    ConfigError, jwt::{Algorithm, FetchDocument, FetchError, Jwt, Key, KeyError, KeySet,
-    RemoteKeys, Stated, TokenConfigError, TokenErrorKind}, strategy::Strategy,
+    ConfigError,
+    jwt::{
+        Algorithm, FetchDocument, FetchError, Jwt, Key, KeyError, KeySet, RemoteKeys, Stated,
+        TokenConfigError, TokenErrorKind,
+    },
+    strategy::Strategy,
 };
 
 use crate::tokens::{

@@ -19,9 +19,11 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_user_scope::{
-    Rejection, UserContext, UserScopeExt, UserScopeLayer, clock::{Clock, SystemClock},
+    Rejection, UserContext, UserScopeExt, UserScopeLayer,
+    clock::{Clock, SystemClock},
     jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenError, TokenErrorKind},
-    rejection::RejectionKind, strategy::{InvalidErrorKind, Strategy},
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 pub(crate) const ISSUER: &str = "https://id.example";

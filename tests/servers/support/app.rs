@@ -18,9 +18,13 @@ use tokio::sync::{Barrier, mpsc, oneshot, watch};
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, FromExtension, Identity, InvalidError, Outcome,
     Principal, Scoped, TrustedHeader, UnavailableError, UserContext, UserId, UserScopeLayer,
-    from_async_fn, audit::AuditEvent, authorize::{Authorize, ForbiddenError},
-    context::{CorrelationKind, CorrelationSources}, factory::{FactoryUnavailableError,
-    ProvideFactory}, middleware::StrategyList, strategy::{InvalidErrorKind, Strategy},
+    audit::AuditEvent,
+    authorize::{Authorize, ForbiddenError},
+    context::{CorrelationKind, CorrelationSources},
+    factory::{FactoryUnavailableError, ProvideFactory},
+    from_async_fn,
+    middleware::StrategyList,
+    strategy::{InvalidErrorKind, Strategy},
 };
 
 use super::{Seen, Whose, audit::Audit};

@@ -3,8 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use tower_user_scope::{
-    Rejection, audit::AuditEvent, context::CorrelationErrorKind, factory::FactoryErrorKind,
-    rejection::RejectionKind, strategy::{InvalidErrorKind, StripReason},
+    Rejection,
+    audit::AuditEvent,
+    context::CorrelationErrorKind,
+    factory::FactoryErrorKind,
+    rejection::RejectionKind,
+    strategy::{InvalidErrorKind, StripReason},
 };
 
 /// Why a request was refused: a [`RejectionKind`] that can be written into a table.

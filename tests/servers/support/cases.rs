@@ -1,8 +1,8 @@
 //! The scenario table: one request a row, and what has to come of it on every server.
 
 use tower_user_scope::{
-    context::{CorrelationErrorKind, IdErrorKind}, strategy::{InvalidErrorKind, StripReason,
-    UntrustedReason},
+    context::{CorrelationErrorKind, IdErrorKind},
+    strategy::{InvalidErrorKind, StripReason, UntrustedReason},
 };
 
 use super::{Rules, Why, app::Who};

@@ -27,7 +27,9 @@ use tokio::{
     task::JoinHandle,
 };
 use tower_user_scope::{
-    Scoped, TrustedHeader, UserContext, UserScopeLayer, audit::AuditEvent, context::Subject,
+    Scoped, TrustedHeader, UserContext, UserScopeLayer,
+    audit::AuditEvent,
+    context::Subject,
     scope::{Ending, InstrumentScope},
 };
 

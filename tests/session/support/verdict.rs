@@ -8,7 +8,9 @@ use tower_sessions::{
     session::Id,
 };
 use tower_user_scope::{
-    Principal, UserScopeLayer, rejection::RejectionKind, session::SessionError,
+    Principal, UserScopeLayer,
+    rejection::RejectionKind,
+    session::SessionError,
     strategy::{InvalidErrorKind, Strategy},
 };
 
