@@ -47,7 +47,7 @@ pub struct UserScopeLayer<L = Empty, M = NoFactory, A = Anyone> {
 }
 
 impl<L, M, A> UserScopeLayer<L, M, A> {
-    pub(crate) fn new(policy: Policy<L, M, A>) -> Self {
+    pub(crate) fn with_policy(policy: Policy<L, M, A>) -> Self {
         Self {
             policy: Arc::new(policy),
         }

@@ -126,6 +126,8 @@ mod cookies;
 mod ending;
 pub mod factory;
 mod future;
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 mod header_set;
 mod integration;
 #[cfg(feature = "jwt")]
@@ -203,13 +205,3 @@ pub mod explain {
 pub mod extract {
     pub use crate::integration::ExtractError;
 }
-
-#[cfg(all(
-    doctest,
-    feature = "axum",
-    feature = "jwt",
-    feature = "session",
-    feature = "testing"
-))]
-#[doc = include_str!("../README.md")]
-struct ReadmeDoctests;

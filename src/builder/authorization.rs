@@ -45,9 +45,38 @@ impl<L, M> LayerBuilder<L, M, Anyone> {
 
     /// As [`authorize`](Self::authorize), with a closure that returns a future.
     ///
-    /// The future can't borrow from the context and the head: take what it needs first, as in
-    /// `|context, _| { let user = context.clone(); async move { .. } }`. An `async |..|` closure
-    /// borrows, and does not compile.
+    /// The future can't borrow from the context and the head, so an `async |..|` closure does not
+    /// compile ("one type is more general than the other"). Take what the future needs first, in
+    /// a closure that returns an `async move` block:
+    ///
+    /// ```
+    /// use tower_user_scope::{
+    ///     ExistingContext, UnavailableError, UserContext, UserScopeLayer,
+    ///     authorize::{AuthorizeError, ForbiddenError},
+    /// };
+    ///
+    /// async fn is_member(user: &UserContext, project: &str) -> Result<bool, std::io::Error> {
+    ///     # let _ = (user, project);
+    ///     Ok(true)
+    /// }
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .authorize_async(|context, head| {
+    ///         let (user, project) = (context.clone(), head.uri.path().to_owned());
+    ///         async move {
+    ///             match is_member(&user, &project).await {
+    ///                 Ok(true) => Ok(()),
+    ///                 Ok(false) => Err(ForbiddenError::new("not_a_member").into()),
+    ///                 Err(error) => Err(AuthorizeError::from(UnavailableError::new(error))),
+    ///             }
+    ///         }
+    ///     })
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
     pub fn authorize_async<F, Fut>(self, authorize: F) -> LayerBuilder<L, M, AuthorizeAsyncFn<F>>
     where
         F: Fn(&UserContext, &Parts) -> Fut,

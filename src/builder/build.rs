@@ -16,6 +16,9 @@ use crate::{
 impl<L, M, A> LayerBuilder<L, M, A> {
     /// Checks the configuration and builds the layer.
     ///
+    /// The result is a `Result`: where it is used as a layer without a `?`, the compiler says that
+    /// `Result<UserScopeLayer<..>, ConfigError>` does not implement `Layer`.
+    ///
     /// # Errors
     /// [`ConfigError`] for whatever would make every request, or a kind of them, fail: nothing
     /// is left to be found out by the first request.
@@ -63,7 +66,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
                 audit: self.settings.audit.clone(),
             })
         });
-        Ok(UserScopeLayer::new(Policy {
+        Ok(UserScopeLayer::with_policy(Policy {
             list: self.list,
             make: self.make,
             authorize: self.authorize,

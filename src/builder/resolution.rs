@@ -13,6 +13,12 @@ use crate::{
 /// Who is it?
 impl<L, M, A> LayerBuilder<L, M, A> {
     /// Adds a strategy at the end of the list.
+    ///
+    /// The list is a part of the builder's type, so a strategy that is added in an `if` does not
+    /// compile ("mismatched types", of two builders). Collect such ones as
+    /// [`BoxStrategy`](crate::strategy::BoxStrategy) and add them with
+    /// [`strategies`](Self::strategies). A [`Fallback`] is added with
+    /// [`fallback`](Self::fallback).
     pub fn strategy<S: Strategy>(self, strategy: S) -> LayerBuilder<Then<L, S>, M, A> {
         self.relist(|list| Then::new(list, strategy))
     }

@@ -39,7 +39,8 @@ where
 /// Makes a strategy of a closure that returns a future.
 ///
 /// The closure takes what it needs out of the head before it returns; the future owns it. An
-/// `async |head|` closure borrows the head, and does not compile.
+/// `async |head|` closure borrows the head, and does not compile ("one type is more general than
+/// the other").
 ///
 /// ```
 /// use tower_user_scope::{

@@ -27,22 +27,18 @@ pub(super) struct Protocol {
 /// clients puts it into the response by itself.
 ///
 /// ```
-/// use axum::{Extension, extract::ws::WebSocketUpgrade, response::Response};
-/// use http::header::SEC_WEBSOCKET_PROTOCOL;
+/// use http::{Extensions, Response, header::SEC_WEBSOCKET_PROTOCOL};
 /// use tower_user_scope::jwt::OfferedProtocol;
 ///
-/// async fn socket(
-///     upgrade: WebSocketUpgrade,
-///     offered: Option<Extension<OfferedProtocol>>,
-/// ) -> Response {
-///     let mut response = upgrade.on_upgrade(async |_socket| {});
-///     if let Some(Extension(offered)) = offered {
-///         let headers = response.headers_mut();
+/// /// Goes on with the response of the upgrade: `request` is what the request had.
+/// fn answer<B>(request: &Extensions, mut upgrade: Response<B>) -> Response<B> {
+///     if let Some(offered) = request.get::<OfferedProtocol>() {
+///         let headers = upgrade.headers_mut();
 ///         headers.insert(SEC_WEBSOCKET_PROTOCOL, offered.header_value());
 ///     }
-///     response
+///     upgrade
 /// }
-/// # let _ = socket;
+/// # let _ = answer::<()>;
 /// ```
 #[derive(Clone)]
 pub struct OfferedProtocol {

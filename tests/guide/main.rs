@@ -1,0 +1,22 @@
+//! The programs of the README and of the guides, compiled and run as documentation tests.
+//!
+//! They stand apart because they need servers, clients and stores that no user of the crate has to
+//! compile.
+
+macro_rules! documents {
+    ($($name:ident: $path:literal)*) => {
+        $(#[doc = include_str!($path)] pub mod $name {})*
+    };
+}
+
+documents! {
+    readme: "../../README.md"
+    choosing_strategies: "../../src/guide/choosing_strategies.md"
+    recipes: "../../src/guide/recipes.md"
+    threat_model: "../../src/guide/threat_model.md"
+    operating: "../../src/guide/operating.md"
+    testing: "../../src/guide/testing.md"
+    migrating: "../../src/guide/migrating.md"
+    jobs_and_sockets: "../../src/guide/jobs_and_sockets.md"
+    performance: "../../src/guide/performance.md"
+}
