@@ -343,11 +343,11 @@ where
         tally: &Tally,
         audit: &Audit,
         strategy: &'static str,
-        identity: Identity,
+        mut identity: Identity,
     ) -> Result<UserContext, Refused> {
         let handles = self.make.handles();
         let refused = |error| self.challenged(Rejection::new(RejectionKind::Correlation(error)));
-        if let Some(outer) = identity.continues().cloned() {
+        if let Some(outer) = UserContext::take_continued(&mut identity) {
             let context = outer.continued(identity, strategy, handles);
             return context.map_err(|error| Refused::of(&outer, refused(error)));
         }
@@ -433,7 +433,7 @@ where
     fn stand_in(&self, head: &Parts) -> Option<(&'static str, Identity)> {
         let context = head.extensions.get::<UserContext>()?;
         (self.keep_existing && context.evidence().is_stand_in())
-            .then(|| (ExistingContext::NAME, Identity::continuing(context)))
+            .then(|| (ExistingContext::NAME, context.continuing()))
     }
 
     fn fall_back(&self, head: &Parts) -> Option<(&'static str, Identity)> {

@@ -1,11 +1,10 @@
 //! A context that no layer resolved: a test's, or another framework's.
 
 use super::{
-    ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId,
-    UserContext, known::Request,
+    ConnectionId, Correlation, Handles, IdSource, Identity, RequestId, RunId, ThreadId, UserContext,
 };
 #[cfg(feature = "ids")]
-use super::{CorrelationError, known::Descent};
+use super::{CorrelationError, user_context::Descent};
 
 /// Makes a [`UserContext`] by hand; see [`UserContext::builder`].
 #[derive(Debug)]
@@ -72,13 +71,13 @@ impl UserContextBuilder {
             Some(work) => (self.correlation.clone().bound_to(work)).unwrap_or(self.correlation),
             None => self.correlation,
         };
-        let request = Request {
-            strategy: self.strategy,
+        UserContext::new(
+            self.identity,
+            self.strategy,
             correlation,
-            handles: Handles::NONE,
-            descent: None,
-        };
-        UserContext::new(self.identity, request)
+            Handles::NONE,
+            None,
+        )
     }
 
     #[cfg(feature = "ids")]
@@ -91,16 +90,18 @@ impl UserContextBuilder {
             Some(work) => self.correlation.bound_to(work)?,
             None => self.correlation,
         };
-        let request = Request {
-            strategy: self.strategy,
+        let descent = Box::new(Descent {
+            parent,
+            depth,
+            outer: Vec::new(),
+        });
+        let (identity, strategy) = (self.identity, self.strategy);
+        Ok(UserContext::new(
+            identity,
+            strategy,
             correlation,
-            handles: Handles::NONE,
-            descent: Some(Box::new(Descent {
-                parent,
-                depth,
-                outer: Vec::new(),
-            })),
-        };
-        Ok(UserContext::new(self.identity, request))
+            Handles::NONE,
+            Some(descent),
+        ))
     }
 }

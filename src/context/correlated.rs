@@ -12,8 +12,7 @@ use super::{
 pub(crate) struct Correlation {
     /// There as soon as one of them was sent or is asked for: many requests need none.
     ids: OnceLock<Box<Ids>>,
-    /// None only where there is no request yet.
-    source: Option<IdSource>,
+    source: IdSource,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,34 +96,25 @@ fn bind<T: Clone + PartialEq>(
 }
 
 impl Correlation {
-    pub(super) const fn of_no_request() -> Self {
-        Self {
-            ids: OnceLock::new(),
-            source: None,
-        }
-    }
-
     #[inline]
     pub(crate) fn made_by(source: IdSource) -> Self {
         Self {
             ids: OnceLock::new(),
-            source: Some(source),
+            source,
         }
     }
 
-    /// Begins a request of which these ids are known.
-    #[inline]
-    pub(super) fn with_source(mut self, source: IdSource) -> Self {
-        self.source = Some(source);
-        self
+    /// The ids of a request of which these are known.
+    pub(super) fn of_request(ids: Option<Box<Ids>>, source: IdSource) -> Self {
+        Self {
+            ids: ids.map_or_else(OnceLock::new, OnceLock::from),
+            source,
+        }
     }
 
-    pub(super) fn begin(&mut self, ids: Option<Box<Ids>>, source: IdSource) {
-        self.ids = match ids {
-            Some(ids) => OnceLock::from(ids),
-            None => OnceLock::new(),
-        };
-        self.source = Some(source);
+    pub(super) fn with_source(mut self, source: IdSource) -> Self {
+        self.source = source;
+        self
     }
 
     fn ids(&self) -> &Ids {
@@ -132,10 +122,7 @@ impl Correlation {
     }
 
     fn make(&self) -> RequestId {
-        match &self.source {
-            Some(source) => source.make(),
-            None => unreachable!("ids are asked of contexts only"),
-        }
+        self.source.make()
     }
 
     fn changed<R>(&mut self, change: impl FnOnce(&mut Ids) -> R) -> R {

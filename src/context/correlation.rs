@@ -3,111 +3,14 @@
 //! Correlation ids come from the client and decide nothing about who the user is.
 
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
-use thiserror::Error;
 
 use super::{
-    ConnectionId, IdErrorKind, RequestId, RunId, ThreadId, TraceParent, correlated::Ids,
-    ids::IdError,
+    CorrelationError, CorrelationErrorKind, CorrelationKind, RequestId, TraceParent,
+    correlated::Ids,
 };
 use crate::header_set::HeaderSet;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Which of a request's correlation ids is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CorrelationKind {
-    /// [`RequestId`], by default from `x-request-id`, else from `traceparent`.
-    Request,
-    /// [`ThreadId`], by default from `x-thread-id`.
-    Thread,
-    /// [`RunId`], by default from `x-run-id`.
-    Run,
-    /// [`ConnectionId`], by default from `x-connection-id`.
-    Connection,
-}
-
-impl CorrelationKind {
-    pub(super) const ALL: [Self; 4] = [Self::Request, Self::Thread, Self::Run, Self::Connection];
-
-    pub(super) fn bit(self) -> u8 {
-        1 << self as u8
-    }
-
-    fn field(self) -> &'static str {
-        match self {
-            Self::Request => RequestId::FIELD,
-            Self::Thread => ThreadId::FIELD,
-            Self::Run => RunId::FIELD,
-            Self::Connection => ConnectionId::FIELD,
-        }
-    }
-}
-
-/// Why a correlation id of a request was refused; the response is 400.
-///
-/// A bad `traceparent` is ignored instead: see [`CorrelationSources::trace_context`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{field} {problem}")]
-pub struct CorrelationError {
-    field: &'static str,
-    problem: CorrelationErrorKind,
-}
-
-impl CorrelationError {
-    pub(super) fn not_of_credential(field: &'static str) -> Self {
-        Self {
-            field,
-            problem: CorrelationErrorKind::NotOfCredential,
-        }
-    }
-
-    /// Which id it is, such as `thread_id`.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// What is wrong with it.
-    #[must_use]
-    pub fn kind(&self) -> CorrelationErrorKind {
-        self.problem
-    }
-}
-
-/// What is wrong with a correlation id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CorrelationErrorKind {
-    /// The value is not an id.
-    #[error(transparent)]
-    Id(IdErrorKind),
-    /// The value is not UTF-8.
-    #[error("is not text")]
-    NotText,
-    /// The id was sent more than once, or its header and its query parameter differ.
-    #[error("was sent more than once")]
-    Repeated,
-    /// The credential was given out for another one; see
-    /// [`Identity::thread_id`](crate::Identity::thread_id).
-    #[error("is not the one that the credential is for")]
-    NotOfCredential,
-    /// The `traceparent` does not follow the W3C's grammar. It is ignored and refuses nobody.
-    #[error("does not follow the W3C grammar")]
-    Malformed,
-    /// The query string is longer than [`CorrelationSources::MAX_QUERY_LEN`] and was not searched.
-    #[error("could not be looked for in a query string of that length")]
-    QueryTooLong,
-}
-
-impl From<IdError> for CorrelationError {
-    fn from(error: IdError) -> Self {
-        Self {
-            field: error.field(),
-            problem: CorrelationErrorKind::Id(error.kind()),
-        }
-    }
-}
 
 /// Where the correlation ids of a request are read from.
 ///
@@ -296,7 +199,7 @@ impl CorrelationSources {
         if query.len() > Self::MAX_QUERY_LEN {
             return Err(CorrelationError {
                 field: wanted.field(),
-                problem: CorrelationErrorKind::QueryTooLong,
+                kind: CorrelationErrorKind::QueryTooLong,
             });
         }
         let mut seen = [false; 4];
@@ -335,7 +238,7 @@ struct Sent<'a> {
 fn repeated(field: &'static str) -> CorrelationError {
     CorrelationError {
         field,
-        problem: CorrelationErrorKind::Repeated,
+        kind: CorrelationErrorKind::Repeated,
     }
 }
 
@@ -353,7 +256,7 @@ fn trace_parent(value: &HeaderValue) -> Result<TraceParent, CorrelationErrorKind
 fn from_header(kind: CorrelationKind, value: &HeaderValue) -> Result<RequestId, CorrelationError> {
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| CorrelationError {
         field: kind.field(),
-        problem: CorrelationErrorKind::NotText,
+        kind: CorrelationErrorKind::NotText,
     })?;
     // Optional white space is no part of a field's value (RFC 9110 section 5.5).
     let text = text.trim_matches([' ', '\t']);

@@ -2,14 +2,11 @@
 //!
 //! An identity says nothing of the request that it was found in; that is the context's part.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{any::Any, fmt, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 
-use super::{
-    RunId, ServiceName, TenantId, ThreadId, UserContext, UserId,
-    known::{Known, Request},
-};
+use super::{RunId, ServiceName, TenantId, ThreadId, UserId};
 use crate::clock::Clock;
 
 /// Who acts. A service is not a user, and nobody is neither.
@@ -179,6 +176,10 @@ pub(crate) struct Work {
     pub(crate) runs: Vec<RunId>,
 }
 
+/// An outer layer's context that goes on, without its type: what a context is stands above this.
+#[derive(Clone)]
+pub(super) struct Continued(pub(super) Arc<dyn Any + Send + Sync>);
+
 /// What a strategy found: who, how it is known, for how long, and what else is known.
 ///
 /// ```
@@ -197,7 +198,13 @@ pub(crate) struct Work {
 #[derive(Clone)]
 #[must_use]
 pub struct Identity {
-    pub(super) known: Arc<Known>,
+    subject: Subject,
+    evidence: Evidence,
+    attributes: Attributes,
+    expires_at: Option<SystemTime>,
+    /// Most credentials are for no work in particular.
+    work: Option<Arc<Work>>,
+    continues: Option<Continued>,
 }
 
 impl Identity {
@@ -216,60 +223,60 @@ impl Identity {
     #[inline]
     pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
         Self {
-            known: Arc::new(Known {
-                subject: Subject {
-                    tenant_id: None,
-                    principal,
-                },
-                evidence,
-                attributes: Attributes(None),
-                expires_at: None,
-                work: None,
-                continues: None,
-                request: Request::none(),
-            }),
+            subject: Subject {
+                tenant_id: None,
+                principal,
+            },
+            evidence,
+            attributes: Attributes(None),
+            expires_at: None,
+            work: None,
+            continues: None,
         }
     }
 
-    pub(crate) fn continuing(context: &UserContext) -> Self {
-        let mut identity = context.identity().clone();
-        identity.change().continues = Some(context.clone());
-        identity
+    /// Makes this the identity of an outer layer's context that goes on.
+    pub(super) fn continue_from(mut self, outer: Continued) -> Self {
+        self.continues = Some(outer);
+        self
     }
 
-    /// Clones share what they know until one of them is changed.
-    #[inline]
-    pub(super) fn change(&mut self) -> &mut Known {
-        Arc::make_mut(&mut self.known)
+    /// Takes the outer layer's context that the identity continues, if it does.
+    pub(super) fn take_continued(&mut self) -> Option<Continued> {
+        self.continues.take()
+    }
+
+    pub(super) fn attributes_mut(&mut self) -> &mut Attributes {
+        &mut self.attributes
     }
 
     /// Puts the principal into a tenant.
     pub fn with_tenant_id(mut self, tenant_id: TenantId) -> Self {
-        self.change().subject.tenant_id = Some(tenant_id);
+        self.subject.tenant_id = Some(tenant_id);
         self
     }
 
     /// Adds a value that the factory and handlers can read by its type.
     pub fn with_attribute<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.change().attributes.insert(value);
+        self.attributes.insert(value);
         self
     }
 
     /// Says until when the identity holds. One that has ended is refused as expired.
     pub fn with_expires_at(mut self, time: SystemTime) -> Self {
-        self.change().expires_at = Some(time);
+        self.expires_at = Some(time);
         self
     }
 
     /// Says which thread the credential is for: a request that names another one is refused.
     pub fn with_thread_id(mut self, id: ThreadId) -> Self {
-        Arc::make_mut(self.change().work.get_or_insert_default()).threads = vec![id];
+        Arc::make_mut(self.work.get_or_insert_default()).threads = vec![id];
         self
     }
 
     /// Says which run the credential is for: a request that names another one is refused.
     pub fn with_run_id(mut self, id: RunId) -> Self {
-        Arc::make_mut(self.change().work.get_or_insert_default()).runs = vec![id];
+        Arc::make_mut(self.work.get_or_insert_default()).runs = vec![id];
         self
     }
 
@@ -283,79 +290,70 @@ impl Identity {
     }
 
     pub(crate) fn work(&self) -> Option<&Work> {
-        self.known.work.as_deref()
+        self.work.as_deref()
     }
 
     /// The principal within its tenant.
     #[must_use]
     pub fn subject(&self) -> &Subject {
-        &self.known.subject
+        &self.subject
     }
 
     /// The principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        &self.known.subject.principal
+        &self.subject.principal
     }
 
     /// The tenant, where there is one.
     #[must_use]
     pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.known.subject.tenant_id.as_ref()
+        self.subject.tenant_id.as_ref()
     }
 
     /// How the identity is known.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        self.known.evidence
+        self.evidence
     }
 
     /// What else is known about the principal.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
-        &self.known.attributes
+        &self.attributes
     }
 
     /// When the identity ends, where that is known.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.known.expires_at
-    }
-
-    pub(crate) fn continues(&self) -> Option<&UserContext> {
-        self.known.continues.as_ref()
+        self.expires_at
     }
 
     /// Another strategy found the same principal: a proof counts for more than a word, and an
     /// outer layer's context goes on whoever found it. Tells whether `other` was the better one.
     pub(crate) fn corroborate(&mut self, other: Self) -> bool {
-        let (known, more) = (&self.known, &other.known);
-        let continues = known
-            .continues
-            .as_ref()
-            .or(more.continues.as_ref())
-            .cloned();
-        let work = match (&known.work, &more.work) {
-            (Some(all), Some(more)) => {
-                let mut all = Arc::clone(all);
+        let continues = self.continues.take().or(other.continues.clone());
+        let work = match (self.work.take(), &other.work) {
+            (Some(mut all), Some(more)) => {
                 let both = Arc::make_mut(&mut all);
                 both.threads.extend_from_slice(&more.threads);
                 both.runs.extend_from_slice(&more.runs);
                 Some(all)
             }
-            (one, other) => one.as_ref().or(other.as_ref()).cloned(),
+            (one, other) => one.or_else(|| other.clone()),
         };
         // Both have to hold.
-        let ends = [known.expires_at, more.expires_at];
-        let expires_at = ends.into_iter().flatten().min();
-        let better = more.evidence.is_proved() && !known.evidence.is_proved();
+        let expires_at = [self.expires_at, other.expires_at]
+            .into_iter()
+            .flatten()
+            .min();
+        let better = other.evidence.is_proved() && !self.evidence.is_proved();
         if better {
             *self = other;
         }
-        let known = self.change();
-        known.continues = continues;
-        known.work = work;
-        known.expires_at = expires_at;
+        self.continues = continues;
+        self.work = work;
+        self.expires_at = expires_at;
         better
     }
 

@@ -5,10 +5,12 @@
 mod builder;
 mod correlated;
 mod correlation;
+mod correlation_error;
+mod error;
+mod handles;
 mod id_source;
 pub(crate) mod identity;
 pub(crate) mod ids;
-mod known;
 #[cfg(feature = "ids")]
 mod portable;
 mod trace_parent;
@@ -19,7 +21,9 @@ pub(crate) mod user_context;
 pub use self::portable::{PortableContext, VouchError};
 pub use self::{
     builder::UserContextBuilder,
-    correlation::{CorrelationError, CorrelationErrorKind, CorrelationKind, CorrelationSources},
+    correlation::CorrelationSources,
+    correlation_error::{CorrelationError, CorrelationErrorKind, CorrelationKind},
+    error::{DepthError, EvidenceError, UserRequiredError},
     id_source::IdSource,
     identity::{Attributes, Evidence, Subject},
     ids::{
@@ -27,11 +31,11 @@ pub use self::{
         ThreadId,
     },
     trace_parent::TraceParent,
-    user_context::{DepthError, EvidenceError, UserRequiredError},
 };
 pub(crate) use self::{
     correlated::{Correlation, Ids},
+    handles::Handles,
     identity::{Identity, Principal},
     ids::UserId,
-    user_context::{Handles, UserContext},
+    user_context::UserContext,
 };

@@ -1,15 +1,14 @@
 //! The context of one request: an identity, the ids that tie work together, and what found it.
 
-use std::{any::type_name, fmt, ptr, sync::Arc};
+use std::{fmt, ptr, sync::Arc};
 
 use http::Extensions;
-use thiserror::Error;
 
 use super::{
-    Attributes, ConnectionId, CorrelationError, CorrelationKind, Evidence, IdSource, Identity,
-    Principal, RequestId, RunId, Subject, TenantId, ThreadId, TraceParent, UserId,
-    correlated::Ids,
-    known::{Descent, Request},
+    Attributes, ConnectionId, Correlation, CorrelationError, CorrelationKind, DepthError, Evidence,
+    EvidenceError, Handles, IdSource, Identity, Principal, RequestId, RunId, Subject, TenantId,
+    ThreadId, TraceParent, UserId, UserRequiredError, correlated::Ids, error::MAX_DEPTH,
+    identity::Continued,
 };
 
 /// Who a request acts for, and the ids that tie its work together.
@@ -32,110 +31,119 @@ use super::{
 /// ```
 #[derive(Clone)]
 pub struct UserContext {
-    /// With the request filled in.
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     identity: Identity,
+    strategy: &'static str,
+    correlation: Correlation,
+    handles: Handles,
+    /// Few contexts come from others.
+    descent: Option<Box<Descent>>,
 }
 
-/// What a layer put into the extensions beside the context, so that whoever removes the context
-/// can remove the rest too.
-#[derive(Clone, Copy)]
-pub(crate) struct Handles {
-    factory: fn() -> &'static str,
-    remove: fn(&mut Extensions),
-}
-
-impl Handles {
-    pub(crate) const NONE: Self = Self {
-        factory: type_name::<()>,
-        remove: Self::nothing,
-    };
-
-    fn nothing(_: &mut Extensions) {}
-
-    pub(crate) const fn of<F>(remove: fn(&mut Extensions)) -> Self {
-        Self {
-            factory: type_name::<F>,
-            remove,
-        }
-    }
+/// What a context has of those that it continues or is a child of.
+#[derive(Clone, Default)]
+pub(super) struct Descent {
+    pub(super) parent: Option<RequestId>,
+    pub(super) depth: u8,
+    /// What the outer layers that this context continues put into the extensions.
+    pub(super) outer: Vec<Handles>,
 }
 
 impl UserContext {
     /// The deepest child, counted from the context of the request, which has depth 0.
-    pub const MAX_DEPTH: u8 = 32;
+    pub const MAX_DEPTH: u8 = MAX_DEPTH;
 
-    pub(super) fn new(mut identity: Identity, request: Request) -> Self {
-        let known = identity.change();
-        known.continues = None;
-        known.request = request;
-        Self { identity }
+    pub(super) fn new(
+        mut identity: Identity,
+        strategy: &'static str,
+        correlation: Correlation,
+        handles: Handles,
+        descent: Option<Box<Descent>>,
+    ) -> Self {
+        // What the identity continues has become this context, or is forgotten.
+        drop(identity.take_continued());
+        Self {
+            inner: Arc::new(Inner {
+                identity,
+                strategy,
+                correlation,
+                handles,
+                descent,
+            }),
+        }
     }
 
-    /// What the layer makes of each request. Nothing is put together before it is where it stays.
-    #[inline]
+    /// Makes the context of a request that a layer resolved.
     pub(crate) fn resolved(
-        mut identity: Identity,
+        identity: Identity,
         strategy: &'static str,
         ids: Option<Box<Ids>>,
         source: &IdSource,
         handles: Handles,
     ) -> Self {
-        let known = identity.change();
-        known.continues = None;
-        let request = &mut known.request;
-        request.strategy = strategy;
-        request.correlation.begin(ids, source.clone());
-        request.handles = handles;
-        request.descent = None;
-        Self { identity }
+        let correlation = Correlation::of_request(ids, source.clone());
+        Self::new(identity, strategy, correlation, handles, None)
     }
 
-    /// The same request seen by an inner layer: its ids stay, and who it is was found again.
+    /// Returns the identity with which an inner layer continues this context.
+    pub(crate) fn continuing(&self) -> Identity {
+        let inner: Arc<Inner> = Arc::clone(&self.inner);
+        self.identity().clone().continue_from(Continued(inner))
+    }
+
+    /// Takes the outer layer's context that the identity continues, if it does.
+    pub(crate) fn take_continued(identity: &mut Identity) -> Option<Self> {
+        let Continued(inner) = identity.take_continued()?;
+        let inner = inner.downcast().ok()?;
+        Some(Self { inner })
+    }
+
+    /// Makes the context that an inner layer has of the same request: the ids stay, and who it is
+    /// was found again.
     pub(crate) fn continued(
         &self,
         identity: Identity,
         strategy: &'static str,
         handles: Handles,
     ) -> Result<Self, CorrelationError> {
-        let outer = self.request();
+        let outer = &self.inner;
         let mut correlation = outer.correlation.settled();
         if let Some(work) = identity.work() {
             correlation = correlation.bound_to(work)?;
         }
         // One of each, however often a request goes round.
         let mut descent = outer.descent.clone().unwrap_or_default();
-        let known = |known: &Handles| ptr::fn_addr_eq(known.remove, outer.handles.remove);
-        if !descent.outer.iter().any(known) {
+        let is_listed = |listed: &Handles| ptr::fn_addr_eq(listed.remove, outer.handles.remove);
+        if !descent.outer.iter().any(is_listed) {
             descent.outer.push(outer.handles);
         }
-        let request = Request {
+        Ok(Self::new(
+            identity,
             strategy,
             correlation,
             handles,
-            descent: Some(descent),
-        };
-        Ok(Self::new(identity, request))
-    }
-
-    fn request(&self) -> &Request {
-        &self.identity.known.request
+            Some(descent),
+        ))
     }
 
     /// Who, how it is known, and what else is known.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.inner.identity
     }
 
     /// The principal within its tenant: the key of anything kept by user.
     #[must_use]
     pub fn subject(&self) -> &Subject {
-        self.identity.subject()
+        self.identity().subject()
     }
 
     /// Who acts.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        self.identity.principal()
+        self.identity().principal()
     }
 
     /// The user's id; `None` for a service and for nobody.
@@ -174,74 +182,77 @@ impl UserContext {
     /// The tenant, where there is one.
     #[must_use]
     pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.identity.tenant_id()
+        self.identity().tenant_id()
     }
 
     /// How the identity is known.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        self.identity.evidence()
+        self.identity().evidence()
     }
 
     /// What else is known about the principal.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
-        self.identity.attributes()
+        self.identity().attributes()
     }
 
     /// The name of the strategy that found the identity.
     #[must_use]
     pub fn strategy(&self) -> &'static str {
-        self.request().strategy
+        self.inner.strategy
     }
 
     /// The id of this request.
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
-        self.request().correlation.request_id()
+        self.inner.correlation.request_id()
     }
 
     /// The id of the thread of work.
     #[must_use]
     pub fn thread_id(&self) -> &ThreadId {
-        self.request().correlation.thread_id()
+        self.inner.correlation.thread_id()
     }
 
     /// The id of the run within the thread.
     #[must_use]
     pub fn run_id(&self) -> &RunId {
-        self.request().correlation.run_id()
+        self.inner.correlation.run_id()
     }
 
     /// The id of the connection, for work that outlives a request.
     #[must_use]
     pub fn connection_id(&self) -> &ConnectionId {
-        self.request().correlation.connection_id()
+        self.inner.correlation.connection_id()
     }
 
     /// Whether the client sent this id itself, in a header or a query parameter; one that it did
     /// not send was made, or for the request id taken from a `traceparent`.
     #[must_use]
     pub fn was_sent(&self, kind: CorrelationKind) -> bool {
-        self.request().correlation.was_sent(kind)
+        self.inner.correlation.was_sent(kind)
     }
 
     /// The caller's place in a distributed trace, where it sent a `traceparent`.
     #[must_use]
     pub fn trace_parent(&self) -> Option<&TraceParent> {
-        self.request().correlation.trace_parent()
+        self.inner.correlation.trace_parent()
     }
 
     /// The request id of the context that this one is a child of.
     #[must_use]
     pub fn parent_id(&self) -> Option<&RequestId> {
-        self.request().descent.as_ref()?.parent.as_ref()
+        self.inner.descent.as_ref()?.parent.as_ref()
     }
 
     /// How many parents are above this context, from 0 to [`MAX_DEPTH`](Self::MAX_DEPTH).
     #[must_use]
     pub fn depth(&self) -> u8 {
-        (self.request().descent.as_ref()).map_or(0, |descent| descent.depth)
+        self.inner
+            .descent
+            .as_ref()
+            .map_or(0, |descent| descent.depth)
     }
 
     /// A context for a sub-operation: same user, tenant, thread and run, a request id of its
@@ -262,26 +273,22 @@ impl UserContext {
         if self.depth() >= Self::MAX_DEPTH {
             return Err(DepthError { _private: () });
         }
-        let Request {
-            strategy,
-            correlation,
-            handles,
-            descent,
-        } = self.request();
-        let request = Request {
-            strategy,
-            correlation: correlation.for_child(),
-            // A middleware may put the child in the place of the layer's own.
-            handles: *handles,
-            descent: Some(Box::new(Descent {
-                parent: Some(self.request_id().clone()),
-                depth: self.depth() + 1,
-                ..descent.as_deref().cloned().unwrap_or_default()
-            })),
+        let inner = &self.inner;
+        let mut identity = inner.identity.clone();
+        change(identity.attributes_mut());
+        let descent = Descent {
+            parent: Some(self.request_id().clone()),
+            depth: self.depth() + 1,
+            ..inner.descent.as_deref().cloned().unwrap_or_default()
         };
-        let mut identity = self.identity.clone();
-        change(&mut identity.change().attributes);
-        Ok(Self::new(identity, request))
+        Ok(Self::new(
+            identity,
+            inner.strategy,
+            inner.correlation.for_child(),
+            // A middleware may put the child in the place of the layer's own.
+            inner.handles,
+            Some(Box::new(descent)),
+        ))
     }
 
     /// A key for something kept by user: `name:kind:tenant:id`, the same for every request of
@@ -311,13 +318,13 @@ impl UserContext {
 
     #[inline]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.identity.known, &other.identity.known)
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Where it is in memory: of no other context while there is a clone of it.
     #[inline]
     pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.identity.known).addr()
+        Arc::as_ptr(&self.inner).addr()
     }
 
     /// Whether both are of one principal in one tenant; cheapest where they are of one request.
@@ -328,7 +335,7 @@ impl UserContext {
 
     /// The type of the factory that the layer built beside this context.
     pub(crate) fn factory_type(&self) -> &'static str {
-        (self.request().handles.factory)()
+        (self.inner.handles.factory)()
     }
 
     /// Takes an outer layer's context and everything that came with it out of the extensions.
@@ -340,9 +347,9 @@ impl UserContext {
 
     /// Takes out of the extensions what came with this context.
     pub(crate) fn remove_handles(&self, extensions: &mut Extensions) {
-        let descent = self.request().descent.as_deref();
+        let descent = self.inner.descent.as_deref();
         let outer = descent.map_or(&[][..], |descent| &descent.outer);
-        for handles in outer.iter().chain([&self.request().handles]) {
+        for handles in outer.iter().chain([&self.inner.handles]) {
             (handles.remove)(extensions);
         }
     }
@@ -387,45 +394,5 @@ impl fmt::Debug for UserContext {
             .field("request_id", self.request_id())
             .field("depth", &self.depth())
             .finish_non_exhaustive()
-    }
-}
-
-/// A child was asked of a context at [`UserContext::MAX_DEPTH`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "a context has at most {} generations of children",
-    UserContext::MAX_DEPTH
-)]
-pub struct DepthError {
-    _private: (),
-}
-
-/// A user is wanted and a service or nobody acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a user is required, and the principal is of kind {found}")]
-pub struct UserRequiredError {
-    found: &'static str,
-}
-
-impl UserRequiredError {
-    /// Whether nobody at all acts, so that credentials would help.
-    #[must_use]
-    pub fn is_anonymous(&self) -> bool {
-        self.found == Principal::Anonymous.kind()
-    }
-}
-
-/// A verified credential is wanted and the identity is only asserted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("proved evidence is required, and the identity is {}", .found.as_str())]
-pub struct EvidenceError {
-    found: Evidence,
-}
-
-impl EvidenceError {
-    /// The evidence that there is.
-    #[must_use]
-    pub fn found(&self) -> Evidence {
-        self.found
     }
 }

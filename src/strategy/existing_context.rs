@@ -5,10 +5,7 @@ use std::future::Ready;
 use http::request::Parts;
 
 use super::{Outcome, Presence, Strategy};
-use crate::{
-    context::{Identity, UserContext},
-    maybe_future::MaybeFuture,
-};
+use crate::{context::UserContext, maybe_future::MaybeFuture};
 
 /// Continues the [`UserContext`] that is already in the request's extensions.
 ///
@@ -60,7 +57,7 @@ impl Strategy for ExistingContext {
 
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         MaybeFuture::ready(match credential(head) {
-            Some(context) => Identity::continuing(context).into(),
+            Some(context) => context.continuing().into(),
             None => Outcome::Absent,
         })
     }
