@@ -109,7 +109,7 @@ impl<L, M, A> Clone for UserScopeLayer<L, M, A> {
 impl<L: fmt::Debug, M, A> fmt::Debug for UserScopeLayer<L, M, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UserScopeLayer")
-            .field("list", &self.policy.list)
+            .field("list", &self.policy.resolver.list)
             .finish_non_exhaustive()
     }
 }

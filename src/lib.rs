@@ -146,6 +146,7 @@ mod service;
 #[cfg(feature = "session")]
 #[cfg_attr(docsrs, doc(cfg(feature = "session")))]
 pub mod session;
+mod stage;
 pub mod strategy;
 mod stripped;
 #[cfg(feature = "testing")]
@@ -156,6 +157,7 @@ mod time_limit;
 mod token;
 mod trailers;
 mod violation;
+mod waiting;
 
 pub use self::{
     accessors::{MissingScopeError, UserScopeExt},

@@ -12,11 +12,11 @@ use tower::Service;
 use crate::{
     authorize::Authorize,
     factory::ProvideFactory,
-    future::{Expects, ResponseFuture, Stage, Waiter},
+    future::ResponseFuture,
     policy::{Policy, Step},
     resolve::StrategyList,
     response::ResponseBody,
-    scope::OpenScope,
+    waiting::Waiter,
 };
 
 /// Resolves the user of each request, then calls the inner service; made by
@@ -80,7 +80,6 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, L, M, A, ReqBody>;
 
-    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
@@ -88,21 +87,16 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let stage = match self.policy.enter(&mut head) {
-            Step::Call(ref mut scope) => {
-                let expects = Expects::of(&head.method);
-                let working = scope.as_mut().map(OpenScope::enter);
-                let future = self.inner.call(Request::from_parts(head, body));
-                drop(working);
-                return ResponseFuture::calling(future, scope.take(), expects);
+            Step::Wait(stage) => stage,
+            Step::Call(scope) => {
+                let request = Request::from_parts(head, body);
+                return ResponseFuture::calling(request, &mut self.inner, scope);
             }
             Step::Reject(response) => {
                 // Whatever the ready instance holds, such as a permit, goes back at once.
                 drop(self.take_ready_inner());
                 return ResponseFuture::rejected(response);
             }
-            Step::Resolve(pending, tally) => Stage::Resolving { pending, tally },
-            Step::Authorize(future, context) => Stage::authorizing(future, context),
-            Step::Build(future, context) => Stage::building(future, context),
         };
         let request = Waiter {
             inner: self.take_ready_inner(),

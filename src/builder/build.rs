@@ -9,7 +9,7 @@ use crate::{
     factory::ProvideFactory,
     layer::UserScopeLayer,
     policy::Policy,
-    resolve::{StrategyList, Tally},
+    resolve::{Resolver, StrategyList, Tally},
     scope::{Guard, Watch},
 };
 
@@ -67,18 +67,21 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             })
         });
         Ok(UserScopeLayer::with_policy(Policy {
-            list: self.list,
+            resolver: Resolver {
+                list: self.list,
+                rule: self.settings.rule,
+                fallbacks: self.settings.fallbacks,
+                correlation: self.settings.correlation,
+                ids: self.settings.ids,
+                clock: self.settings.clock,
+                require_proved: self.settings.require_proved,
+                keep_existing,
+                time_limit: limits.each,
+            },
             make: self.make,
             authorize: self.authorize,
-            rule: self.settings.rule,
-            fallbacks: self.settings.fallbacks,
-            correlation: self.settings.correlation,
-            ids: self.settings.ids,
-            require_proved: self.settings.require_proved,
-            keep_existing,
             respond: self.settings.respond,
             audit: self.settings.audit,
-            clock: self.settings.clock,
             guard: Guard {
                 isolation: self.settings.isolation,
                 strict: self.settings.strict,

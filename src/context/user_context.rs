@@ -321,12 +321,6 @@ impl UserContext {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Where it is in memory: of no other context while there is a clone of it.
-    #[inline]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
-
     /// Whether both are of one principal in one tenant; cheapest where they are of one request.
     #[inline]
     pub(crate) fn is_of_same_subject(&self, other: &Self) -> bool {

@@ -4,16 +4,20 @@
 
 mod explain;
 pub(crate) mod list;
+mod refused;
 mod removed;
+mod resolver;
 mod tally;
+mod trailer;
 
 pub use self::{
     explain::Explanation,
     list::{Empty, StrategyList, Then, ThenEach},
 };
+use self::{explain::Steps, removed::Removed, tally::Asking};
 pub(crate) use self::{
-    explain::Steps,
     list::Progress,
-    removed::Removed,
-    tally::{Asking, Rule, Tally},
+    refused::Refused,
+    resolver::Resolver,
+    tally::{Rule, Tally},
 };

@@ -1,21 +1,12 @@
 //! Whose scope is being polled on this thread.
 
-use std::{
-    cell::{Cell, RefCell},
-    mem, thread,
-};
+use std::{cell::RefCell, mem, thread};
 
 use crate::context::UserContext;
 
 thread_local! {
     static CURRENT: RefCell<Option<UserContext>> = const { RefCell::new(None) };
-    /// Where the current context is in memory, which nothing else can be while it is current:
-    /// enough to know it again, and quicker to look at.
-    static ADDRESS: Cell<usize> = const { Cell::new(NOWHERE) };
 }
-
-/// Where no context is.
-const NOWHERE: usize = 0;
 
 /// Makes the context that rests in `slot` the current one until the guard is dropped; what was
 /// current before rests there meanwhile. Nothing is cloned, so it costs no reference count.
@@ -30,20 +21,9 @@ pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
 
 /// Does some work in the scope of this context, before there is a scope that could be open.
 pub(crate) fn within<R>(context: &UserContext, work: impl FnOnce() -> R) -> R {
-    within_and_back(context, work).0
-}
-
-/// As [`within`], and gives back the reference that was lent to the scope, for who needs one.
-#[inline]
-pub(crate) fn within_and_back<R>(
-    context: &UserContext,
-    work: impl FnOnce() -> R,
-) -> (R, UserContext) {
     let mut slot = Some(context.clone());
-    let entered = enter(&mut slot);
-    let result = work();
-    drop(entered);
-    (result, slot.unwrap_or_else(|| context.clone()))
+    let _entered = enter(&mut slot);
+    work()
 }
 
 pub(crate) struct Entered<'a> {
@@ -68,11 +48,7 @@ impl Drop for Entered<'_> {
 /// While a thread ends, its locals are gone and so is every scope on it.
 #[inline]
 fn exchange(slot: &mut Option<UserContext>) {
-    let _ = CURRENT.try_with(|current| {
-        let mut current = current.borrow_mut();
-        mem::swap(&mut *current, slot);
-        ADDRESS.set(current.as_ref().map_or(NOWHERE, UserContext::address));
-    });
+    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
 }
 
 /// Looks at the current context without cloning it.
@@ -106,6 +82,11 @@ impl UserContext {
     /// Whether it is this very context's scope that is polled.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        ADDRESS.get() == self.address()
+        with_current(|current| {
+            current
+                .as_ref()
+                .is_some_and(|current| current.is_same(self))
+        })
+        .unwrap_or(false)
     }
 }

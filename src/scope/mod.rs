@@ -24,7 +24,7 @@ pub use self::{
 };
 pub(crate) use self::{
     close::{Hooks, Watch},
-    current::{within, within_and_back},
+    current::within,
     guard::Guard,
     handle::Handle,
     open::OpenScope,

@@ -1,0 +1,283 @@
+//! From a request's head to the context that it goes on with, or to the reason why it does not.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, request::Parts};
+
+use super::{
+    Asking, Explanation, Progress, Refused, Removed, Rule, Steps, Tally, list::private::List,
+    trailer,
+};
+use crate::{
+    audit::{Audit, AuditEvent},
+    clock::Clock,
+    context::{
+        CorrelationError, CorrelationSources, Handles, IdSource, Identity, Ids, UserContext,
+    },
+    header_set::HeaderSet,
+    outcome::{InvalidErrorKind, Presence},
+    peer::peer_ip,
+    rejection::{Rejection, RejectionKind, challenges},
+    strategy::{ExistingContext, Fallback},
+    time_limit::{Awaited, Deadline},
+};
+
+/// Takes out of the request what outer layers left. A middleware in between may have replaced
+/// their context; where this is polled in an outer layer's scope, that one's is asked too.
+fn remove_outer(head: &mut Parts) {
+    UserContext::remove_from(&mut head.extensions);
+    // A clone: what goes may be the application's, and its end may enter a scope.
+    if let Some(outer) = UserContext::current() {
+        outer.remove_handles(&mut head.extensions);
+    }
+}
+
+/// Everything that was configured of who a request acts for.
+pub(crate) struct Resolver<L> {
+    pub(crate) list: L,
+    pub(crate) rule: Rule,
+    pub(crate) fallbacks: Vec<Fallback>,
+    pub(crate) correlation: CorrelationSources,
+    pub(crate) ids: IdSource,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) require_proved: bool,
+    /// Whether a strategy wants to see what an outer layer left.
+    pub(crate) keep_existing: bool,
+    /// How long each strategy is waited for that has no limit of its own.
+    pub(crate) time_limit: Option<Duration>,
+}
+
+impl<L: List> Resolver<L> {
+    /// Asks the list, as far as it answers at once.
+    pub(crate) fn begin(&self, head: &mut Parts, audit: &Audit) -> (Tally, Progress<L::Pending>) {
+        if !self.keep_existing {
+            remove_outer(head);
+        }
+        let mut tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
+        let progress = (self.list).ask(&mut Asking::new(head, &mut tally, audit, &*self.clock));
+        (tally, progress)
+    }
+
+    /// Waits for the rest of the list.
+    pub(crate) fn poll(
+        &self,
+        pending: Pin<&mut L::Pending>,
+        tally: &mut Tally,
+        head: &Parts,
+        audit: &Audit,
+        deadline: Pin<&mut Deadline>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut asking = Asking::new(head, tally, audit, &*self.clock);
+        self.poll_list(pending, deadline, cx, &mut asking)
+    }
+
+    /// Waits for the list, and for none of its strategies longer than it may take.
+    fn poll_list(
+        &self,
+        pending: Pin<&mut L::Pending>,
+        deadline: Pin<&mut Deadline>,
+        cx: &mut Context<'_>,
+        asking: &mut Asking<'_>,
+    ) -> Poll<()> {
+        if self.list.resume(pending, cx, asking).is_ready() {
+            return Poll::Ready(());
+        }
+        let place = asking.asked();
+        let limit = || self.strategy_at(place).1.or(self.time_limit);
+        deadline
+            .poll(Awaited::Strategy(place), cx, limit)
+            .map(|limit| asking.gives_up(self.strategy_at(place).0, limit))
+    }
+
+    /// The name of a strategy, and its own time limit.
+    fn strategy_at(&self, place: usize) -> (&'static str, Option<Duration>) {
+        let (mut index, mut found) = (0, ("", None));
+        self.list.each(&mut |strategy| {
+            if index == place {
+                found = (strategy.name(), strategy.time_limit());
+            }
+            index += 1;
+        });
+        found
+    }
+
+    /// Takes the steps up to the context for the sake of the answer: nothing is authorized or
+    /// built.
+    pub(crate) async fn explain(&self, head: &Parts, handles: Handles) -> Explanation {
+        let mut head = head.clone();
+        let steps = Arc::new(Steps::default());
+        let answer = {
+            let audit = Audit::hypothetical(Arc::clone(&steps) as _);
+            let (mut tally, progress) = self.begin(&mut head, &audit);
+            if let Progress::Waiting(pending) = progress {
+                let (mut pending, mut deadline) = (pin!(pending), pin!(Deadline::default()));
+                poll_fn(|cx| {
+                    let (pending, deadline) = (pending.as_mut(), deadline.as_mut());
+                    self.poll(pending, &mut tally, &head, &audit, deadline, cx)
+                })
+                .await;
+            }
+            let identified = self.identify(&mut head, &mut tally, &audit, handles);
+            identified.map_err(|refused| refused.rejection)
+        };
+        Explanation::new(Arc::into_inner(steps).unwrap_or_default(), answer)
+    }
+
+    /// Makes one answer of what the list has said, and removes from the head what the inner
+    /// service must not see.
+    pub(crate) fn identify(
+        &self,
+        head: &mut Parts,
+        tally: &mut Tally,
+        audit: &Audit,
+        handles: Handles,
+    ) -> Result<UserContext, Refused> {
+        if let Some(strategy) = trailer::strategy_of_announced(&self.list, head, tally.sent()) {
+            self.scrub(head, tally, audit);
+            let invalid = InvalidErrorKind::Trailer.into();
+            let rejection = Rejection::new(RejectionKind::Invalid { strategy, invalid });
+            return Err(Refused::of_nobody(rejection));
+        }
+        let context = match tally.take_found() {
+            Some((strategy, identity)) => {
+                self.scrub(head, tally, audit);
+                self.context(head, tally, audit, handles, strategy, identity)?
+            }
+            None => self.without_identity(head, tally, audit, handles)?,
+        };
+        match context.require_proved() {
+            Err(required) if self.require_proved => {
+                let rejection = self.challenged(Rejection::new(RejectionKind::Evidence(required)));
+                Err(Refused::of(&context, rejection))
+            }
+            _ => Ok(context),
+        }
+    }
+
+    /// The list was refused, or has nothing to say.
+    fn without_identity(
+        &self,
+        head: &mut Parts,
+        tally: &mut Tally,
+        audit: &Audit,
+        handles: Handles,
+    ) -> Result<UserContext, Refused> {
+        if let Some(refusal) = tally.take_refusal() {
+            self.scrub(head, tally, audit);
+            let rejection = Rejection::new(refusal.reason);
+            let rejection = challenges(rejection, refusal.challenge, |add| {
+                self.each_challenge(add);
+            });
+            return Err(Refused::of_nobody(rejection));
+        }
+        // Before anything is removed: a fallback must know what was sent.
+        let sent = self.first_sent(head);
+        self.scrub(head, tally, audit);
+        let reason = match sent {
+            Some(strategy) => RejectionKind::NotBelieved { strategy },
+            None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
+                Some((name, identity)) => {
+                    return self.context(head, tally, audit, handles, name, identity);
+                }
+                None => RejectionKind::NoCredential,
+            },
+        };
+        let rejection = self.challenged(Rejection::new(reason));
+        Err(Refused::of_nobody(rejection))
+    }
+
+    fn context(
+        &self,
+        head: &mut Parts,
+        tally: &Tally,
+        audit: &Audit,
+        handles: Handles,
+        strategy: &'static str,
+        mut identity: Identity,
+    ) -> Result<UserContext, Refused> {
+        let refused = |error| self.challenged(Rejection::new(RejectionKind::Correlation(error)));
+        if let Some(outer) = UserContext::take_continued(&mut identity) {
+            let context = outer.continued(identity, strategy, handles);
+            return context.map_err(|error| Refused::of(&outer, refused(error)));
+        }
+        if self.keep_existing {
+            remove_outer(head);
+        }
+        match self.correlate(head, tally.sent(), audit, &identity) {
+            Ok(ids) => Ok(UserContext::resolved(
+                identity, strategy, ids, &self.ids, handles,
+            )),
+            Err(error) => Err(Refused {
+                rejection: refused(error),
+                subject: Some(identity.subject().clone()),
+                request_id: None,
+            }),
+        }
+    }
+
+    fn correlate(
+        &self,
+        head: &Parts,
+        sent: HeaderSet,
+        audit: &Audit,
+        identity: &Identity,
+    ) -> Result<Option<Box<Ids>>, CorrelationError> {
+        let mut ids = self.correlation.read(head, sent)?;
+        if let Some(problem) = ids.as_ref().and_then(|ids| ids.trace_ignored()) {
+            let peer = peer_ip(&head.extensions);
+            audit.emit(&AuditEvent::TraceIgnored { problem, peer });
+        }
+        if let Some(work) = identity.work() {
+            ids.get_or_insert_default().bind(work)?;
+        }
+        Ok(ids)
+    }
+
+    fn first_sent(&self, head: &Parts) -> Option<&'static str> {
+        let mut first = None;
+        self.list.each(&mut |strategy| {
+            if first.is_none() && strategy.presence(head) == Presence::Sent {
+                first = Some(strategy.name());
+            }
+        });
+        first
+    }
+
+    /// What an outer layer let act where nothing was sent goes on where nothing was sent to
+    /// this one's strategies either.
+    fn stand_in(&self, head: &Parts) -> Option<(&'static str, Identity)> {
+        let context = head.extensions.get::<UserContext>()?;
+        (self.keep_existing && context.evidence().is_stand_in())
+            .then(|| (ExistingContext::NAME, context.continuing()))
+    }
+
+    fn fall_back(&self, head: &Parts) -> Option<(&'static str, Identity)> {
+        self.fallbacks
+            .iter()
+            .find_map(|fallback| Some((fallback.name(), fallback.identity(head)?)))
+    }
+
+    fn scrub(&self, head: &mut Parts, tally: &Tally, audit: &Audit) {
+        let mut removed = Removed::default();
+        self.list.scrub(head, tally, &mut removed);
+        if !removed.is_empty() {
+            removed.tell(audit, peer_ip(&head.extensions));
+        }
+    }
+
+    pub(crate) fn challenged(&self, rejection: Rejection) -> Rejection {
+        challenges(rejection, None, |add| self.each_challenge(add))
+    }
+
+    fn each_challenge(&self, add: &mut dyn FnMut(Option<HeaderValue>)) {
+        self.list
+            .each(&mut |strategy| add(strategy.challenge(None)));
+    }
+}

@@ -1,0 +1,7 @@
+//! The response: its body, and how it ends.
+
+mod body;
+mod end;
+
+pub use self::body::ResponseBody;
+pub(crate) use self::end::{Expects, close_with_body};
