@@ -60,25 +60,25 @@
 //! # The rules
 //!
 //! - **A credential that is there and bad ends the list.** It never falls through to a weaker
-//!   source; [`Strategy::optional`] is the audited way to say otherwise.
+//!   source; [`Strategy::optional`](strategy::Strategy::optional) is the audited way to say otherwise.
 //! - **A fallback is never a user**, and acts only where nothing at all was sent:
-//!   [`Strategy::presence`] is asked again before it may.
+//!   [`Strategy::presence`](strategy::Strategy::presence) is asked again before it may.
 //! - **An identity header is believed only from somewhere**, and removed on every path on which
 //!   it was not believed; see [`TrustedHeader`].
-//! - **What is asserted and what is proved stay apart**: [`Evidence`] says which, and
-//!   [`LayerBuilder::require_proved`] asks for proof.
+//! - **What is asserted and what is proved stay apart**: [`Evidence`](context::Evidence) says which, and
+//!   [`LayerBuilder::require_proved`](middleware::LayerBuilder::require_proved) asks for proof.
 //! - **A store that is down is 503**, not "nobody".
 //! - **Nothing is waited for for ever**: a strategy or a step that takes longer than its
-//!   [time limit](LayerBuilder::time_limit) is 503.
-//! - **The response tells an attacker nothing**; the [`AuditEvent`] tells the operator
+//!   [time limit](middleware::LayerBuilder::time_limit) is 503.
+//! - **The response tells an attacker nothing**; the [`AuditEvent`](audit::AuditEvent) tells the operator
 //!   everything but the credential.
 //!
 //! # What is built
 //!
 //! The factory is the application's own type. Shared infrastructure goes into the closure that
 //! builds it; the user comes in through the [`UserContext`] of each request. Sync and async
-//! closures, [an own type](MakeFactory) and a [lazy](Lazy) form are choices of the
-//! [`LayerBuilder`].
+//! closures, [an own type](factory::MakeFactory) and a [lazy](factory::Lazy) form are choices of the
+//! [`LayerBuilder`](middleware::LayerBuilder).
 //!
 //! # Cost
 //!
@@ -90,24 +90,18 @@
 //!
 //! | feature | default | gives |
 //! | --- | --- | --- |
-//! | `proxies` | yes | [`TrustedHeader::from_proxies`] |
-//! | `shared-secret` | yes | [`TrustedHeader::shared_secret`] |
-//! | `uuid` | yes | [`IdSource::uuid_v7`], [`UserScopeLayer::builder`], [`UserContext::builder`] |
+//! | `proxies` | yes | [`TrustedHeader::from_proxies`] and [`shared_secret`](TrustedHeader::shared_secret) |
+//! | `ids` | yes | version 7 UUIDs as request ids, ids of users in every script and from query parameters, `serde` for ids, [`PortableContext`](context::PortableContext) |
+//! | `tokio` | | time limits ([`LayerBuilder::time_limit`](middleware::LayerBuilder::time_limit), [`Strategy::timeout`](strategy::Strategy::timeout)), [`scope::spawn`], streams in scope, [`factory::LazyAsync`] |
 //! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
 //! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
-//! | `tokio` | | time limits: [`LayerBuilder::time_limit`], [`Strategy::timeout`]; [`LazyAsync`] |
-//! | `jwt` | | [`jwt`]: tokens that are verified; with the next two |
-//! | `jwt-aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
-//! | `jwt-rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider), in Rust alone |
-//! | `jwks` | | [`RemoteKeys`](jwt::RemoteKeys): key sets that are fetched and kept fresh |
-//! | `session` | | [`SessionCookie`], [`FromSession`]: sessions in any store of the `tower-sessions` family |
-//! | `session-stores-0-14` | | [`TowerSessions014Store`] for stores, and [`FromSession`] for sessions, of `tower-sessions-core` 0.14 |
-//! | `query` | | [`CorrelationSources::query`] |
-//! | `unicode-ids` | yes | ids of users in every script, checked to be in one normal form |
-//! | `serde` | | [`PortableContext`], and `serde` for the ids |
-//! | `stream` | | [`InScope`] for streams |
-//! | `hashed-user-ids` | | [`UserIdTelemetry::Hashed`]: user ids in logs as a keyed hash |
-//! | `testing` | | [`testing`]: requests as a user, a recorder, an isolation check |
+//! | `jwt` | | [`jwt::Jwt`]: verified JSON Web Tokens, with keys that issuers publish; with one of the next two |
+//! | `aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
+//! | `rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider::rust_crypto), in Rust alone |
+//! | `session` | | [`session::SessionCookie`] and [`session::FromSession`]: stores of `tower-sessions-core` 0.15 and 0.14 |
+//! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
+//! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, an isolation check |
+//! | `full` | | all of these but `rust-crypto` and `testing` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),

@@ -15,11 +15,11 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     ///
     /// Each has this much time for itself. Where it strikes, what was waited for is dropped and
     /// the request is answered with 503; the [reason](crate::rejection::RejectionKind) and the audit event name
-    /// the strategy or the step. [`Strategy::timeout`],
+    /// the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
     /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
     /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
     ///
-    /// Needs the feature `tokio`, which `session` and `jwks` bring along, and a Tokio runtime with
+    /// Needs the feature `tokio`, which `session` and `jwt` turn on, and a Tokio runtime with
     /// timers; without them a request waits as long as it has to, and an error is logged once.
     ///
     /// ```

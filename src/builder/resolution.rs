@@ -62,7 +62,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     }
 
     /// Sets the [`Clock`] by which identities, and the credentials of every strategy in the list,
-    /// end; by default [`SystemClock`].
+    /// end; by default [`SystemClock`](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.settings.clock = Arc::new(clock);
         self

@@ -79,8 +79,8 @@ pub enum CorrelationErrorKind {
     /// The id was sent more than once, or its header and its query parameter differ.
     #[error("was sent more than once")]
     Repeated,
-    /// The credential was given out for another one; see
-    /// [`Identity::thread_id`](crate::Identity::thread_id).
+    /// The credential was issued for another one; see
+    /// [`Identity::with_thread_id`](crate::Identity::with_thread_id).
     #[error("is not the one that the credential is for")]
     NotOfCredential,
     /// The `traceparent` does not follow the W3C's grammar. It is ignored and refuses nobody.

@@ -72,7 +72,7 @@ impl IdSource {
     }
 }
 
-/// Ids for builds without `uuid`.
+/// Ids for builds without the feature `ids`.
 #[cfg(not(feature = "ids"))]
 mod process {
     use std::{

@@ -6,8 +6,7 @@ use super::{CryptoProvider, KeyError, KeySet, TokenConfigError};
 use super::{RemoteKeys, remote::Asked};
 use crate::clock::Clock;
 
-/// The keys of one issuer: a [`Key`](super::Key), several, a [`KeySet`], or with the feature
-/// `jwks` `RemoteKeys`.
+/// The keys of one issuer: a [`Key`](super::Key), several, a [`KeySet`], or [`RemoteKeys`].
 #[derive(Clone, Debug)]
 pub struct Keys(Where);
 

@@ -233,15 +233,15 @@ pub enum KeyError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TokenConfigError {
-    /// Neither `jwt-aws-lc-rs` nor `jwt-rust-crypto` is on, and no provider was given.
+    /// Neither `aws-lc-rs` nor `rust-crypto` is on, and no provider was given.
     #[error(
-        "no crypto provider: turn on the feature `jwt-aws-lc-rs` or `jwt-rust-crypto`, or give \
+        "no crypto provider: turn on the feature `aws-lc-rs` or `rust-crypto`, or give \
          one with `Jwt::crypto_provider`"
     )]
     NoCryptoProvider,
-    /// Both `jwt-aws-lc-rs` and `jwt-rust-crypto` are on.
+    /// Both `aws-lc-rs` and `rust-crypto` are on.
     #[error(
-        "the features `jwt-aws-lc-rs` and `jwt-rust-crypto` are both on: choose one with \
+        "the features `aws-lc-rs` and `rust-crypto` are both on: choose one with \
          `Jwt::crypto_provider`"
     )]
     SeveralCryptoProviders,

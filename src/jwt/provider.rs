@@ -11,7 +11,7 @@ use super::{TokenConfigError, rsa};
 /// `jsonwebtoken` has one provider for a process, chosen by features of all crates together, and
 /// panics where there is none or more than one. This crate neither asks for that choice nor
 /// makes it: each [`Jwt`](super::Jwt) has a provider of its own. With exactly one of the features
-/// `jwt-aws-lc-rs` and `jwt-rust-crypto` there is nothing to say; with both, or none, `build()`
+/// `aws-lc-rs` and `rust-crypto` there is nothing to say; with both, or none, `build()`
 /// asks for [`Jwt::crypto_provider`](super::Jwt::crypto_provider).
 #[derive(Clone, Copy)]
 pub struct CryptoProvider {

@@ -16,10 +16,10 @@ fn body(status: StatusCode) -> &'static str {
             r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"The request carries no credential that is accepted here."}"#
         }
         StatusCode::FORBIDDEN => {
-            r#"{"type":"about:blank","title":"ForbiddenError","status":403,"detail":"The request is not permitted."}"#
+            r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"The request is not permitted."}"#
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            r#"{"type":"about:blank","title":"Service UnavailableError","status":503,"detail":"The request could not be checked now. Try again later."}"#
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The request could not be checked now. Try again later."}"#
         }
         _ => {
             r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The request could not be prepared."}"#

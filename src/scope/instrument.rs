@@ -11,7 +11,7 @@ use pin_project::{pin_project, pinned_drop};
 use super::current::enter;
 use crate::context::UserContext;
 
-/// Gives futures, and with the feature `stream` streams, a scope, so that work that leaves the
+/// Gives futures, and with the feature `tokio` streams, a scope, so that work that leaves the
 /// handler keeps its user.
 ///
 /// ```

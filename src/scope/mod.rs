@@ -6,7 +6,7 @@
 //! [`Scoped`](crate::Scoped) meanwhile is refused.
 //!
 //! Nothing here knows how a user is found or how a factory is made: the one that a scope holds is
-//! a [`Handle`] without a type.
+//! a `Handle` without a type.
 
 mod close;
 mod current;

@@ -65,9 +65,8 @@ use crate::{
 ///
 /// The `Session` is that of tower-sessions 0.15. Libraries that bring a version of their own, such
 /// as axum-login 0.18 and axum-oidc 0.6 with tower-sessions 0.14, put another type of the same name
-/// into the request: turn the feature `session-stores-0-14` on, and that one is taken too. Where
-/// a request has both, the one of 0.15 is asked. Without the feature it can't be seen, and every
-/// request is 503; the error in the log says so.
+/// into the request. A `Session` of 0.14 is read too; where a request has both, the one of 0.15 is
+/// read.
 ///
 /// axum-login keeps its user in a value of its own: read that one with
 /// [`identity`](Self::identity), such as from the key `axum-login.data`.

@@ -54,15 +54,8 @@ pub enum SessionError {
     Refused(&'static str),
     /// There is no `Session` in the request. This is no fault of the client's and becomes 503.
     #[error(
-        "the request has no `Session` of tower-sessions 0.15{or_014}: `SessionManagerLayer` has to \
-         be outside of this layer, and of that version{hint}",
-        or_014 = if cfg!(feature = "session") { " or 0.14" } else { "" },
-        hint = if cfg!(feature = "session") {
-            ""
-        } else {
-            "; axum-login 0.18 and axum-oidc 0.6 bring 0.14, which the feature \
-             `session-stores-0-14` reads"
-        },
+        "the request has no `Session` of tower-sessions 0.15 or 0.14: `SessionManagerLayer` has to \
+         be outside of this layer, and of one of these versions"
     )]
     NoSessionLayer,
 }

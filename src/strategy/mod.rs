@@ -88,7 +88,7 @@ pub use crate::{
 /// A strategy that has to wait takes what it needs out of the head and returns a future that
 /// owns it; one that doesn't names [`std::future::Ready`] and answers
 /// [`MaybeFuture::Ready`]. See the [module's example](self); closures become strategies through
-/// [`from_fn`] and [`from_async_fn`].
+/// [`from_fn`](crate::from_fn) and [`from_async_fn`](crate::from_async_fn).
 ///
 /// # Cancel safety
 /// The future is dropped when the client goes away. Whatever it holds must be right to drop at

@@ -50,7 +50,7 @@ pub enum IdErrorKind {
         at: usize,
     },
     /// The text is not in Unicode's Normalization Form C, so that it looks like another id and is
-    /// none: "é" written as an "e" and an accent, for example. Without the feature `unicode-ids`
+    /// none: "é" written as an "e" and an accent, for example. Without the feature `ids`
     /// every text with a character from U+0300 on counts as such, because it can't be checked.
     #[error("is not in Unicode's normal form (NFC)")]
     NotNormalized,
