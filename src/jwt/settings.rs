@@ -9,7 +9,7 @@ use std::{
 use http::request::Parts;
 
 use super::{
-    CryptoProvider, Jwt, JwtFuture, KeySet, Stated, TokenConfigError, TokenErrorKind, TokenSource,
+    CryptoProvider, JwtFuture, KeySet, TokenConfigError, TokenErrorKind, TokenSource,
     cache::{Fingerprint, Remembered},
     identify::Identify,
     issuer::Rules,
@@ -42,6 +42,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    const MAX_LEEWAY: Duration = Duration::from_secs(300);
+
     fn provider(&self) -> Result<CryptoProvider, TokenConfigError> {
         self.provider.map_or_else(CryptoProvider::only_one, Ok)
     }
@@ -55,7 +57,7 @@ impl Settings {
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
         let provider = self.provider()?;
-        if self.leeway > Jwt::<Stated, Stated>::LONGEST_LEEWAY {
+        if self.leeway > Self::MAX_LEEWAY {
             return Err(TokenConfigError::LongLeeway);
         }
         for (index, rules) in self.issuers.iter().enumerate() {
@@ -158,12 +160,12 @@ impl Settings {
             }
             Revocation::Later(is_revoked) => {
                 let answer = is_revoked(verdict.token.clone());
-                MaybeFuture::Future(JwtFuture(Box::pin(async move {
+                MaybeFuture::Future(JwtFuture::new(async move {
                     match answer.await {
                         Ok(is_revoked) => admitted(&verdict, is_revoked),
                         Err(unavailable) => unavailable.into(),
                     }
-                })))
+                }))
             }
         }
     }

@@ -1,0 +1,96 @@
+//! A [`Jwt`] as a [`Strategy`]: finds the token of a request, and resolves it by its settings.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, request::Parts};
+
+use super::{
+    Jwt, JwtFuture, Stated, TokenErrorKind, TokenSource, cache::Remembered, settings::Verified,
+};
+use crate::{
+    clock::Clock,
+    config_error::ConfigError,
+    maybe_future::MaybeFuture,
+    strategy::{InvalidError, InvalidErrorKind, Outcome, Presence, Strategy, Stripped},
+};
+
+impl Strategy for Jwt<Stated, Stated> {
+    type Future = JwtFuture;
+
+    fn name(&self) -> &'static str {
+        "jwt"
+    }
+
+    fn resolve(&self, head: &Parts) -> MaybeFuture<JwtFuture> {
+        let settings = &self.settings;
+        let token = match settings.token(head) {
+            Ok(Some(token)) => token,
+            Ok(None) => return MaybeFuture::Ready(Outcome::Absent),
+            Err(invalid) => return MaybeFuture::Ready(invalid.into()),
+        };
+        if token.len() > settings.longest {
+            let limit = settings.longest;
+            return MaybeFuture::Ready(Outcome::Invalid(TokenErrorKind::TooLong { limit }.into()));
+        }
+        let fingerprint = settings
+            .remembered
+            .is_some()
+            .then(|| Remembered::fingerprint(&token));
+        let now = settings.clock.now();
+        if let Some(verdict) = settings.recall(fingerprint.as_ref(), now) {
+            return settings.admit(verdict);
+        }
+        match settings.verify(&token, now) {
+            Ok(Verified::Known(verdict)) => {
+                settings.remember(fingerprint, &verdict);
+                settings.admit(verdict)
+            }
+            Ok(Verified::KeysWanted { issuer }) => {
+                let (settings, token) = (Arc::clone(settings), token.into_owned());
+                MaybeFuture::Future(JwtFuture::new(async move {
+                    settings.verify_later(&token, issuer, fingerprint).await
+                }))
+            }
+            Err(invalid) => MaybeFuture::Ready(invalid.into()),
+        }
+    }
+
+    fn presence(&self, head: &Parts) -> Presence {
+        let sources = &self.settings.sources;
+        sources.iter().any(|source| source.is_present(head)).into()
+    }
+
+    fn headers(&self) -> Option<Vec<HeaderName>> {
+        let sources = &self.settings.sources;
+        sources.iter().map(TokenSource::header).collect()
+    }
+
+    fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
+        for source in &self.settings.sources {
+            source.scrub(head);
+        }
+    }
+
+    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
+        if !self.settings.sources.iter().any(TokenSource::is_bearer) {
+            return None;
+        }
+        Some(HeaderValue::from_static(
+            match refused.map(InvalidError::kind) {
+                None => "Bearer",
+                Some(InvalidErrorKind::Rejected(_) | InvalidErrorKind::Expired) => {
+                    "Bearer error=\"invalid_token\""
+                }
+                Some(_) => "Bearer error=\"invalid_request\"",
+            },
+        ))
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.set().use_clock(clock);
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(self.settings.validate()?)
+    }
+}
