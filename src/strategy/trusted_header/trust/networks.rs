@@ -41,13 +41,16 @@ impl Networks {
                 network: wide.to_string(),
             });
         }
+        // Networks that overlap are one, so that an address can be in one range only.
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for network in &networks {
+        for network in IpNet::aggregate(&networks) {
             match network {
                 IpNet::V4(net) => v4.push(net.network().to_bits()..=net.broadcast().to_bits()),
                 IpNet::V6(net) => v6.push(net.network().to_bits()..=net.broadcast().to_bits()),
             }
         }
+        v4.sort_unstable_by_key(|range| *range.start());
+        v6.sort_unstable_by_key(|range| *range.start());
         Ok(Self {
             shown: shown(&networks),
             given: networks,
@@ -59,10 +62,18 @@ impl Networks {
     #[inline]
     pub(super) fn contains(&self, peer: IpAddr) -> bool {
         match peer {
-            IpAddr::V4(ip) => self.v4.iter().any(|net| net.contains(&ip.to_bits())),
-            IpAddr::V6(ip) => self.v6.iter().any(|net| net.contains(&ip.to_bits())),
+            IpAddr::V4(ip) => is_in(&self.v4, ip.to_bits()),
+            IpAddr::V6(ip) => is_in(&self.v6, ip.to_bits()),
         }
     }
+}
+
+/// Whether the address is in one of the ranges, which are in order and do not overlap: with a
+/// thousand of them, ten are looked at.
+fn is_in<A: Ord + Copy>(ranges: &[RangeInclusive<A>], address: A) -> bool {
+    let after = ranges.partition_point(|range| *range.start() <= address);
+    let last = after.checked_sub(1).and_then(|before| ranges.get(before));
+    last.is_some_and(|range| address <= *range.end())
 }
 
 impl Networks {
@@ -122,5 +133,40 @@ fn is_too_wide(network: IpNet) -> bool {
     match network {
         IpNet::V4(v4) => v4.prefix_len() < 8,
         IpNet::V6(v6) => v6.prefix_len() < 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use ipnet::IpNet;
+    use proptest::prelude::*;
+
+    use super::Networks;
+
+    proptest! {
+        #[test]
+        fn an_address_is_trusted_where_one_of_the_networks_has_it(
+            given in proptest::collection::vec((any::<u32>(), 9_u8..=32), 1..40),
+            peer in any::<u32>(),
+            near in any::<prop::sample::Index>(),
+        ) {
+            let networks: Vec<IpNet> = given
+                .iter()
+                .map(|(bits, len)| {
+                    let network = IpNet::new(Ipv4Addr::from(*bits).into(), *len);
+                    network.expect("a length of IPv4").trunc()
+                })
+                .collect();
+            let Ok(trusted) = Networks::new(networks.iter().map(IpNet::to_string)) else {
+                return Ok(());
+            };
+            let border = near.get(&networks).broadcast();
+            for peer in [IpAddr::V4(Ipv4Addr::from(peer)), border] {
+                let expected = networks.iter().any(|network| network.contains(&peer));
+                prop_assert_eq!(trusted.contains(peer), expected, "{}", peer);
+            }
+        }
     }
 }
