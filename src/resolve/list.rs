@@ -156,10 +156,10 @@ impl<L: List, S: Strategy> Then<L, S> {
     fn ask_own(&self, asking: &mut Asking<'_>) -> Progress<ThenPending<L::Pending, S::Future>> {
         if !asking.tally.sent().meets(self.wants) {
             check_not_asked(&self.strategy, asking.head);
-            return Progress::Done(asking.hear(&self.strategy, Outcome::Absent));
+            return Progress::Done(asking.take(&self.strategy, Outcome::Absent));
         }
         match self.strategy.resolve(asking.head) {
-            MaybeFuture::Ready(outcome) => Progress::Done(asking.hear(&self.strategy, outcome)),
+            MaybeFuture::Ready(outcome) => Progress::Done(asking.take(&self.strategy, outcome)),
             MaybeFuture::Future(future) => Progress::Waiting(ThenPending::Own(future)),
         }
     }
@@ -211,7 +211,7 @@ impl<L: List, S: Strategy> List for Then<L, S> {
                 }
                 ThenProjection::Own(future) => {
                     let outcome = ready!(future.poll(cx));
-                    return Poll::Ready(asking.hear(&self.strategy, outcome));
+                    return Poll::Ready(asking.take(&self.strategy, outcome));
                 }
             }
         }
@@ -232,7 +232,7 @@ impl<L: List, S: Strategy> List for Then<L, S> {
         self.before.scrub(head, tally, removed);
         if tally.sent().meets(self.wants) {
             let index = self.before.len();
-            removed.by(&self.strategy, index, head, tally.believed(index));
+            removed.remove_by(&self.strategy, index, head, tally.believed(index));
         } else {
             check_not_scrubbed(&self.strategy, head);
         }
@@ -272,7 +272,7 @@ impl<L: List> ThenEach<L> {
                 check_not_asked(strategy, asking.head);
                 Outcome::Absent
             };
-            if asking.hear(strategy, outcome).is_break() {
+            if asking.take(strategy, outcome).is_break() {
                 return Progress::Done(ControlFlow::Break(()));
             }
         }
@@ -331,7 +331,7 @@ impl<L: List> List for ThenEach<L> {
                 }
                 ThenEachProjection::At { index, future } => {
                     let outcome = ready!(future.as_mut().poll(cx));
-                    (asking.hear(&self.strategies[*index].1, outcome), *index + 1)
+                    (asking.take(&self.strategies[*index].1, outcome), *index + 1)
                 }
             };
             if flow.is_break() {
@@ -362,7 +362,7 @@ impl<L: List> List for ThenEach<L> {
         self.before.scrub(head, tally, removed);
         for (index, (wants, strategy)) in (self.before.len()..).zip(&self.strategies) {
             if tally.sent().meets(*wants) {
-                removed.by(strategy, index, head, tally.believed(index));
+                removed.remove_by(strategy, index, head, tally.believed(index));
             } else {
                 check_not_scrubbed(strategy, head);
             }

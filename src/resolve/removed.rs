@@ -1,4 +1,4 @@
-//! The headers that strategies removed from a request, until the operator is told.
+//! The headers that strategies removed from a request, until they are reported.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -10,20 +10,20 @@ use crate::{
     stripped::StripReason,
 };
 
-/// How many headers of one request and strategy have an event of their own: nobody can fill a
-/// log with one request.
-const MOST_TOLD: usize = 8;
+/// How many headers of one request and strategy are reported in an event of their own, so that no
+/// request can fill a log.
+const MOST_REPORTED: usize = 8;
 
-/// What was removed, in order.
+/// The removed headers, in order.
 #[derive(Debug, Default)]
 pub struct Removed {
-    gone: Vec<Gone>,
+    headers: Vec<Header>,
 }
 
 #[derive(Debug)]
-struct Gone {
-    /// Its place in the list; two can have one name.
-    by: usize,
+struct Header {
+    /// The strategy's place in the list, since two can have one name.
+    place: usize,
     strategy: &'static str,
     header: HeaderName,
     reason: StripReason,
@@ -31,18 +31,18 @@ struct Gone {
 }
 
 impl Removed {
-    /// Has a strategy remove what it will.
+    /// Lets a strategy remove headers.
     #[inline]
-    pub(super) fn by<S: Strategy>(
+    pub(super) fn remove_by<S: Strategy>(
         &mut self,
         strategy: &S,
-        by: usize,
+        place: usize,
         head: &mut Parts,
         believed: bool,
     ) {
         strategy.scrub(head, believed, &mut |stripped| {
-            self.gone.push(Gone {
-                by,
+            self.headers.push(Header {
+                place,
                 strategy: strategy.name(),
                 header: stripped.header().clone(),
                 reason: stripped.reason(),
@@ -53,15 +53,15 @@ impl Removed {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.gone.is_empty()
+        self.headers.is_empty()
     }
 
     #[cold]
-    pub(crate) fn tell(&self, audit: &Audit, peer: Option<IpAddr>) {
-        for gone in self.gone.chunk_by(|a, b| a.by == b.by) {
-            let (told, rest) = gone.split_at(gone.len().min(MOST_TOLD));
-            for (at, gone) in told.iter().enumerate() {
-                let is_last = at + 1 == told.len();
+    pub(crate) fn report(&self, audit: &Audit, peer: Option<IpAddr>) {
+        for headers in self.headers.chunk_by(|a, b| a.place == b.place) {
+            let (reported, rest) = headers.split_at(headers.len().min(MOST_REPORTED));
+            for (at, gone) in reported.iter().enumerate() {
+                let is_last = at + 1 == reported.len();
                 audit.emit(&AuditEvent::HeaderStripped {
                     strategy: gone.strategy,
                     header: Cow::Borrowed(&gone.header),

@@ -28,17 +28,19 @@ use crate::{
     time_limit::{Awaited, Deadline},
 };
 
-/// Takes out of the request what outer layers left. A middleware in between may have replaced
-/// their context; where this is polled in an outer layer's scope, that one's is asked too.
+/// Removes what outer layers left in the extensions.
+///
+/// A middleware in between may have replaced their context, so that of the current scope is asked
+/// for its handles too.
 fn remove_outer(head: &mut Parts) {
     UserContext::remove_from(&mut head.extensions);
-    // A clone: what goes may be the application's, and its end may enter a scope.
+    // Cloned, because dropping the application's values may enter a scope.
     if let Some(outer) = UserContext::current() {
         outer.remove_handles(&mut head.extensions);
     }
 }
 
-/// Everything that was configured of who a request acts for.
+/// The configuration of who a request acts for.
 pub(crate) struct Resolver<L> {
     pub(crate) list: L,
     pub(crate) rule: Rule,
@@ -47,14 +49,14 @@ pub(crate) struct Resolver<L> {
     pub(crate) ids: IdSource,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) require_proved: bool,
-    /// Whether a strategy wants to see what an outer layer left.
+    /// Whether a strategy reads the context that an outer layer left.
     pub(crate) keep_existing: bool,
-    /// How long each strategy is waited for that has no limit of its own.
+    /// How long a strategy without a limit of its own is waited for.
     pub(crate) time_limit: Option<Duration>,
 }
 
 impl<L: List> Resolver<L> {
-    /// Asks the list, as far as it answers at once.
+    /// Asks the strategies in order, up to the first one that has to be waited for.
     pub(crate) fn begin(&self, head: &mut Parts, audit: &Audit) -> (Tally, Progress<L::Pending>) {
         if !self.keep_existing {
             remove_outer(head);
@@ -64,7 +66,7 @@ impl<L: List> Resolver<L> {
         (tally, progress)
     }
 
-    /// Waits for the rest of the list.
+    /// Waits for the strategy that is asked, and asks those after it.
     pub(crate) fn poll(
         &self,
         pending: Pin<&mut L::Pending>,
@@ -78,7 +80,6 @@ impl<L: List> Resolver<L> {
         self.poll_list(pending, deadline, cx, &mut asking)
     }
 
-    /// Waits for the list, and for none of its strategies longer than it may take.
     fn poll_list(
         &self,
         pending: Pin<&mut L::Pending>,
@@ -93,7 +94,7 @@ impl<L: List> Resolver<L> {
         let limit = || self.strategy_at(place).1.or(self.time_limit);
         deadline
             .poll(Awaited::Strategy(place), cx, limit)
-            .map(|limit| asking.gives_up(self.strategy_at(place).0, limit))
+            .map(|limit| asking.time_out(self.strategy_at(place).0, limit))
     }
 
     /// The name of a strategy, and its own time limit.
@@ -130,8 +131,8 @@ impl<L: List> Resolver<L> {
         Explanation::new(Arc::into_inner(steps).unwrap_or_default(), answer)
     }
 
-    /// Makes one answer of what the list has said, and removes from the head what the inner
-    /// service must not see.
+    /// Makes a context of the list's answer, or says why there is none; removes from the head what
+    /// the inner service must not see.
     pub(crate) fn identify(
         &self,
         head: &mut Parts,
@@ -161,7 +162,7 @@ impl<L: List> Resolver<L> {
         }
     }
 
-    /// The list was refused, or has nothing to say.
+    /// Decides a request in which no strategy found anybody.
     fn without_identity(
         &self,
         head: &mut Parts,
@@ -177,7 +178,7 @@ impl<L: List> Resolver<L> {
             });
             return Err(Refused::of_nobody(rejection));
         }
-        // Before anything is removed: a fallback must know what was sent.
+        // Looked at before headers are removed: a fallback acts only where nothing was sent.
         let sent = self.first_sent(head);
         self.scrub(head, tally, audit);
         let reason = match sent {
@@ -250,8 +251,8 @@ impl<L: List> Resolver<L> {
         first
     }
 
-    /// What an outer layer let act where nothing was sent goes on where nothing was sent to
-    /// this one's strategies either.
+    /// Returns the identity of an outer layer's fallback or development user: it goes on where
+    /// nothing was sent to this layer's strategies either.
     fn stand_in(&self, head: &Parts) -> Option<(&'static str, Identity)> {
         let context = head.extensions.get::<UserContext>()?;
         (self.keep_existing && context.evidence().is_stand_in())
@@ -268,7 +269,7 @@ impl<L: List> Resolver<L> {
         let mut removed = Removed::default();
         self.list.scrub(head, tally, &mut removed);
         if !removed.is_empty() {
-            removed.tell(audit, peer_ip(&head.extensions));
+            removed.report(audit, peer_ip(&head.extensions));
         }
     }
 

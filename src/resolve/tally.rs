@@ -1,4 +1,4 @@
-//! What the list has heard so far, and when it has heard enough.
+//! The answers of a list's strategies, and whether the next one is asked.
 
 use std::{borrow::Cow, fmt, mem, ops::ControlFlow, time::Duration};
 
@@ -14,40 +14,40 @@ use crate::{
     strategy::{Facts, Strategy},
 };
 
-/// How the answers of the list become one.
+/// How several answers become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     FirstMatch,
     Unanimous,
 }
 
-/// Why the list ended without an identity, and what its strategy challenges the client with.
+/// Why the list ended without an identity, and the challenge of the strategy that ended it.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) reason: RejectionKind,
     pub(crate) challenge: Option<HeaderValue>,
 }
 
-/// What the list has heard so far.
+/// The answers so far.
 pub struct Tally {
     rule: Rule,
-    /// What the request has.
+    /// The names of the request's headers.
     sent: HeaderSet,
     asked: u8,
     /// One bit for each strategy whose credential was found good.
     believed: u64,
-    heard: Heard,
+    result: Answer,
 }
 
-/// What it comes to.
-enum Heard {
+/// What the answers amount to.
+enum Answer {
     Nothing,
     Found(&'static str, Identity),
     Refused(Box<Refusal>),
 }
 
 impl Tally {
-    /// As many as there are bits for.
+    /// How many strategies a list may have: there is one bit for each.
     pub(crate) const MAX_STRATEGIES: usize = 64;
 
     #[inline]
@@ -57,7 +57,7 @@ impl Tally {
             sent,
             asked: 0,
             believed: 0,
-            heard: Heard::Nothing,
+            result: Answer::Nothing,
         }
     }
 
@@ -76,22 +76,22 @@ impl Tally {
         self.believed & (1 << index) != 0
     }
 
-    /// Takes the identity, and by what strategy it was found.
+    /// Takes the identity, and the name of the strategy that found it.
     #[inline]
     pub(crate) fn take_found(&mut self) -> Option<(&'static str, Identity)> {
-        match mem::replace(&mut self.heard, Heard::Nothing) {
-            Heard::Found(strategy, identity) => Some((strategy, identity)),
-            heard => {
-                self.heard = heard;
+        match mem::replace(&mut self.result, Answer::Nothing) {
+            Answer::Found(strategy, identity) => Some((strategy, identity)),
+            other => {
+                self.result = other;
                 None
             }
         }
     }
 
-    /// Takes the reason why there is none, unless every strategy said that there is nothing.
+    /// Takes the reason why there is no identity; `None` where every strategy was absent.
     pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
-        match mem::replace(&mut self.heard, Heard::Nothing) {
-            Heard::Refused(refusal) => Some(*refusal),
+        match mem::replace(&mut self.result, Answer::Nothing) {
+            Answer::Refused(refusal) => Some(*refusal),
             _ => None,
         }
     }
@@ -106,7 +106,7 @@ impl fmt::Debug for Tally {
     }
 }
 
-/// One request being asked about.
+/// One request, while its list of strategies is asked.
 #[derive(Debug)]
 pub struct Asking<'a> {
     pub(super) head: &'a Parts,
@@ -130,15 +130,15 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Takes one strategy's answer; `Break` where nobody else is to be asked.
+    /// Takes one strategy's answer; `Break` where no other strategy is asked.
     #[inline]
-    pub(super) fn hear<S: Strategy>(&mut self, strategy: &S, outcome: Outcome) -> ControlFlow<()> {
+    pub(super) fn take<S: Strategy>(&mut self, strategy: &S, outcome: Outcome) -> ControlFlow<()> {
         let index = self.tally.asked;
         self.tally.asked += 1;
         self.audit.consulted(strategy.name(), &outcome);
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
-            outcome => self.hear_more(strategy, index, outcome),
+            outcome => self.take_other(strategy, index, outcome),
         }
     }
 
@@ -146,8 +146,8 @@ impl<'a> Asking<'a> {
         self.tally.asked()
     }
 
-    /// The strategy that is waited for has not answered in time.
-    pub(crate) fn gives_up(&mut self, strategy: &'static str, limit: Duration) {
+    /// Ends the list, because the strategy that is waited for has not answered in time.
+    pub(crate) fn time_out(&mut self, strategy: &'static str, limit: Duration) {
         let unavailable = UnavailableError::timed_out(limit);
         let outcome = Outcome::Unavailable(unavailable.clone());
         self.audit.consulted(strategy, &outcome);
@@ -158,7 +158,7 @@ impl<'a> Asking<'a> {
         let _ = self.refuse(reason, None);
     }
 
-    fn hear_more(
+    fn take_other(
         &mut self,
         strategy: &dyn FactsAndOption,
         index: u8,
@@ -167,10 +167,10 @@ impl<'a> Asking<'a> {
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
             Outcome::Found(identity) if identity.has_expired(self.clock) => {
-                self.hear_invalid(strategy, InvalidErrorKind::Expired.into())
+                self.take_invalid(strategy, InvalidErrorKind::Expired.into())
             }
-            Outcome::Found(identity) => self.hear_found(strategy.name(), index, identity),
-            Outcome::Invalid(invalid) => self.hear_invalid(strategy, invalid),
+            Outcome::Found(identity) => self.take_found(strategy.name(), index, identity),
+            Outcome::Invalid(invalid) => self.take_invalid(strategy, invalid),
             Outcome::Unavailable(unavailable) => self.refuse(
                 RejectionKind::Unavailable {
                     strategy: strategy.name(),
@@ -182,10 +182,10 @@ impl<'a> Asking<'a> {
     }
 
     #[inline]
-    fn hear_found(&mut self, name: &'static str, index: u8, identity: Identity) -> ControlFlow<()> {
+    fn take_found(&mut self, name: &'static str, index: u8, identity: Identity) -> ControlFlow<()> {
         self.tally.believed |= 1 << index;
-        let Heard::Found(found_by, found) = &mut self.tally.heard else {
-            self.tally.heard = Heard::Found(name, identity);
+        let Answer::Found(found_by, found) = &mut self.tally.result else {
+            self.tally.result = Answer::Found(name, identity);
             return match self.tally.rule {
                 Rule::FirstMatch => ControlFlow::Break(()),
                 Rule::Unanimous => ControlFlow::Continue(()),
@@ -202,7 +202,7 @@ impl<'a> Asking<'a> {
         self.refuse(RejectionKind::Conflict { first, second }, None)
     }
 
-    fn hear_invalid(
+    fn take_invalid(
         &mut self,
         strategy: &dyn FactsAndOption,
         invalid: InvalidError,
@@ -220,9 +220,9 @@ impl<'a> Asking<'a> {
     }
 
     fn refuse(&mut self, reason: RejectionKind, challenge: Option<HeaderValue>) -> ControlFlow<()> {
-        // Where anything was refused, nothing is believed.
+        // A refused request has no header that was believed.
         self.tally.believed = 0;
-        self.tally.heard = Heard::Refused(Box::new(Refusal { reason, challenge }));
+        self.tally.result = Answer::Refused(Box::new(Refusal { reason, challenge }));
         ControlFlow::Break(())
     }
 }

@@ -21,23 +21,23 @@ use super::{
 };
 use crate::{audit::AuditEvent, context::UserContext};
 
-/// Closes when it is dropped, exactly once, whatever happened.
+/// An open scope. It closes when it is dropped, exactly once, whatever happened.
 pub(crate) struct OpenScope {
-    /// Rests here while nothing of the scope is polled.
+    /// In the thread-local instead while something of the scope is polled.
     context: Option<UserContext>,
     handle: Option<Arc<dyn Handle>>,
-    /// Apart, because the scope moves with the response and most have nothing of it.
-    heard: Option<Box<Heard>>,
+    /// Boxed, because the scope moves with the response and most scopes have no listeners.
+    listeners: Option<Box<Listeners>>,
     ending: Ending,
-    /// Whether something that was asked without being changed panicked.
+    /// Whether a method of the body that takes `&self` panicked.
     panicked: AtomicBool,
     status: Option<StatusCode>,
     /// The connection changed its protocol, and the scope lasts as long as a handle.
     upgraded: bool,
 }
 
-/// What there is of a scope where somebody listens: a subscriber, a hook, an observer.
-struct Heard {
+/// What a scope keeps for a subscriber, a hook or an observer.
+struct Listeners {
     span: Span,
     watched: Option<Watched>,
     /// The connection's own scope, where this one is its response's body's.
@@ -45,7 +45,7 @@ struct Heard {
     connection: Option<Arc<dyn Handle>>,
 }
 
-/// What is noted of a scope where somebody wants to know.
+/// What a scope notes for hooks and observers.
 struct Watched {
     watch: Arc<Watch>,
     opened: Instant,
@@ -63,8 +63,8 @@ impl OpenScope {
         Self {
             context: Some(context),
             handle,
-            heard: if span.is_some() || watch.is_some() {
-                Some(Heard::new(span, watch, uri))
+            listeners: if span.is_some() || watch.is_some() {
+                Some(Listeners::new(span, watch, uri))
             } else {
                 None
             },
@@ -80,7 +80,10 @@ impl OpenScope {
     pub(crate) fn enter(&mut self) -> Working<'_> {
         let entered = enter(&mut self.context);
         Working {
-            _span: self.heard.as_ref().map(|heard| heard.enter_span()),
+            _span: self
+                .listeners
+                .as_ref()
+                .map(|listeners| listeners.enter_span()),
             entered,
             ending: &mut self.ending,
         }
@@ -93,18 +96,21 @@ impl OpenScope {
         work()
     }
 
-    /// Asks something of the scope that can't be changed. It costs a reference count.
+    /// Does work in the scope through a shared reference, which costs a reference count.
     pub(crate) fn look<R>(&self, at: impl FnOnce() -> R) -> R {
         let mut slot = self.context.clone();
         let _looking = Looking {
-            _span: self.heard.as_ref().map(|heard| heard.enter_span()),
+            _span: self
+                .listeners
+                .as_ref()
+                .map(|listeners| listeners.enter_span()),
             entered: enter(&mut slot),
             panicked: &self.panicked,
         };
         at()
     }
 
-    /// The inner service has answered.
+    /// Notes the status of the inner service's response.
     pub(crate) fn responds(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
@@ -113,7 +119,7 @@ impl OpenScope {
         self.ending = ending;
     }
 
-    /// The response was handed over whole; what failed before stays failed.
+    /// Notes that the whole response was handed to the server; a failure before stays one.
     pub(crate) fn completes(&mut self) {
         if self.ending == Ending::Cancelled {
             self.ending = Ending::Completed;
@@ -135,11 +141,14 @@ impl OpenScope {
         let Some(handle) = self.handle.take() else {
             return self;
         };
-        let span = self.heard.as_ref().map(|heard| heard.span.clone());
+        let span = self
+            .listeners
+            .as_ref()
+            .map(|listeners| listeners.span.clone());
         let of_body = Self {
             context: self.context.clone(),
             handle: None,
-            heard: Some(Box::new(Heard {
+            listeners: Some(Box::new(Listeners {
                 span: span.unwrap_or_else(Span::none),
                 watched: None,
                 connection: Some(Arc::clone(&handle)),
@@ -156,8 +165,8 @@ impl OpenScope {
     #[inline]
     fn close(&mut self) {
         let holders = self.holders();
-        let heard = self.heard.as_ref();
-        if holders != 0 || heard.is_some_and(|heard| heard.watched.is_some()) {
+        let listeners = self.listeners.as_ref();
+        if holders != 0 || listeners.is_some_and(|listeners| listeners.watched.is_some()) {
             self.close_before_all(holders);
         } else if let Some(handle) = self.handle.take() {
             // What the factory does at its end is its user's work too.
@@ -185,8 +194,8 @@ impl OpenScope {
             return;
         };
         // What is told and run at the end is the scope's own too, whoever drops it where.
-        let (span, watched) = match self.heard.take() {
-            Some(heard) => (heard.span, heard.watched),
+        let (span, watched) = match self.listeners.take() {
+            Some(listeners) => (listeners.span, listeners.watched),
             None => (Span::none(), None),
         };
         let tell = || self.tell(&context, holders, watched);
@@ -227,7 +236,7 @@ impl OpenScope {
     }
 }
 
-impl Heard {
+impl Listeners {
     #[inline(never)]
     fn enter_span(&self) -> InSpan<'_> {
         InSpan {
