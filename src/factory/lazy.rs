@@ -25,7 +25,7 @@ use crate::{context::UserContext, maybe_future::MaybeFuture, rejection::FactoryE
 /// A factory that is built when it is first asked for, once for each request.
 ///
 /// Handlers take a `Scoped<Lazy<F>>` and call [`get`](Self::get). A build that fails is not
-/// tried again within the request: everybody who asks gets the same error.
+/// tried again within the request: each call returns the same error.
 ///
 /// ```
 /// use tower_user_scope::{ExistingContext, Scoped, UserScopeLayer, factory::Lazy};
@@ -54,8 +54,7 @@ pub struct Lazy<F> {
 type Make<F> = Arc<dyn Fn(&UserContext) -> Result<F, FactoryError> + Send + Sync>;
 
 impl<F> Lazy<F> {
-    /// The factory, built now if nobody asked before. Whoever asks meanwhile waits for the one
-    /// build.
+    /// Returns the factory, and builds it at the first call. Other threads wait for that build.
     ///
     /// # Errors
     /// [`FactoryError`] where it could not be built.
@@ -66,7 +65,7 @@ impl<F> Lazy<F> {
             .map_err(Clone::clone)
     }
 
-    /// The factory, where somebody asked for it before.
+    /// Returns the factory if it has been built.
     pub fn peek(&self) -> Option<&F> {
         self.built.get()?.as_ref().ok()
     }
@@ -135,14 +134,14 @@ type MakeAsync<F> = Arc<
 
 #[cfg(feature = "tokio")]
 impl<F> LazyAsync<F> {
-    /// The factory, built now if nobody asked before.
+    /// Returns the factory, and builds it at the first call.
     ///
     /// # Errors
     /// [`FactoryError`] where it could not be built, or not within the layer's
     /// [time limit](crate::middleware::LayerBuilder::time_limit).
     ///
     /// # Cancel safety
-    /// Where the one that builds is dropped, the next one who waits begins anew.
+    /// Where the future that builds is dropped, the next one that waits builds anew.
     pub async fn get(&self) -> Result<&F, FactoryError> {
         self.built
             .get_or_init(|| self.build())
@@ -165,7 +164,7 @@ impl<F> LazyAsync<F> {
         .await
     }
 
-    /// The factory, where somebody asked for it before.
+    /// Returns the factory if it has been built.
     pub fn peek(&self) -> Option<&F> {
         self.built.get()?.as_ref().ok()
     }
@@ -188,7 +187,7 @@ pub struct LazyAsyncFn<F> {
     limit: LazyLimit,
 }
 
-/// How long a lazy factory may be waited for: known when the layer is built.
+/// How long a lazy factory is waited for; set when the layer is built.
 #[cfg(feature = "tokio")]
 pub(crate) type LazyLimit = Arc<OnceLock<Option<Duration>>>;
 
@@ -244,7 +243,7 @@ pub struct FactoryError {
 }
 
 impl FactoryError {
-    /// Says it in the log too: a handler may turn the error into anything.
+    /// Logs the failure too, because a handler may answer the error in any way.
     fn told(failure: FactoryErrorKind) -> Self {
         tracing::error!(
             target: "tower_user_scope::audit",
@@ -256,14 +255,14 @@ impl FactoryError {
         }
     }
 
-    /// How building it failed.
+    /// Returns how building it failed.
     #[must_use]
     pub fn kind(&self) -> &FactoryErrorKind {
         &self.failure
     }
 }
 
-/// Tells what could not be reached from what failed, by the application's own word.
+/// Classifies the application's error: unavailable, timed out, or failed.
 pub(crate) fn failure(error: impl Into<BoxError>) -> FactoryErrorKind {
     let error = error.into();
     if error.is::<FactoryUnavailableError>() {

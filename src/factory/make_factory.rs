@@ -1,4 +1,4 @@
-//! How a factory is made for one context: by a closure, sync or async, or by an own type.
+//! Makes a factory for one context: by a closure, sync or async, or by a type.
 
 use std::{
     any::type_name,
@@ -15,8 +15,8 @@ use crate::{context::UserContext, maybe_future::MaybeFuture};
 
 /// Builds the application's factory for one [`UserContext`].
 ///
-/// Closures become one through [`LayerBuilder::factory`](crate::middleware::LayerBuilder::factory) and its sisters;
-/// an own type is worth it where it wants a name, a future without a box, or tests of its own.
+/// [`LayerBuilder::factory`](crate::middleware::LayerBuilder::factory) and its variants make one of
+/// a closure. Implement it for a type that needs a name, an unboxed future, or tests of its own.
 ///
 /// ```
 /// use std::{convert::Infallible, future::Ready, sync::Arc};
@@ -43,11 +43,11 @@ use crate::{context::UserContext, maybe_future::MaybeFuture};
 /// The future is dropped when the client goes away; what it has built so far must be right to
 /// drop.
 pub trait MakeFactory {
-    /// What is built.
+    /// The type that is built.
     type Factory;
-    /// Why it could not be built. A [`FactoryUnavailableError`] becomes 503, all else 500.
+    /// The error. A [`FactoryUnavailableError`] is answered with 503, any other with 500.
     type Error: Into<BoxError>;
-    /// What is polled where building has to wait.
+    /// The future that is polled where building has to wait.
     type Future: Future<Output = Result<Self::Factory, Self::Error>>;
 
     /// Builds the factory of one request.
@@ -74,7 +74,7 @@ pub struct FactoryUnavailableError {
 }
 
 impl FactoryUnavailableError {
-    /// Keeps the error that told, for the operator's log.
+    /// Makes one of the error that says so; the error is logged.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl FactoryUnavailableError {
     }
 }
 
-/// No factory at all: the layer inserts the context only.
+/// Builds no factory: the layer inserts the context alone.
 #[derive(Clone, Copy, Debug)]
 pub struct ContextOnly {
     pub(crate) _private: (),

@@ -1,4 +1,4 @@
-//! In which shapes a factory goes into the extensions.
+//! The forms in which a factory is inserted into the extensions.
 
 use std::{fmt, sync::Arc};
 
@@ -11,8 +11,8 @@ use crate::{
     scope::{Guard, Handle},
 };
 
-/// What a layer builds and inserts: made by [`LayerBuilder::factory`](crate::middleware::LayerBuilder::factory) and
-/// its sisters.
+/// Builds a factory and inserts it; made by
+/// [`LayerBuilder::factory`](crate::middleware::LayerBuilder::factory) and its variants.
 ///
 /// Sealed: implement [`MakeFactory`] instead.
 #[diagnostic::on_unimplemented(
@@ -29,7 +29,7 @@ pub(crate) mod private {
     use super::{Arc, Extensions, Guard, Handle, Handles, MakeFactory, UserContext};
 
     pub trait Insert: MakeFactory {
-        /// Inserts what handlers find, and returns the handle where there is one.
+        /// Inserts the factory, and returns its handle where there is one.
         #[expect(private_interfaces, reason = "the trait itself can't be named outside")]
         fn insert(
             &self,
@@ -68,7 +68,7 @@ impl private::Insert for ContextOnly {
     }
 }
 
-/// A way to make a factory, and the shapes in which it is inserted.
+/// Makes a factory and inserts it in one or several forms.
 pub struct Provided<M, F> {
     make: M,
     shapes: Shapes<F>,
@@ -93,8 +93,8 @@ where
     }
 }
 
-/// Always a [`Scoped`]; where existing handlers want it, the bare types too. Functions of the
-/// factory's type only, so that who made it need not be known.
+/// The forms: always a [`Scoped`], and the bare types where existing handlers take those. They are
+/// functions, because some need bounds that the others don't (`F: Clone`).
 pub(crate) struct Shapes<F> {
     insert: fn(&Self, F, UserContext, &Guard, &mut Extensions) -> Arc<dyn Handle>,
     arc: Option<fn(&Arc<F>, &mut Extensions)>,

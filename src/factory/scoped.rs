@@ -26,7 +26,7 @@ use crate::{
 /// [`keep`](Self::keep) returned, for a job that goes on. The scope of an upgraded connection,
 /// such as a WebSocket, lasts as long as its handles.
 ///
-/// What is meant to get round it is spelled out: [`unchecked`](Self::unchecked), and
+/// Two things skip the check on purpose: [`unchecked`](Self::unchecked), and
 /// [`in_scope`](crate::scope::InstrumentScope::in_scope) with another user's context.
 ///
 /// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions
@@ -42,9 +42,10 @@ use crate::{
 /// }
 /// ```
 pub struct Scoped<F> {
-    // Dropped first, so that a kept handle that goes is never counted as one that is not.
+    // The first field, because it is dropped first: a kept handle must not be counted as another
+    // one while it is dropped.
     shared: Arc<Shared<F>>,
-    /// Where it is kept on purpose.
+    /// There if this handle is kept on purpose.
     #[expect(dead_code, reason = "held to be counted")]
     kept: Option<Arc<Kept>>,
 }
@@ -61,15 +62,15 @@ struct Shared<F> {
     open: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// A factory that existing handlers want as an `Arc` is one from the start.
+/// The factory, in an `Arc` of its own where existing handlers take that.
 enum Held<F> {
     Own(F),
     Shared(Arc<F>),
-    /// Only while the last handle is dropped.
+    /// While the last handle is dropped.
     Gone,
 }
 
-/// A factory's own end is work of its user, in whoever's scope the last handle goes.
+/// The factory's `Drop` runs in its user's scope, wherever the last handle is dropped.
 impl<F> Drop for Shared<F> {
     fn drop(&mut self) {
         let Self {
@@ -103,7 +104,7 @@ impl<F> Scoped<F> {
         }
     }
 
-    /// The factory, where the scope that is polled now is its own user's, or there is none.
+    /// Returns the factory if the current scope belongs to the same user, or there is no scope.
     ///
     /// # Errors
     /// [`IsolationError`] in another user's scope, and outside every scope where the layer is
@@ -115,8 +116,10 @@ impl<F> Scoped<F> {
         Ok(this.shared.factory())
     }
 
-    /// Hands the factory over, to be used in whoever's scope: what is right for a factory of a
-    /// service that acts for several users, and wrong wherever it was not thought about.
+    /// Returns a handle that is not checked: the factory can be used in any user's scope.
+    ///
+    /// Meant for a service that acts for several users. Anywhere else it is the leak that
+    /// [`Scoped`] prevents.
     #[must_use]
     pub fn unchecked(this: &Self) -> Unchecked<F> {
         Unchecked {
@@ -127,7 +130,7 @@ impl<F> Scoped<F> {
     /// Returns a handle that is held beyond the request on purpose, such as by a job: this one
     /// handle is not reported when the scope closes.
     ///
-    /// Every other one is, clones of this one too: each that is to outlive the request says so.
+    /// Each other handle is reported, clones of this one too.
     ///
     /// ```
     /// use tower_user_scope::Scoped;
@@ -149,13 +152,13 @@ impl<F> Scoped<F> {
         }
     }
 
-    /// The context that the factory was built for.
+    /// Returns the context that the factory was built for.
     #[must_use]
     pub fn context(this: &Self) -> &UserContext {
         &this.shared.context
     }
 
-    /// Whether two handles are of one and the same instance.
+    /// Whether two handles share one instance.
     #[must_use]
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
         Arc::ptr_eq(&this.shared, &other.shared)
@@ -224,12 +227,12 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
     }
 
     fn keep_open(&self, scope: Box<dyn Any + Send + Sync>) {
-        // One response, one scope: a second one can only be of a service that answers twice.
+        // A second scope could only come from a service that answers twice.
         let _ = self.open.set(scope);
     }
 }
 
-/// A factory that was handed over on purpose, free of its scope; see [`Scoped::unchecked`].
+/// A factory whose uses are not checked; see [`Scoped::unchecked`].
 pub struct Unchecked<F> {
     shared: Arc<Shared<F>>,
 }

@@ -1,4 +1,4 @@
-//! How a scope ended, and who is told.
+//! The end of a scope, and the hooks that run then.
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,8 @@ use crate::{
     ending::Ending,
 };
 
-/// A scope that has ended; what [`LayerBuilder::on_close`](crate::middleware::LayerBuilder::on_close) hooks are told.
+/// A scope that has ended, as hooks of
+/// [`LayerBuilder::on_close`](crate::middleware::LayerBuilder::on_close) see it.
 #[derive(Clone)]
 pub struct ClosedScope {
     context: UserContext,
@@ -48,13 +49,13 @@ impl ClosedScope {
         }
     }
 
-    /// Whose scope it was.
+    /// Returns the context whose scope it was.
     #[must_use]
     pub fn context(&self) -> &UserContext {
         &self.context
     }
 
-    /// How it ended.
+    /// Returns how it ended.
     #[must_use]
     pub fn ending(&self) -> Ending {
         self.ending
@@ -70,7 +71,7 @@ impl ClosedScope {
         self.status
     }
 
-    /// How long it was open.
+    /// Returns how long it was open.
     #[must_use]
     pub fn lasted(&self) -> Duration {
         self.lasted
@@ -95,7 +96,7 @@ impl fmt::Debug for ClosedScope {
 #[cfg(feature = "tokio")]
 type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What runs when a scope closes.
+/// A function of the application's that runs when a scope closes.
 enum Hook {
     Sync(Box<dyn Fn(&ClosedScope) + Send + Sync>),
     #[cfg(feature = "tokio")]
@@ -126,8 +127,8 @@ impl Hooks {
 
     fn run(&self, closed: &ClosedScope) {
         for hook in &self.0 {
-            // In a drop, perhaps of a thread that panics already: a hook that panics must not
-            // take the process or the other hooks with it.
+            // This may run in a drop while the thread panics: a second panic would abort the
+            // process.
             if catch_unwind(AssertUnwindSafe(|| hook.run(closed))).is_err() {
                 tracing::error!(target: "tower_user_scope::audit", "an on_close hook panicked");
             }
@@ -155,7 +156,7 @@ impl Hook {
     }
 }
 
-/// Who is told of what happens to a scope; shared by all scopes of a layer that has anybody.
+/// The hooks and observers of a layer, shared by its scopes.
 #[derive(Default)]
 pub(crate) struct Watch {
     pub(crate) hooks: Hooks,
@@ -170,14 +171,14 @@ impl Watch {
         }
     }
 
-    /// As [`emit`](Self::emit), in a drop: an observer that panics stops nobody else.
+    /// As [`emit`](Self::emit), for use in a drop: catches the panic of an observer.
     pub(super) fn emit_at_end(watch: Option<&Self>, event: &AuditEvent<'_>) {
         if catch_unwind(AssertUnwindSafe(|| Self::emit(watch, event))).is_err() {
             tracing::error!(target: "tower_user_scope::audit", "an observer panicked");
         }
     }
 
-    /// Takes the last handle: what is left of the request goes while its scope is current.
+    /// Runs the hooks, and drops the last handle while its scope is still current.
     pub(super) fn closed(&self, closed: ClosedScope) {
         Self::emit_at_end(
             Some(self),

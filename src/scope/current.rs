@@ -1,4 +1,4 @@
-//! Whose scope is being polled on this thread.
+//! The context whose scope is being polled on this thread.
 
 use std::{cell::RefCell, mem, thread};
 
@@ -8,8 +8,8 @@ thread_local! {
     static CURRENT: RefCell<Option<UserContext>> = const { RefCell::new(None) };
 }
 
-/// Makes the context that rests in `slot` the current one until the guard is dropped; what was
-/// current before rests there meanwhile. Nothing is cloned, so it costs no reference count.
+/// Swaps the context in `slot` with the current one until the guard is dropped. Swapping costs no
+/// reference count.
 #[inline]
 pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
     exchange(slot);
@@ -19,7 +19,7 @@ pub(crate) fn enter(slot: &mut Option<UserContext>) -> Entered<'_> {
     }
 }
 
-/// Does some work in the scope of this context, before there is a scope that could be open.
+/// Does work in the scope of a context for which no [`OpenScope`](super::OpenScope) exists.
 pub(crate) fn within<R>(context: &UserContext, work: impl FnOnce() -> R) -> R {
     let mut slot = Some(context.clone());
     let _entered = enter(&mut slot);
@@ -32,7 +32,7 @@ pub(crate) struct Entered<'a> {
 }
 
 impl Entered<'_> {
-    /// Whether what was polled inside is panicking its way out.
+    /// Whether a panic that began inside the scope is unwinding.
     pub(super) fn panics(&self) -> bool {
         !self.was_panicking && thread::panicking()
     }
@@ -45,7 +45,7 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// While a thread ends, its locals are gone and so is every scope on it.
+/// Does nothing while the thread ends, when its thread-locals are gone.
 #[inline]
 fn exchange(slot: &mut Option<UserContext>) {
     let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
@@ -79,7 +79,7 @@ impl UserContext {
         with_current(Clone::clone).flatten()
     }
 
-    /// Whether it is this very context's scope that is polled.
+    /// Whether the current scope is that of this context.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         with_current(|current| {

@@ -1,4 +1,4 @@
-//! Who may use a factory: its own user, and nobody else.
+//! The check that a factory is used by its own user.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -15,13 +15,13 @@ pub enum Isolation {
     /// It is refused and audited.
     #[default]
     Enforce,
-    /// It is audited and let through, for a while, to find out before it is refused.
+    /// It is audited and let through: for finding leaks before they are refused.
     Report,
-    /// Nobody looks.
+    /// It is not checked.
     Off,
 }
 
-/// The layer's settings, as each factory keeps them.
+/// The layer's settings of the check; each factory has them.
 #[derive(Clone, Default)]
 pub(crate) struct Guard {
     pub(crate) isolation: Isolation,
@@ -30,7 +30,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// On every access; within one request, a comparison with what is in a thread-local.
+    /// Checks one access. Within one request it costs a comparison of two pointers.
     #[inline]
     pub(crate) fn check(
         &self,

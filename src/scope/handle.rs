@@ -1,4 +1,4 @@
-//! What a scope knows of a request's factory: nothing but who holds it.
+//! A request's factory as its scope sees it: without its type, with the number of its holders.
 
 use std::{any::Any, sync::Arc};
 
@@ -6,10 +6,10 @@ use std::{any::Any, sync::Arc};
 pub(crate) trait Handle: Any + Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn factory(&self) -> &'static str;
-    /// How many hold the factory itself, without the handle, where handlers find it so.
+    /// Returns how many hold the bare `Arc` that handlers find beside the handle.
     fn bare_holders(&self) -> usize;
-    /// How many handles are kept on purpose.
+    /// Returns how many handles are kept on purpose.
     fn kept_handles(&self) -> usize;
-    /// Keeps a scope, or whatever else it is given, until the last handle is gone.
+    /// Keeps a scope, or another value, until the last handle is dropped.
     fn keep_open(&self, scope: Box<dyn Any + Send + Sync>);
 }

@@ -32,7 +32,7 @@ pub(crate) struct OpenScope {
     /// Whether a method of the body that takes `&self` panicked.
     panicked: AtomicBool,
     status: Option<StatusCode>,
-    /// The connection changed its protocol, and the scope lasts as long as a handle.
+    /// Whether the connection changed its protocol: the scope lasts as long as a handle.
     upgraded: bool,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct OpenScope {
 struct Listeners {
     span: Span,
     watched: Option<Watched>,
-    /// The connection's own scope, where this one is its response's body's.
+    /// The connection's scope, where this is the scope of the body of an upgrade's response.
     #[expect(dead_code, reason = "held to keep that scope open")]
     connection: Option<Arc<dyn Handle>>,
 }
@@ -75,7 +75,7 @@ impl OpenScope {
         }
     }
 
-    /// Makes the scope current and enters its span, until what this returns is dropped.
+    /// Makes the scope current and enters its span, until the returned guard is dropped.
     #[inline]
     pub(crate) fn enter(&mut self) -> Working<'_> {
         let entered = enter(&mut self.context);
@@ -89,7 +89,7 @@ impl OpenScope {
         }
     }
 
-    /// Does some of the scope's work.
+    /// Does work in the scope.
     #[inline]
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let _working = self.enter();
@@ -126,7 +126,7 @@ impl OpenScope {
         }
     }
 
-    /// The response ended before it was whole.
+    /// Notes that the response ended before it was whole.
     pub(crate) fn falls_short(&mut self) {
         if self.ending != Ending::Panicked {
             self.ending = Ending::Failed;
@@ -169,19 +169,19 @@ impl OpenScope {
         if holders != 0 || listeners.is_some_and(|listeners| listeners.watched.is_some()) {
             self.close_before_all(holders);
         } else if let Some(handle) = self.handle.take() {
-            // What the factory does at its end is its user's work too.
+            // The factory's own `Drop` runs in its user's scope.
             let _working = self.enter();
             drop(handle);
         }
     }
 
-    /// How many hold the factory without having said that they mean to.
+    /// Returns how many hold the factory without having called `Scoped::keep`.
     #[inline]
     fn holders(&self) -> usize {
         let Some(handle) = &self.handle else {
             return 0;
         };
-        // One is ours; every other one belongs to somebody who outlives the request.
+        // One handle is the scope's own; each other one outlives the request.
         match Arc::strong_count(handle) - 1 + handle.bare_holders() {
             0 => 0,
             holders => holders.saturating_sub(handle.kept_handles()),
@@ -193,7 +193,7 @@ impl OpenScope {
         let Some(context) = self.context.take() else {
             return;
         };
-        // What is told and run at the end is the scope's own too, whoever drops it where.
+        // Events and hooks run in the scope and its span, wherever it is dropped.
         let (span, watched) = match self.listeners.take() {
             Some(listeners) => (listeners.span, listeners.watched),
             None => (Span::none(), None),
@@ -206,7 +206,7 @@ impl OpenScope {
         if *self.panicked.get_mut() {
             self.ending = Ending::Panicked;
         }
-        // The last handle of a connection went with the task that panicked.
+        // The task that panicked dropped the connection's last handle.
         if self.upgraded && thread::panicking() {
             self.ending = Ending::Panicked;
         }
@@ -265,8 +265,8 @@ impl Drop for OpenScope {
     }
 }
 
-/// While some of a scope's work is done. Notes that it panicked, for whoever drops the scope
-/// after the panic was caught.
+/// A scope while work is done in it. Notes a panic, because the scope may be dropped after the
+/// panic was caught.
 pub(crate) struct Working<'a> {
     _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
@@ -294,7 +294,7 @@ impl Drop for Working<'_> {
     }
 }
 
-/// While something of a scope is asked that can't be changed.
+/// As [`Working`], through a shared reference.
 struct Looking<'a> {
     _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
