@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     cookies::{self, is_alike, keep_out_of_debug},
-    jwt::TokenConfigError,
     outcome::{InvalidError, InvalidErrorKind},
 };
 
@@ -102,7 +101,11 @@ impl TokenSource {
         self.0 == Place::Bearer
     }
 
-    pub(crate) fn validate(&self) -> Result<(), TokenConfigError> {
+    /// Checks the configured name.
+    ///
+    /// # Errors
+    /// Returns the name if it can't be one of a cookie, a parameter or a sub-protocol.
+    pub(crate) fn validate(&self) -> Result<(), &str> {
         let name = match &self.0 {
             Place::Bearer => return Ok(()),
             Place::Query(name) if !name.is_empty() => return Ok(()),
@@ -113,9 +116,7 @@ impl TokenSource {
         // Cookie names and sub-protocols are tokens, as header names are.
         match HeaderName::try_from(&**name) {
             Ok(_) => Ok(()),
-            Err(_) => Err(TokenConfigError::SourceName {
-                name: name.to_string(),
-            }),
+            Err(_) => Err(name),
         }
     }
 
