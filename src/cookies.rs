@@ -1,16 +1,17 @@
-//! The cookies of a request, for every strategy whose credential is in one.
+//! Parses the cookies of a request, for strategies whose credential is in one.
+//!
+//! Knows nothing of what a cookie contains.
 
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
-/// Shows `visit` the name and the value of all cookies of all `Cookie` lines (HTTP/2 may split
-/// them, RFC 9113 section 8.2.3), as they are on the wire; the value is `None` where there is no
-/// `=`.
+/// Calls `visit` with the name and the value of each cookie in all `Cookie` lines (HTTP/2 may split
+/// them, RFC 9113 section 8.2.3), not decoded; the value is `None` if there is no `=`.
 ///
-/// Bytes that are not ASCII are replaced and not skipped: another cookie's can't hide ours, and
-/// no id, token or name that is looked for has the replacement in it. Nor is a cookie skipped that
-/// a parser would not take: one of our name is a credential that can't be read.
+/// Malformed cookies are visited too: one with the wanted name is a credential that can't be read. A
+/// byte that is not ASCII becomes U+FFFD, which no id, token or wanted name contains, so that it
+/// can't hide the other cookies of its line.
 #[inline]
 pub(crate) fn try_for_each<'h, E>(
     headers: &'h HeaderMap,
@@ -18,18 +19,22 @@ pub(crate) fn try_for_each<'h, E>(
 ) -> Result<(), E> {
     for line in headers.get_all(header::COOKIE) {
         if let Ok(ascii) = line.to_str() {
-            each(ascii, |name, value| visit(name, value.map(Cow::Borrowed)))?;
+            for_each_pair(ascii, |name, value| visit(name, value.map(Cow::Borrowed)))?;
             continue;
         }
-        let text: String = line.as_bytes().iter().map(|byte| legible(*byte)).collect();
-        each(&text, |name, value| {
+        let text: String = line
+            .as_bytes()
+            .iter()
+            .map(|byte| ascii_or_replacement(*byte))
+            .collect();
+        for_each_pair(&text, |name, value| {
             visit(name, value.map(|value| Cow::Owned(value.to_owned())))
         })?;
     }
     Ok(())
 }
 
-fn each<'l, E>(
+fn for_each_pair<'l, E>(
     line: &'l str,
     mut visit: impl FnMut(&'l str, Option<&'l str>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -44,11 +49,11 @@ fn each<'l, E>(
     Ok(())
 }
 
-/// Whether other software would take `name` for `ours`: it is the same, or would be if it were
-/// trimmed, unquoted, decoded or folded to one case.
+/// Whether other software may treat `name` as `ours`: equal, or equal once trimmed, unquoted, decoded
+/// or compared without case.
 ///
-/// Only the same is ours. The others are those that no browser protects by a prefix of the name
-/// (RFC 6265bis section 4.1.3): who sends one hopes that some reader takes it.
+/// Callers accept an equal name only and refuse the others: browsers don't protect them by a prefix
+/// of the name (RFC 6265bis section 4.1.3), so an attacker may have set them.
 pub(super) fn is_alike(name: &str, ours: &str) -> bool {
     let bare = name.trim_matches([char::REPLACEMENT_CHARACTER, ' ', '\t', '"']);
     bare.eq_ignore_ascii_case(ours)
@@ -72,9 +77,9 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// What is no ASCII is no letter either: decoded it could be white space, which a parser takes off
-/// a name and no browser knows, so that anybody's cookie could pass for one with a prefix.
-fn legible(byte: u8) -> char {
+/// Replaces a byte that is not ASCII. Decoded, it could be white space that a parser trims and a
+/// browser does not, so that the cookie would pass for one with a protected prefix.
+fn ascii_or_replacement(byte: u8) -> char {
     if byte.is_ascii() {
         char::from(byte)
     } else {
@@ -82,9 +87,9 @@ fn legible(byte: u8) -> char {
     }
 }
 
-/// Keeps a credential out of what the inner service may print of the headers.
-pub(crate) fn keep_out_of_debug(head: &mut Parts, name: &HeaderName) {
-    // Quicker than the two look-ups that an entry takes, which makes room where there is none.
+/// Marks all values of a header as sensitive, so that `Debug` does not show them.
+pub(crate) fn mark_sensitive(head: &mut Parts, name: &HeaderName) {
+    // `entry` looks up twice and may allocate.
     for (sent, line) in &mut head.headers {
         if sent == name {
             line.set_sensitive(true);

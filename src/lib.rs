@@ -1,106 +1,108 @@
-//! Tower middleware that finds out whose request it is, and hands the handler a fresh factory
-//! for that user.
+//! Finds out which user a request belongs to, and gives the handler an object that was built for
+//! this request and this user.
 //!
-//! A service with more than one user needs to know who asks, and must never let what it builds
-//! for one user be seen by another. [`UserScopeLayer`] does both at the edge: it resolves the
-//! request's [`UserContext`] through an ordered list of [strategies](strategy), builds the
-//! application's own factory for that context, and puts a [`Scoped`] handle to it into the
-//! request's extensions. Whatever can't be resolved is refused before the inner service sees it.
+//! [`UserScopeLayer`] asks an ordered list of [strategies](strategy) whose request it is, calls the
+//! application's factory with the resulting [`UserContext`], and puts a [`Scoped`] handle to what
+//! that built into the request's extensions. It refuses requests that it can't resolve, and the use
+//! of one user's object in another user's request. It works in every Tower server: axum, hyper,
+//! tonic.
 //!
 //! ```
 //! use std::{convert::Infallible, sync::Arc};
 //!
 //! use http::{Request, Response, StatusCode};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-//! use tower_user_scope::{PeerAddr, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer};
+//! use tower_user_scope::{
+//!     PeerAddr, TrustedHeader, UserScopeExt, UserScopeLayer, context::Subject,
+//! };
 //!
-//! /// What all users share.
-//! struct Infrastructure;
+//! /// What all users share, such as a pool of connections.
+//! struct Database;
 //!
-//! /// What each request gets.
-//! struct AgentFactory {
-//!     infrastructure: Arc<Infrastructure>,
-//!     user: UserContext,
+//! /// What each request gets: a repository of one user.
+//! struct Orders {
+//!     database: Arc<Database>,
+//!     owner: Subject,
 //! }
 //!
-//! async fn run_agent(request: Request<()>) -> Result<Response<String>, Infallible> {
-//!     Ok(match request.scoped::<AgentFactory>() {
-//!         Ok(agents) => Response::new(format!("{:?}", agents.user.user_id())),
+//! /// The handler. With axum, it takes `orders: Scoped<Orders>` instead.
+//! async fn list(request: Request<()>) -> Result<Response<String>, Infallible> {
+//!     Ok(match request.scoped::<Orders>() {
+//!         Ok(orders) => Response::new(format!("the orders of {:?}", orders.owner)),
 //!         Err(missing) => panic!("{missing}"),
 //!     })
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let infrastructure = Arc::new(Infrastructure);
-//! let layer = UserScopeLayer::builder()
+//! let database = Arc::new(Database);
+//! let users = UserScopeLayer::builder()
 //!     .strategy(TrustedHeader::new("x-user-id").from_proxies(["10.0.0.0/8"])?)
-//!     .factory(move |user| AgentFactory {
-//!         infrastructure: infrastructure.clone(),
-//!         user: user.clone(),
+//!     .factory(move |context| Orders {
+//!         database: database.clone(),
+//!         owner: context.subject().clone(),
 //!     })
 //!     .build()?;
-//! let mut service = ServiceBuilder::new().layer(layer).service(service_fn(run_agent));
+//! let mut service = ServiceBuilder::new().layer(users).service(service_fn(list));
 //!
-//! // From the proxy, the header is believed.
-//! let mut request = Request::new(());
-//! request.headers_mut().insert("x-user-id", "alice".parse()?);
-//! request.extensions_mut().insert(PeerAddr("10.0.0.7:4711".parse()?));
-//! let response = service.ready().await?.call(request.clone()).await?;
-//! assert_eq!(response.status(), StatusCode::OK);
-//!
-//! // From anybody else, it is not.
-//! request.extensions_mut().insert(PeerAddr("203.0.113.9:4711".parse()?));
-//! let response = service.ready().await?.call(request).await?;
-//! assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+//! // The header is believed from the proxy, and from nobody else.
+//! for (peer, status) in [
+//!     ("10.0.0.7:4711", StatusCode::OK),
+//!     ("203.0.113.9:4711", StatusCode::UNAUTHORIZED),
+//! ] {
+//!     let mut request = Request::builder().header("x-user-id", "alice").body(())?;
+//!     request.extensions_mut().insert(PeerAddr(peer.parse()?));
+//!     let response = service.ready().await?.call(request).await?;
+//!     assert_eq!(response.status(), status);
+//! }
+//! # let _ = |orders: Orders| orders.database;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! # Where to read on
+//!
+//! | question | guide | module |
+//! | --- | --- | --- |
+//! | Which strategies, in which order? | [`guide::choosing_strategies`] | [`strategy`], [`jwt`], [`session`] |
+//! | What is known about the user? | [`guide::recipes`] | [`context`], [`authorize`] |
+//! | What is built, and how long does it live? | [`guide::jobs_and_sockets`] | [`factory`], [`scope`] |
+//! | What is protected, and what is not? | [`guide::threat_model`] | |
+//! | Why was a request refused? | [`guide::operating`] | [`audit`], [`explain`], [`rejection`] |
+//! | How is it tested? | [`guide::testing`] | [`testing`], [`clock`] |
+//! | How does a singleton become a factory? | [`guide::migrating`] | |
+//! | What does it cost? | [`guide::performance`] | |
+//!
 //! # The rules
 //!
-//! - **A credential that is there and bad ends the list.** It never falls through to a weaker
-//!   source; [`Strategy::optional`](strategy::Strategy::optional) is the audited way to say otherwise.
-//! - **A fallback is never a user**, and acts only where nothing at all was sent:
-//!   [`Strategy::presence`](strategy::Strategy::presence) is asked again before it may.
-//! - **An identity header is believed only from somewhere**, and removed on every path on which
-//!   it was not believed; see [`TrustedHeader`].
-//! - **What is asserted and what is proved stay apart**: [`Evidence`](context::Evidence) says which, and
-//!   [`LayerBuilder::require_proved`](middleware::LayerBuilder::require_proved) asks for proof.
-//! - **A store that is down is 503**, not "nobody".
-//! - **Nothing is waited for for ever**: a strategy or a step that takes longer than its
-//!   [time limit](middleware::LayerBuilder::time_limit) is 503.
-//! - **The response tells an attacker nothing**; the [`AuditEvent`](audit::AuditEvent) tells the operator
-//!   everything but the credential.
-//!
-//! # What is built
-//!
-//! The factory is the application's own type. Shared infrastructure goes into the closure that
-//! builds it; the user comes in through the [`UserContext`] of each request. Sync and async
-//! closures, [an own type](factory::MakeFactory) and a [lazy](factory::Lazy) form are choices of the
-//! [`LayerBuilder`](middleware::LayerBuilder).
-//!
-//! # Cost
-//!
-//! The list is a type. A strategy that answers at once costs no box, no lock and no await, and
-//! on that path the inner service that was polled ready is called in place, without a clone.
-//! Ids that nobody reads are never made.
+//! - **A credential that is there and bad ends the list** with 400 or 401. It never falls through
+//!   to a weaker one, unless [`Strategy::optional`](strategy::Strategy::optional) says so.
+//! - **A fallback is never a user**, and acts only where nothing was sent: before a [`Fallback`]
+//!   may act, [`Strategy::presence`](strategy::Strategy::presence) is asked too.
+//! - **An identity header is believed from the proxy only**, and removed wherever it is not
+//!   believed; see [`TrustedHeader`].
+//! - **What is asserted and what is proved stay apart**; see [`context::Evidence`] and
+//!   [`require_proved`](middleware::LayerBuilder::require_proved).
+//! - **What can't be checked is refused with 503.** With the feature `tokio`, each step has
+//!   10 seconds; see [`time_limit`](middleware::LayerBuilder::time_limit).
+//! - **A response says nothing about the reason**; the [`AuditEvent`](audit::AuditEvent) says
+//!   everything except the credential.
 //!
 //! # Features
 //!
 //! | feature | default | gives |
 //! | --- | --- | --- |
 //! | `proxies` | yes | [`TrustedHeader::from_proxies`] and [`shared_secret`](TrustedHeader::shared_secret) |
-//! | `ids` | yes | version 7 UUIDs as request ids, ids of users in every script and from query parameters, `serde` for ids, [`PortableContext`](context::PortableContext) |
-//! | `tokio` | | time limits ([`LayerBuilder::time_limit`](middleware::LayerBuilder::time_limit), [`Strategy::timeout`](strategy::Strategy::timeout)), [`scope::spawn`], streams in scope, [`factory::LazyAsync`] |
-//! | `axum` | | extractors, axum's `ConnectInfo` as the peer's address |
-//! | `tonic` | | [`UserScopeExt`] on `tonic::Request`, `TcpConnectInfo` as the peer's address |
-//! | `jwt` | | [`jwt::Jwt`]: verified JSON Web Tokens, with keys that issuers publish; with one of the next two |
-//! | `aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one |
-//! | `rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider::rust_crypto), in Rust alone |
-//! | `session` | | [`session::SessionCookie`] and [`session::FromSession`]: stores of `tower-sessions-core` 0.15 and 0.14 |
+//! | `ids` | yes | version 7 UUIDs, user ids in every script, ids from query parameters, `serde` for ids, [`PortableContext`](context::PortableContext) |
+//! | `tokio` | | time limits, [`scope::spawn`], streams in scope, [`factory::LazyAsync`] |
+//! | `axum` | | [extractors](extract), axum's `ConnectInfo` as the peer's address |
+//! | `tonic` | | [`UserScopeExt`] for `tonic::Request`, tonic's `TcpConnectInfo` as the peer's address, `NamedService` |
+//! | `jwt` | | [`jwt::Jwt`], with keys that issuers publish; needs one of the next two; turns `tokio` on |
+//! | `aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one; turns `jwt` on |
+//! | `rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider::rust_crypto), in Rust alone; turns `jwt` on |
+//! | `session` | | [`session::SessionCookie`] and [`session::FromSession`], for tower-sessions 0.15 and 0.14; turns `tokio` on |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
-//! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, an isolation check |
+//! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck` |
 //! | `full` | | all of these but `rust-crypto` and `testing` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

@@ -1,4 +1,6 @@
-//! What a strategy says of a request: four verdicts that never blur.
+//! The outcome of a strategy for one request, and its errors.
+//!
+//! Knows nothing of strategies, lists and responses.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -7,22 +9,22 @@ use thiserror::Error;
 
 use crate::context::{IdError, IdErrorKind, Identity};
 
-/// What a strategy says of a request.
+/// The result of a strategy for one request.
 #[derive(Debug)]
 #[must_use]
 pub enum Outcome {
-    /// My credential is here and good: this is who it is.
+    /// The strategy's credential is there and valid, and identifies this principal.
     Found(Identity),
-    /// None of my credential is here.
+    /// The strategy's credential is not there.
     Absent,
-    /// My credential is here and bad. The list ends with a refusal.
+    /// The strategy's credential is there and invalid. The request is refused.
     Invalid(InvalidError),
-    /// My credential is here and I could not check it. The list ends with 503.
+    /// The strategy's credential is there and could not be checked. The request is refused with 503.
     Unavailable(UnavailableError),
 }
 
 impl Outcome {
-    /// The verdict in one lower-case word, for telemetry.
+    /// Returns the outcome without its contents, for telemetry.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -48,7 +50,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict in one lower-case word.
+    /// Returns the verdict as one lower-case word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,20 +93,20 @@ impl From<UnavailableError> for Outcome {
 /// ```
 #[derive(Clone)]
 pub struct InvalidError {
-    /// Apart, so that what is good stays small.
-    why: Box<Why<InvalidErrorKind>>,
+    /// Boxed, so that `Outcome` stays small.
+    details: Box<Details<InvalidErrorKind>>,
 }
 
-/// A reason, and the error that told.
+/// The classification of an error, its source, and whose credential it is about.
 #[derive(Clone)]
-struct Why<R> {
+struct Details<R> {
     reason: R,
     source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// Whose credential it was. Not part of `Debug`.
+    /// Whose credential it was. Not part of `Debug`, which may be logged.
     user: Option<Box<str>>,
 }
 
-impl<R: fmt::Debug> Why<R> {
+impl<R: fmt::Debug> Details<R> {
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("reason", &self.reason)
@@ -114,12 +116,12 @@ impl<R: fmt::Debug> Why<R> {
 }
 
 impl InvalidError {
-    /// A credential that is bad for this reason.
+    /// Creates an error of this kind.
     #[must_use]
     pub fn new(reason: InvalidErrorKind) -> Self {
         let source = None;
         Self {
-            why: Box::new(Why {
+            details: Box::new(Details {
                 reason,
                 source,
                 user: None,
@@ -127,53 +129,52 @@ impl InvalidError {
         }
     }
 
-    /// Says whose credential it was, where that is known for certain: of a genuine one that has
-    /// ended, or is for somebody else.
+    /// Sets whose credential it was, if that was verified: for a genuine token that has expired, or is
+    /// for another audience.
     #[cfg(feature = "jwt")]
     #[must_use]
     pub(crate) fn of_user(mut self, user: Option<String>) -> Self {
-        self.why.user = user.map(String::into_boxed_str);
+        self.details.user = user.map(String::into_boxed_str);
         self
     }
 
-    /// Whose credential it was, as it says itself, where it is genuine and refused for another
-    /// reason, such as a token that has expired. It is not an id that was validated, and not part
-    /// of `Display` or `Debug`.
+    /// Returns the user of a credential that is genuine and was refused for another reason, such as a
+    /// token that has expired. The id is not validated, and not part of `Display` or `Debug`.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.why.user.as_deref()
+        self.details.user.as_deref()
     }
 
-    /// Keeps the error that told, for the operator's log.
+    /// Sets the source, for the audit event.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.why.source = Some(Arc::new(source));
+        self.details.source = Some(Arc::new(source));
         self
     }
 
-    /// Why the credential is bad.
+    /// Returns why the credential is bad.
     #[must_use]
     pub fn kind(&self) -> InvalidErrorKind {
-        self.why.reason
+        self.details.reason
     }
 }
 
 impl fmt::Debug for InvalidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.why.debug("Invalid", f)
+        self.details.debug("Invalid", f)
     }
 }
 
 impl fmt::Display for InvalidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.why.reason, f)
+        fmt::Display::fmt(&self.details.reason, f)
     }
 }
 
 impl StdError for InvalidError {
-    /// The error itself rather than what it is shared by, so that it can be downcast.
+    /// Returns the error itself, not the `Arc` around it, so that it can be downcast.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.why.source.as_deref().map(|source| source as _)
+        self.details.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -231,17 +232,17 @@ impl InvalidErrorKind {
 /// A credential that could not be checked: its store, key set or issuer did not answer.
 #[derive(Clone)]
 pub struct UnavailableError {
-    why: Box<Why<UnavailableErrorKind>>,
+    details: Box<Details<UnavailableErrorKind>>,
 }
 
 impl UnavailableError {
-    /// What answers did not come; the error is kept for the operator's log.
+    /// Creates an error whose source did not answer. The error is in the audit event.
     #[must_use]
     pub fn new(source: impl StdError + Send + Sync + 'static) -> Self {
         let reason = UnavailableErrorKind::Source;
         let source = Some(Arc::new(source) as _);
         Self {
-            why: Box::new(Why {
+            details: Box::new(Details {
                 reason,
                 source,
                 user: None,
@@ -249,13 +250,13 @@ impl UnavailableError {
         }
     }
 
-    /// The answer did not come in time.
+    /// Creates an error for an answer that did not come within `limit`.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
         let reason = UnavailableErrorKind::TimedOut { limit };
         let source = None;
         Self {
-            why: Box::new(Why {
+            details: Box::new(Details {
                 reason,
                 source,
                 user: None,
@@ -263,29 +264,29 @@ impl UnavailableError {
         }
     }
 
-    /// Why it could not be checked.
+    /// Returns why the credential could not be checked.
     #[must_use]
     pub fn kind(&self) -> UnavailableErrorKind {
-        self.why.reason
+        self.details.reason
     }
 }
 
 impl fmt::Debug for UnavailableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.why.debug("Unavailable", f)
+        self.details.debug("Unavailable", f)
     }
 }
 
 impl fmt::Display for UnavailableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.why.reason, f)
+        fmt::Display::fmt(&self.details.reason, f)
     }
 }
 
 impl StdError for UnavailableError {
-    /// The error itself rather than what it is shared by, so that it can be downcast.
+    /// Returns the error itself, not the `Arc` around it, so that it can be downcast.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.why.source.as_deref().map(|source| source as _)
+        self.details.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -293,26 +294,26 @@ impl StdError for UnavailableError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum UnavailableErrorKind {
-    /// What knows the answer (a store, a key set, an issuer) could not be reached.
+    /// Its store, key set or issuer could not be reached.
     #[error("its source could not be reached")]
     Source,
     /// The answer did not come in time.
     #[error("the answer did not come within {limit:?}")]
     TimedOut {
-        /// How long was waited.
+        /// The time limit.
         limit: Duration,
     },
 }
 
 /// Whether a strategy's credential is on the wire, good or bad.
 ///
-/// A [`Fallback`](crate::Fallback) acts only where every strategy answers
-/// [`NotSent`](Self::NotSent), whatever it said when it was asked to resolve.
+/// A [`Fallback`](crate::Fallback) acts only if every strategy returns [`NotSent`](Self::NotSent),
+/// whatever their outcomes were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Presence {
-    /// There is something that this strategy is about.
+    /// The request has the strategy's credential, valid or not.
     Sent,
-    /// There is nothing of the kind.
+    /// The request does not have it.
     NotSent,
 }
 

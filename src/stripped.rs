@@ -1,4 +1,4 @@
-//! Headers that were removed from a request, and why.
+//! The report of a header that was removed from a request.
 
 use http::HeaderName;
 use thiserror::Error;
@@ -12,7 +12,7 @@ pub struct Stripped<'a> {
 }
 
 impl<'a> Stripped<'a> {
-    /// A header that a strategy of the application's own removed.
+    /// Creates the report of a header that a strategy removed.
     #[must_use]
     pub fn new(header: &'a HeaderName, reason: StripReason) -> Self {
         Self {
@@ -22,27 +22,27 @@ impl<'a> Stripped<'a> {
         }
     }
 
-    /// Says what the sender would have had to be, such as the networks of trusted proxies; for
-    /// operators, and never a secret.
+    /// Sets what would have been trusted, such as the networks of trusted proxies. It is logged: never a
+    /// secret.
     #[must_use]
     pub fn with_wanted(mut self, wanted: &'a str) -> Self {
         self.wanted = Some(wanted);
         self
     }
 
-    /// The name, as it was sent.
+    /// Returns the name as it was sent.
     #[must_use]
     pub fn header(&self) -> &'a HeaderName {
         self.header
     }
 
-    /// Why it was removed.
+    /// Returns why it was removed.
     #[must_use]
     pub fn reason(&self) -> StripReason {
         self.reason
     }
 
-    /// What the sender would have had to be, where that is known.
+    /// Returns what would have been trusted, if that is known.
     #[must_use]
     pub fn wanted(&self) -> Option<&'a str> {
         self.wanted
@@ -53,17 +53,17 @@ impl<'a> Stripped<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StripReason {
-    /// It came from somebody whom it is not believed from.
+    /// Its sender is not trusted.
     Untrusted(UntrustedReason),
-    /// Its name is one that a CGI-style upstream would fold into the trusted header's.
+    /// A CGI-style upstream would treat its name as that of the trusted header.
     LookAlike,
-    /// It came from somebody trusted and is not what identified the request: another strategy
-    /// came first, or its value was bad.
+    /// Its sender is trusted, but it did not identify the request: an earlier strategy did, or the
+    /// value is invalid.
     NotBelieved,
 }
 
 impl StripReason {
-    /// The reason in lower-case words, for telemetry.
+    /// Returns the reason in lower-case words, for telemetry.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl StripReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum UntrustedReason {
-    /// No server said what the peer's address is.
+    /// The peer's address is not known.
     #[error("the peer's address is not known")]
     UnknownPeer,
     /// The peer's address is in none of the trusted networks.

@@ -4,14 +4,15 @@
 //! the layer's [`Observer`], where there is one. What each strategy said goes to `tracing` at
 //! debug level under the crate's own target. No event carries a credential.
 
+mod display;
 mod event;
 mod observer;
 mod path;
 mod sink;
 mod user_ids;
 
+pub(crate) use self::{display::refusal, path::loggable, sink::Audit};
 pub use self::{event::AuditEvent, observer::Observer, user_ids::UserIdTelemetry};
-pub(crate) use self::{path::loggable, sink::Audit};
 
 #[cfg(feature = "telemetry")]
 pub use self::user_ids::UserIdKey;

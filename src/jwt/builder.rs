@@ -5,23 +5,23 @@
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use super::{
-    Issuer, Keys, Stated, TokenCache, TokenSource, Unstated, cache::Remembered, identify::Identify,
-    issuer::Rules, revocation::Revocation, settings::Settings,
+    Issuer, Keys, Stated, TokenCache, TokenSource, Unstated, cache::VerdictCache,
+    identify::Identify, issuer::IssuerRules, revocation::Revocation, settings::Settings,
 };
 use crate::clock::SystemClock;
 
 /// Takes the user from a JSON Web Token that it verifies.
 ///
-/// It is no strategy before it was said whose tokens are accepted
-/// ([`issuer`](Self::issuer)) and for whom they have to be ([`audience`](Self::audience)), or
-/// that it doesn't matter. The identity is *proved*, ends with the token, and has a
+/// It is a [`Strategy`](crate::strategy::Strategy) once the accepted
+/// [`issuer`](Self::issuer) and [`audience`](Self::audience) were chosen, or any was accepted
+/// explicitly. The identity is *proved*, ends with the token, and has a
 /// [`VerifiedToken`] among its attributes.
 ///
-/// Tokens that were verified are [remembered](Self::cache), so that the next request with one
-/// costs a hash instead of a signature. What is bad is 401 with
-/// `WWW-Authenticate: Bearer error="invalid_token"`, what is no `Bearer` syntax or comes twice
-/// 400 with `invalid_request` (RFC 6750 section 3.1); the [`TokenError`] goes to the audit
-/// event only.
+/// Verdicts are [cached](Self::cache), so that the next request with the same token costs a hash
+/// instead of a signature. An invalid token is 401 with
+/// `WWW-Authenticate: Bearer error="invalid_token"`; a token that is not in `Bearer` syntax or was
+/// sent twice is 400 with `invalid_request` (RFC 6750 section 3.1). The
+/// [`TokenError`](super::TokenError) goes to the audit event only.
 ///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
@@ -38,14 +38,14 @@ use crate::clock::SystemClock;
 /// ```
 pub struct Jwt<I = Unstated, A = Unstated> {
     pub(super) settings: Arc<Settings>,
-    _said: PhantomData<(I, A)>,
+    _state: PhantomData<(I, A)>,
 }
 
 impl Jwt {
     /// Verifies tokens with these keys.
     #[must_use]
     pub fn new(keys: impl Into<Keys>) -> Self {
-        Self::with(vec![Rules {
+        Self::with(vec![IssuerRules {
             name: None,
             audiences: Vec::new(),
             keys: keys.into(),
@@ -54,11 +54,11 @@ impl Jwt {
 }
 
 impl Jwt<Stated, Stated> {
-    /// Verifies tokens of several issuers, each with its own keys and audiences: `iss` picks
-    /// one, and what that one's keys don't verify is refused.
+    /// Verifies tokens of several issuers, each with its own keys and audiences: `iss` selects
+    /// the issuer, and only that issuer's keys may verify the token.
     ///
-    /// Nothing keeps two issuers from naming users alike, so how they are told apart has to be
-    /// said, or is an error of `build()`: by [`tenant_claim("iss")`](Self::tenant_claim), by
+    /// Two issuers may use the same id for different users, so `build()` fails unless users of
+    /// different issuers are told apart: by [`tenant_claim("iss")`](Self::tenant_claim), by
     /// [`identity`](Self::identity) from [`VerifiedToken::issuer`], or not at all
     /// ([`issuers_share_users`](Self::issuers_share_users)).
     #[must_use]
@@ -68,95 +68,95 @@ impl Jwt<Stated, Stated> {
 }
 
 impl<A> Jwt<Unstated, A> {
-    /// Accepts tokens of this issuer, compared exactly with `iss`.
+    /// Accepts tokens whose `iss` is exactly this name.
     #[must_use]
     pub fn issuer(mut self, name: impl Into<String>) -> Jwt<Stated, A> {
         let name = name.into().into_boxed_str();
         self.rules().name = Some(name);
-        self.said()
+        self.with_state()
     }
 
-    /// Accepts tokens whoever issued them, and those that don't say. Right only where nobody
-    /// else's tokens are signed with these keys.
+    /// Accepts tokens of any issuer, and tokens without `iss`. Safe only if the keys sign no other
+    /// issuer's tokens.
     #[must_use]
     pub fn dangerously_accept_any_issuer(self) -> Jwt<Stated, A> {
-        self.said()
+        self.with_state()
     }
 }
 
 impl<I> Jwt<I, Unstated> {
-    /// Accepts tokens for this audience, compared exactly with each of `aud`.
+    /// Accepts tokens one of whose `aud` values is exactly this name.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Jwt<I, Stated> {
         let audience = audience.into().into_boxed_str();
         self.rules().audiences.push(audience);
-        self.said()
+        self.with_state()
     }
 
-    /// Accepts tokens whomever they are for: whoever gets one for another service can send it
-    /// here.
+    /// Accepts tokens for any audience: a token that was issued for another service is valid here
+    /// too.
     #[must_use]
     pub fn dangerously_accept_any_audience(self) -> Jwt<I, Stated> {
-        self.said()
+        self.with_state()
     }
 }
 
 impl<I, A> Jwt<I, A> {
-    /// The longest token that is looked at unless [`max_len`](Self::max_len) says otherwise,
-    /// in bytes.
+    /// The length of the longest accepted token in bytes, unless [`max_len`](Self::max_len) sets
+    /// another.
     pub const MAX_LEN: usize = 8_192;
 
-    fn with(issuers: Vec<Rules>) -> Self {
+    fn with(issuers: Vec<IssuerRules>) -> Self {
         Self {
             settings: Arc::new(Settings {
                 issuers,
                 sources: vec![TokenSource::bearer()],
                 identify: Identify::new(),
-                share_users: false,
-                accept_bound: false,
+                issuers_share_users: false,
+                accept_sender_constrained: false,
                 token_type: None,
                 leeway: Duration::from_secs(30),
-                longest: Self::MAX_LEN,
+                max_len: Self::MAX_LEN,
                 provider: None,
                 clock: Arc::new(SystemClock),
-                revocation: Revocation::Nobody,
-                remembered: Some(Arc::new(Remembered::new(TokenCache::new()))),
+                revocation: Revocation::None,
+                cache: Some(Arc::new(VerdictCache::new(TokenCache::new()))),
             }),
-            _said: PhantomData,
+            _state: PhantomData,
         }
     }
 
-    pub(super) fn set(&mut self) -> &mut Settings {
-        // A strategy that was asked has verdicts by the settings of then, and tokens that wait
-        // for a key go on with those: neither may see the verdicts of the others.
+    pub(super) fn settings_mut(&mut self) -> &mut Settings {
+        // Cached verdicts follow the settings at the time of verification, and clones may still use
+        // them: changed settings start with an empty cache.
         let settings = Arc::make_mut(&mut self.settings);
-        if let Some(remembered) = &mut settings.remembered {
-            if !Arc::get_mut(remembered).is_some_and(|it| it.is_empty()) {
-                *remembered = Arc::new(remembered.emptied());
+        if let Some(cache) = &mut settings.cache {
+            if !Arc::get_mut(cache).is_some_and(|it| it.is_empty()) {
+                *cache = Arc::new(cache.empty_copy());
             }
         }
         settings
     }
 
-    fn rules(&mut self) -> &mut Rules {
-        // `new` makes one, and `of_issuers` leaves nothing unstated.
-        &mut self.set().issuers[0]
+    fn rules(&mut self) -> &mut IssuerRules {
+        // `new` makes exactly one; `of_issuers` returns a type without this method.
+        &mut self.settings_mut().issuers[0]
     }
 
-    fn said<J, B>(self) -> Jwt<J, B> {
+    fn with_state<J, B>(self) -> Jwt<J, B> {
         Jwt {
             settings: self.settings,
-            _said: PhantomData,
+            _state: PhantomData,
         }
     }
 }
 
-/// Clones share what they remember, until the settings of one are changed.
+/// Clones share the cache until the settings of one are changed.
 impl<I, A> Clone for Jwt<I, A> {
     fn clone(&self) -> Self {
         Self {
             settings: Arc::clone(&self.settings),
-            _said: PhantomData,
+            _state: PhantomData,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Tokens that were verified before.
+//! A bounded cache of verdicts of valid tokens.
 //!
-//! Kept by their SHA-256, from which no token can be had back, and only where they were good:
-//! somebody who sends many bad tokens fills nothing.
+//! The key is the token's SHA-256, so that memory holds no token. Invalid tokens are not cached, so
+//! that a sender of many can't evict the valid ones. Knows nothing of how a token is verified.
 
 use std::{fmt, sync::Arc};
 
@@ -10,13 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::verify::Verdict;
 
-/// The digest of a token.
+/// The SHA-256 of a token.
 pub(super) type Fingerprint = [u8; 32];
 
-/// How much is kept of tokens that were verified; see [`Jwt::cache`](super::Jwt::cache).
+/// The limits of the cache of verified tokens; see [`Jwt::cache`](super::Jwt::cache).
 ///
-/// When it is full, those that were not used for long make room. An entry ends with its token,
-/// and with the key that verified it.
+/// A full cache evicts entries that were not used recently. An entry is valid until its token ends
+/// or the key that verified it is removed.
 ///
 /// ```
 /// use tower_user_scope::jwt::TokenCache;
@@ -40,16 +40,16 @@ impl TokenCache {
         }
     }
 
-    /// Keeps at most so many tokens, at least one.
+    /// Sets the maximum number of tokens; at least one.
     #[must_use]
     pub const fn max_entries(mut self, entries: usize) -> Self {
         self.entries = if entries == 0 { 1 } else { entries };
         self
     }
 
-    /// Keeps about so many bytes at the most, at least 4 KiB. What a token's claims take is
-    /// estimated from their length; where the application's type for them takes much more room
-    /// than their JSON, as `serde_json::Value` does, allow for that.
+    /// Sets the approximate maximum size in bytes; at least 4 KiB. The size of claims is estimated
+    /// from the length of their JSON: if the application's type for them is much larger, as
+    /// `serde_json::Value` is, set less.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.bytes = if bytes < 4_096 { 4_096 } else { bytes };
@@ -63,41 +63,42 @@ impl Default for TokenCache {
     }
 }
 
-/// The tokens themselves.
-pub(super) struct Remembered {
-    verdicts: Cache<Fingerprint, Arc<Verdict>, Share>,
+/// Verdicts by the digest of their token.
+pub(super) struct VerdictCache {
+    verdicts: Cache<Fingerprint, Arc<Verdict>, EntryWeight>,
     limits: TokenCache,
 }
 
-/// Weighs an entry in bytes, and at least its share of them: one capacity bounds both.
+/// Weighs an entry by its bytes, and by at least `bytes / entries`, so that one capacity bounds
+/// both.
 #[derive(Clone)]
-struct Share {
-    least: u64,
+struct EntryWeight {
+    min: u64,
 }
 
-impl Weighter<Fingerprint, Arc<Verdict>> for Share {
+impl Weighter<Fingerprint, Arc<Verdict>> for EntryWeight {
     fn weight(&self, _: &Fingerprint, verdict: &Arc<Verdict>) -> u64 {
-        /// What an entry takes beside its claims: digest, verdict, identity and their counts.
+        /// The size of an entry without its claims: digest, verdict, identity and their counters.
         const OVERHEAD: u64 = 768;
-        self.least.max(OVERHEAD + 2 * verdict.size as u64)
+        self.min.max(OVERHEAD + 2 * verdict.size as u64)
     }
 }
 
-impl Remembered {
+impl VerdictCache {
     pub(super) fn new(limits: TokenCache) -> Self {
         let bytes = limits.bytes as u64;
-        let share = Share {
-            least: bytes.div_ceil(limits.entries as u64),
+        let weight = EntryWeight {
+            min: bytes.div_ceil(limits.entries as u64),
         };
         let entries = limits.entries.min(limits.bytes / 768);
         Self {
-            verdicts: Cache::with_weighter(entries, bytes, share),
+            verdicts: Cache::with_weighter(entries, bytes, weight),
             limits,
         }
     }
 
-    /// Another one with the same limits.
-    pub(super) fn emptied(&self) -> Self {
+    /// Returns an empty cache with the same limits.
+    pub(super) fn empty_copy(&self) -> Self {
         Self::new(self.limits)
     }
 
@@ -122,9 +123,9 @@ impl Remembered {
     }
 }
 
-impl fmt::Debug for Remembered {
+impl fmt::Debug for VerdictCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remembered")
+        f.debug_struct("VerdictCache")
             .field("len", &self.verdicts.len())
             .finish_non_exhaustive()
     }

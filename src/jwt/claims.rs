@@ -1,4 +1,6 @@
-//! A token's claims set (RFC 7519 section 4): each claim is read when it is asked for.
+//! A token's claims set (RFC 7519 section 4); each claim is parsed when it is read.
+//!
+//! Knows nothing of signatures, keys or identities.
 
 use std::borrow::Cow;
 
@@ -9,7 +11,7 @@ use super::{
     numeric_date::{Round, seconds},
 };
 
-/// The claims of a token. One that is `null` counts as one that is not there.
+/// The claims of a token. A claim that is `null` counts as missing.
 pub(super) struct Claims<'a>(Object<'a>);
 
 impl<'a> Claims<'a> {
@@ -20,7 +22,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// A claim that has to be a string where it is there.
+    /// Returns a claim that has to be a string if it is there.
     pub(super) fn text(
         &self,
         name: Cow<'static, str>,
@@ -32,12 +34,12 @@ impl<'a> Claims<'a> {
         Ok(Some(text))
     }
 
-    /// A claim that nothing depends on: `None` where it is not a string.
-    pub(super) fn text_if_any(&self, name: &str) -> Option<Cow<'a, str>> {
+    /// Returns a claim that nothing depends on; `None` if it is not a string.
+    pub(super) fn optional_text(&self, name: &str) -> Option<Cow<'a, str>> {
         json::string(self.0.get(name)?)
     }
 
-    /// The claim that has the user's id.
+    /// Returns the claim that has the user's id.
     pub(super) fn user_id(&self, name: Cow<'static, str>) -> Result<Cow<'a, str>, TokenErrorKind> {
         let Some(json) = self.0.get(&name) else {
             return Err(TokenErrorKind::MissingClaim(name));
@@ -51,18 +53,18 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// Whether only a sender that can prove that it has a key may use the token (RFC 7800).
-    pub(super) fn is_bound(&self) -> bool {
+    /// Whether the token is bound to a key that its sender has to prove (`cnf`, RFC 7800).
+    pub(super) fn is_sender_constrained(&self) -> bool {
         self.0.get("cnf").is_some()
     }
 
-    /// `iat` in seconds since 1970; `None` where it is not a time.
+    /// Returns `iat` in seconds since 1970; `None` if it is not a time.
     pub(super) fn issued_at(&self) -> Option<u64> {
         seconds(self.0.get("iat")?, Round::Down)
     }
 
-    /// Checks that what a revocation check could ask for can be read: it must not pass because
-    /// an id is not a string.
+    /// Checks the types of the claims that revocation checks read, so that a token can't pass one
+    /// because its `jti` is not a string.
     pub(super) fn check_revocable(&self) -> Result<(), TokenErrorKind> {
         self.text(Cow::Borrowed("jti"))?;
         self.text(Cow::Borrowed("sid"))?;
@@ -70,7 +72,8 @@ impl<'a> Claims<'a> {
         Ok(())
     }
 
-    /// Checks the times against `now`, in seconds since 1970, and tells until when it holds.
+    /// Checks `exp` and `nbf` against `now`, and returns when the token ends, leeway included. All
+    /// are in seconds since 1970.
     pub(super) fn check_times(&self, now: u64, leeway: u64) -> Result<u64, TokenError> {
         let end = self
             .time("exp", Round::Down)?
@@ -97,13 +100,13 @@ impl<'a> Claims<'a> {
         Ok(Some(time))
     }
 
-    /// Who issued it.
+    /// Returns `iss`.
     pub(super) fn issuer(&self) -> Result<Cow<'a, str>, TokenErrorKind> {
         const NAME: Cow<'static, str> = Cow::Borrowed("iss");
         self.text(NAME)?.ok_or(TokenErrorKind::MissingClaim(NAME))
     }
 
-    /// Checks that one of the audiences is meant, and tells which.
+    /// Returns the first known audience that is in `aud`.
     pub(super) fn check_audience<'k>(&self, known: &'k [Box<str>]) -> Result<&'k str, TokenError> {
         let sent = self.audience()?;
         let mut known_names = known.iter().map(|known| &**known);
@@ -116,7 +119,7 @@ impl<'a> Claims<'a> {
             })
     }
 
-    /// One string or several (RFC 7519 section 4.1.3).
+    /// Returns `aud`: one string or several (RFC 7519 section 4.1.3).
     fn audience(&self) -> Result<Vec<Cow<'a, str>>, TokenErrorKind> {
         const NAME: Cow<'static, str> = Cow::Borrowed("aud");
         let json = self

@@ -1,11 +1,11 @@
-//! Public keys in PEM and DER, and what else comes in their place.
+//! Public keys in PEM and DER.
 //!
-//! Only the two forms of a public key are read. What it was instead is told apart, so that the
-//! error can say what to do.
+//! Reads `SubjectPublicKeyInfo` and `RSAPublicKey` only. Certificates and private keys are
+//! recognized, so that the error can say how to extract the public key. Checks no key's strength.
 
 use super::KeyError;
 
-/// A public key as its container has it, not checked yet.
+/// The parts of a public key, not checked yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum PublicKey<'d> {
     /// `RSAPublicKey` (RFC 8017 appendix A.1.1), each number without leading zeros.
@@ -18,8 +18,8 @@ pub(super) enum PublicKey<'d> {
     Ed25519(&'d [u8]),
 }
 
-/// Why something is not read as a public key; `None` for no more precise reason.
-type Refused = Option<KeyError>;
+/// Why input is not a public key; `None` if nothing more precise is known.
+type NotPublic = Option<KeyError>;
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
@@ -27,8 +27,8 @@ const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const P384: &[u8] = &[0x2b, 0x81, 4, 0, 0x22];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// The DER of the only block of a PEM text (RFC 7468), and whether it is an `RSAPublicKey`.
-pub(super) fn of_pem(pem: &[u8]) -> Result<(Vec<u8>, bool), Refused> {
+/// Returns the DER of the only block of a PEM text (RFC 7468), and whether it is an `RSAPublicKey`.
+pub(super) fn decode_pem(pem: &[u8]) -> Result<(Vec<u8>, bool), NotPublic> {
     let blocks = pem::parse_many(pem).map_err(|_| None)?;
     let label = |block: &pem::Pem| match block.tag() {
         "PUBLIC KEY" => Ok(false),
@@ -40,16 +40,16 @@ pub(super) fn of_pem(pem: &[u8]) -> Result<(Vec<u8>, bool), Refused> {
     for block in &blocks {
         label(block)?;
     }
-    // Which of several is meant can't be told.
+    // Several blocks are ambiguous.
     let [block] = <[pem::Pem; 1]>::try_from(blocks).map_err(|_| None)?;
     let is_rsa = label(&block)?;
     Ok((block.into_contents(), is_rsa))
 }
 
-/// A `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
-pub(super) fn public_key(der: &[u8]) -> Result<PublicKey<'_>, Refused> {
+/// Reads a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+pub(super) fn public_key(der: &[u8]) -> Result<PublicKey<'_>, NotPublic> {
     let read = || {
-        let mut info = whole(der)?;
+        let mut info = sequence(der)?;
         let mut kind = Der(info.take(SEQUENCE)?);
         let oid = kind.take(OBJECT_IDENTIFIER)?;
         let [0, key @ ..] = info.take(BIT_STRING)? else {
@@ -67,23 +67,23 @@ pub(super) fn public_key(der: &[u8]) -> Result<PublicKey<'_>, Refused> {
             _ => None,
         }
     };
-    read().ok_or_else(|| what_else(der))
+    read().ok_or_else(|| diagnose(der))
 }
 
-/// An `RSAPublicKey`.
-pub(super) fn rsa_public_key(der: &[u8]) -> Result<PublicKey<'_>, Refused> {
+/// Reads an `RSAPublicKey` (RFC 8017 appendix A.1.1).
+pub(super) fn rsa_public_key(der: &[u8]) -> Result<PublicKey<'_>, NotPublic> {
     let read = || {
-        let mut key = whole(der)?;
+        let mut key = sequence(der)?;
         let (n, e) = (key.number()?, key.number()?);
         key.end()?;
         Some(PublicKey::Rsa { n, e })
     };
-    read().ok_or_else(|| what_else(der))
+    read().ok_or_else(|| diagnose(der))
 }
 
-/// What is often given in place of a public key.
-fn what_else(der: &[u8]) -> Refused {
-    let mut outer = whole(der)?;
+/// Returns the error for what is often given instead of a public key.
+fn diagnose(der: &[u8]) -> NotPublic {
+    let mut outer = sequence(der)?;
     match outer.next()? {
         // `TBSCertificate` begins with its version or its serial number.
         (SEQUENCE, tbs) => match Der(tbs).next()? {
@@ -104,8 +104,8 @@ const VERSION: u8 = 0xa0;
 
 struct Der<'d>(&'d [u8]);
 
-/// The inside of the one sequence that `der` is.
-fn whole(der: &[u8]) -> Option<Der<'_>> {
+/// Returns the contents of the sequence that all of `der` is.
+fn sequence(der: &[u8]) -> Option<Der<'_>> {
     let mut outer = Der(der);
     let inner = outer.take(SEQUENCE)?;
     outer.end()?;
@@ -113,7 +113,7 @@ fn whole(der: &[u8]) -> Option<Der<'_>> {
 }
 
 impl<'d> Der<'d> {
-    /// The next tag and its contents.
+    /// Returns the next tag and its contents.
     fn next(&mut self) -> Option<(u8, &'d [u8])> {
         let [tag, first, rest @ ..] = self.0 else {
             return None;
@@ -141,7 +141,7 @@ impl<'d> Der<'d> {
             .and_then(|(tag, contents)| (tag == wanted).then_some(contents))
     }
 
-    /// A positive number without the zero that keeps its sign.
+    /// Returns a positive number without the leading zero that marks its sign.
     fn number(&mut self) -> Option<&'d [u8]> {
         match self.take(INTEGER)? {
             [0, rest @ ..] => rest.first().filter(|byte| **byte >= 0x80).map(|_| rest),

@@ -23,7 +23,7 @@ use crate::strategy::{InvalidError, InvalidErrorKind};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
-    problem: TokenErrorKind,
+    kind: TokenErrorKind,
     compared: Option<Box<Compared>>,
 }
 
@@ -35,7 +35,7 @@ struct Compared {
 }
 
 impl TokenError {
-    /// Adds what was compared, of a token whose signature is good.
+    /// Adds the compared values of a token whose signature was verified.
     pub(super) fn comparing<'v>(
         mut self,
         wanted: impl IntoIterator<Item = &'v str>,
@@ -49,7 +49,7 @@ impl TokenError {
         self
     }
 
-    /// Says that what was found has not been verified: anybody can have written it.
+    /// Marks the found values as not verified: any sender can have written them.
     pub(super) fn unverified(mut self) -> Self {
         if let Some(compared) = &mut self.compared {
             compared.is_verified = false;
@@ -60,7 +60,7 @@ impl TokenError {
     /// What is wrong.
     #[must_use]
     pub fn kind(&self) -> &TokenErrorKind {
-        &self.problem
+        &self.kind
     }
 
     /// The values that would have been accepted, or for a time what time it was. Empty where
@@ -86,9 +86,9 @@ impl TokenError {
 }
 
 impl From<TokenErrorKind> for TokenError {
-    fn from(problem: TokenErrorKind) -> Self {
+    fn from(kind: TokenErrorKind) -> Self {
         Self {
-            problem,
+            kind,
             compared: None,
         }
     }
@@ -96,27 +96,27 @@ impl From<TokenErrorKind> for TokenError {
 
 impl From<TokenError> for InvalidError {
     fn from(error: TokenError) -> Self {
-        let reason = match error.problem {
+        let reason = match error.kind {
             TokenErrorKind::Expired => InvalidErrorKind::Expired,
-            ref problem => InvalidErrorKind::Rejected(problem.code()),
+            ref kind => InvalidErrorKind::Rejected(kind.code()),
         };
         Self::new(reason).with_source(error)
     }
 }
 
 impl From<TokenErrorKind> for InvalidError {
-    fn from(problem: TokenErrorKind) -> Self {
-        TokenError::from(problem).into()
+    fn from(kind: TokenErrorKind) -> Self {
+        TokenError::from(kind).into()
     }
 }
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.problem, f)?;
+        fmt::Display::fmt(&self.kind, f)?;
         let Some(compared) = &self.compared else {
             return Ok(());
         };
-        match (&self.problem, &*compared.wanted, &*compared.found) {
+        match (&self.kind, &*compared.wanted, &*compared.found) {
             (TokenErrorKind::Expired, [now], [end]) => write!(f, " at {end}; now is {now}"),
             (TokenErrorKind::NotYetValid, [now], [start]) => {
                 write!(f, " before {start}; now is {now}")
@@ -136,7 +136,7 @@ impl fmt::Display for TokenError {
 
 impl StdError for TokenError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        // What the problem says already includes its source.
+        // The message of `kind` includes its source.
         None
     }
 }
@@ -158,11 +158,11 @@ impl fmt::Display for Quoted<'_> {
 
 fn bounded<'v>(values: impl IntoIterator<Item = &'v str>) -> Vec<String> {
     const MOST: usize = 8;
-    values.into_iter().take(MOST).map(cut).collect()
+    values.into_iter().take(MOST).map(truncated).collect()
 }
 
-/// The first 120 characters of a value, with a mark where there were more.
-pub(super) fn cut(value: &str) -> String {
+/// Returns the first 120 characters of a value, with `…` if there were more.
+pub(super) fn truncated(value: &str) -> String {
     const LONGEST: usize = 120;
     match value.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &value[..end]),
@@ -170,7 +170,7 @@ pub(super) fn cut(value: &str) -> String {
     }
 }
 
-/// Seconds since 1970 as RFC 3339 writes them.
+/// Formats seconds since 1970 as RFC 3339.
 pub(super) fn utc(seconds: u64) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     // The civil calendar in eras of 400 years that begin on the first of March: a leap day is the

@@ -1,4 +1,4 @@
-//! The future of a token that can't be verified at once.
+//! The future of a token whose verification has to wait.
 
 use std::{
     fmt,
@@ -9,11 +9,11 @@ use std::{
 
 use crate::strategy::Outcome;
 
-/// The future of a [`Jwt`](super::Jwt) that has to wait: for a key to be fetched, or for the answer of
+/// Resolves a token that has to wait: for a key that is fetched, or for
 /// [`revoked_if_async`](super::Jwt::revoked_if_async).
 ///
 /// # Cancel safety
-/// Nothing is lost when it is dropped: keys are fetched by a task of their own.
+/// Dropping it loses nothing: keys are fetched by a separate task.
 pub struct JwtFuture(Pin<Box<dyn Future<Output = Outcome> + Send>>);
 
 impl JwtFuture {

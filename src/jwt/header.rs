@@ -1,4 +1,6 @@
-//! A token's JOSE header, of which nothing is believed before the signature.
+//! A token's JOSE header (RFC 7515 section 4).
+//!
+//! It is not trusted: it selects among configured keys and algorithms, and never adds one.
 
 use std::borrow::Cow;
 
@@ -7,7 +9,7 @@ use super::{
     json::{self, Object},
 };
 
-/// What of the header is looked at. `jku`, `x5u`, `jwk` and `x5c` are not.
+/// A parsed header. `jku`, `x5u`, `jwk` and `x5c` are never read.
 pub(super) struct Header<'a> {
     object: Object<'a>,
     pub(super) key_id: Option<Cow<'a, str>>,
@@ -28,18 +30,20 @@ impl<'a> Header<'a> {
 
     pub(super) fn algorithm(&self) -> Result<Algorithm, TokenErrorKind> {
         let name = self.text("alg").ok_or(TokenErrorKind::Malformed)?;
-        Algorithm::named(&name).ok_or(TokenErrorKind::UnsupportedAlgorithm)
+        Algorithm::from_name(&name).ok_or(TokenErrorKind::UnsupportedAlgorithm)
     }
 
-    /// `typ`; `None` where it is not a string.
+    /// Returns `typ`; `None` if it is not a string.
     pub(super) fn token_type(&self) -> Option<Cow<'a, str>> {
         self.text("typ")
     }
 
-    /// A media type without its `application/` and in any case (RFC 7515 section 4.1.9).
+    /// Whether `typ` is this media type, without regard to case or to `application/` (RFC 7515
+    /// section 4.1.9).
     pub(super) fn is_of_type(&self, wanted: &str) -> bool {
-        self.token_type()
-            .is_some_and(|sent| bare(&sent).eq_ignore_ascii_case(bare(wanted)))
+        self.token_type().is_some_and(|sent| {
+            without_application(&sent).eq_ignore_ascii_case(without_application(wanted))
+        })
     }
 
     fn text(&self, name: &str) -> Option<Cow<'a, str>> {
@@ -47,7 +51,7 @@ impl<'a> Header<'a> {
     }
 }
 
-fn bare(media_type: &str) -> &str {
+fn without_application(media_type: &str) -> &str {
     const PREFIX: &str = "application/";
     match media_type.get(..PREFIX.len()) {
         Some(start) if start.eq_ignore_ascii_case(PREFIX) => &media_type[PREFIX.len()..],

@@ -1,4 +1,6 @@
-//! From claims to an identity.
+//! Makes an identity of a verified token's claims.
+//!
+//! Knows nothing of keys or signatures: it runs after them.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
@@ -10,29 +12,30 @@ use crate::{
     strategy::InvalidError,
 };
 
-/// Which claims make the identity, and which go with it.
+/// Which claims make the identity, and which attributes it gets.
 #[derive(Clone)]
 pub(super) struct Identify {
-    who: Who,
+    user: UserSource,
     tenant: Option<Cow<'static, str>>,
     thread: Option<Cow<'static, str>>,
     run: Option<Cow<'static, str>>,
     rules: IdRules,
-    attach: Option<Arc<Attach>>,
+    attach_claims: Option<Arc<AttachClaims>>,
 }
 
 #[derive(Clone)]
-enum Who {
+enum UserSource {
     Claim(Cow<'static, str>),
-    Application(Arc<Application>),
+    Closure(Arc<IdentityClosure>),
 }
 
-type Application = dyn Fn(&VerifiedToken, &[u8]) -> Result<Identity, InvalidError> + Send + Sync;
-type Attach = dyn Fn(Identity, &[u8]) -> Result<Identity, InvalidError> + Send + Sync;
+type IdentityClosure =
+    dyn Fn(&VerifiedToken, &[u8]) -> Result<Identity, InvalidError> + Send + Sync;
+type AttachClaims = dyn Fn(Identity, &[u8]) -> Result<Identity, InvalidError> + Send + Sync;
 
-/// A claim that says something beside who it is.
+/// A claim for another id of the context than the user's.
 #[derive(Clone, Copy)]
-pub(super) enum Beside {
+pub(super) enum ContextClaim {
     Tenant,
     Thread,
     Run,
@@ -41,24 +44,24 @@ pub(super) enum Beside {
 impl Identify {
     pub(super) fn new() -> Self {
         Self {
-            who: Who::Claim(Cow::Borrowed("sub")),
+            user: UserSource::Claim(Cow::Borrowed("sub")),
             tenant: None,
             thread: None,
             run: None,
             rules: IdRules::new(),
-            attach: None,
+            attach_claims: None,
         }
     }
 
-    pub(super) fn by_claim(&mut self, name: Cow<'static, str>) {
-        self.who = Who::Claim(name);
+    pub(super) fn set_user_id_claim(&mut self, name: Cow<'static, str>) {
+        self.user = UserSource::Claim(name);
     }
 
-    pub(super) fn beside(&mut self, what: Beside, name: Cow<'static, str>) {
+    pub(super) fn set_context_claim(&mut self, what: ContextClaim, name: Cow<'static, str>) {
         match what {
-            Beside::Tenant => self.tenant = Some(name),
-            Beside::Thread => self.thread = Some(name),
-            Beside::Run => self.run = Some(name),
+            ContextClaim::Tenant => self.tenant = Some(name),
+            ContextClaim::Thread => self.thread = Some(name),
+            ContextClaim::Run => self.run = Some(name),
         }
     }
 
@@ -70,34 +73,34 @@ impl Identify {
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
     {
-        let before = self.attach.take();
-        self.attach = Some(Arc::new(move |mut identity, json| {
+        let before = self.attach_claims.take();
+        self.attach_claims = Some(Arc::new(move |mut identity, json| {
             if let Some(before) = &before {
                 identity = before(identity, json)?;
             }
-            Ok(identity.with_attribute(application::<T>(json)?))
+            Ok(identity.with_attribute(parse_claims::<T>(json)?))
         }));
     }
 
-    pub(super) fn by_application<T, F>(&mut self, identity: F)
+    pub(super) fn set_closure<T, F>(&mut self, identity: F)
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
         F: Fn(&VerifiedToken, &T) -> Result<Identity, InvalidError> + Send + Sync + 'static,
     {
-        self.who = Who::Application(Arc::new(move |token, json| {
-            let claims = application::<T>(json)?;
-            let identity = identity(token, &claims).map_err(of_token)?;
+        self.user = UserSource::Closure(Arc::new(move |token, json| {
+            let claims = parse_claims::<T>(json)?;
+            let identity = identity(token, &claims).map_err(as_token_error)?;
             Ok(identity.with_attribute(claims))
         }));
     }
 
-    /// Whether users of two issuers can't be the same one by mistake.
+    /// Whether users of two issuers that have the same id stay different.
     pub(super) fn tells_issuers_apart(&self) -> bool {
-        self.tenant.is_some() || matches!(self.who, Who::Application(_))
+        self.tenant.is_some() || matches!(self.user, UserSource::Closure(_))
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
-        // None of these is a string that says who, and all are read as what they are.
+        // These have a meaning of their own and can't hold an id.
         let unfit = |name: &&Cow<'static, str>| {
             matches!(&***name, "" | "aud" | "exp" | "nbf" | "iat" | "cnf")
         };
@@ -109,21 +112,21 @@ impl Identify {
         }
     }
 
-    /// The claims that are read by name.
+    /// Returns the names of the claims that ids are read from.
     fn names(&self) -> impl Iterator<Item = &Cow<'static, str>> {
-        let who = match &self.who {
-            Who::Claim(name) => Some(name),
-            Who::Application(_) => None,
+        let user = match &self.user {
+            UserSource::Claim(name) => Some(name),
+            UserSource::Closure(_) => None,
         };
-        let beside = [&self.tenant, &self.thread, &self.run];
-        who.into_iter().chain(beside.into_iter().flatten())
+        let context = [&self.tenant, &self.thread, &self.run];
+        user.into_iter().chain(context.into_iter().flatten())
     }
 
-    /// Whom a token names, as far as that is one claim; for an operator to see.
-    pub(super) fn user_if_any<'a>(&self, claims: &Claims<'a>) -> Option<Cow<'a, str>> {
-        claims.text_if_any(match &self.who {
-            Who::Claim(name) => name,
-            Who::Application(_) => "sub",
+    /// Returns the user's id as the token has it, for the audit event; not validated.
+    pub(super) fn user_for_audit<'a>(&self, claims: &Claims<'a>) -> Option<Cow<'a, str>> {
+        claims.optional_text(match &self.user {
+            UserSource::Claim(name) => name,
+            UserSource::Closure(_) => "sub",
         })
     }
 
@@ -133,11 +136,11 @@ impl Identify {
         token: &VerifiedToken,
         json: &[u8],
     ) -> Result<Identity, InvalidError> {
-        let mut identity = match &self.who {
-            Who::Application(identity) => identity(token, json)?,
-            Who::Claim(name) => {
+        let mut identity = match &self.user {
+            UserSource::Closure(identity) => identity(token, json)?,
+            UserSource::Claim(name) => {
                 let id = claims.user_id(name.clone())?;
-                Identity::proved(self.rules.user_id(&id).map_err(not_an_id)?)
+                Identity::proved(self.rules.user_id(&id).map_err(invalid_id)?)
             }
         };
         let text = |name: &Option<Cow<'static, str>>| match name {
@@ -145,35 +148,36 @@ impl Identify {
             None => Ok(None),
         };
         if let Some(id) = text(&self.tenant)? {
-            identity = identity.with_tenant_id(self.rules.tenant_id(&id).map_err(not_an_id)?);
+            identity = identity.with_tenant_id(self.rules.tenant_id(&id).map_err(invalid_id)?);
         }
         if let Some(id) = text(&self.thread)? {
-            identity = identity.with_thread_id(id.parse().map_err(not_an_id)?);
+            identity = identity.with_thread_id(id.parse().map_err(invalid_id)?);
         }
         if let Some(id) = text(&self.run)? {
-            identity = identity.with_run_id(id.parse().map_err(not_an_id)?);
+            identity = identity.with_run_id(id.parse().map_err(invalid_id)?);
         }
-        if let Some(attach) = &self.attach {
-            identity = attach(identity, json)?;
+        if let Some(attach_claims) = &self.attach_claims {
+            identity = attach_claims(identity, json)?;
         }
         Ok(identity.with_attribute(token.clone()))
     }
 }
 
-fn application<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidError> {
+fn parse_claims<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidError> {
     serde_json::from_slice(json).map_err(|_| TokenErrorKind::ApplicationClaims.into())
 }
 
-/// An id that is none makes a bad token, and no bad request.
-fn of_token(invalid: InvalidError) -> InvalidError {
+/// Turns an invalid id from an application's closure into a token error: the token is bad (401),
+/// not the request (400).
+fn as_token_error(invalid: InvalidError) -> InvalidError {
     let source = StdError::source(&invalid);
     match source.and_then(|source| source.downcast_ref::<IdError>()) {
-        Some(error) => not_an_id(*error),
+        Some(error) => invalid_id(*error),
         None => invalid,
     }
 }
 
-fn not_an_id(error: IdError) -> InvalidError {
+fn invalid_id(error: IdError) -> InvalidError {
     TokenErrorKind::Id(error).into()
 }
 

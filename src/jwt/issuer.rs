@@ -1,4 +1,4 @@
-//! Who may issue tokens, for whom, and with which keys.
+//! An accepted issuer: its name, its audiences and its keys.
 
 use std::marker::PhantomData;
 
@@ -21,26 +21,26 @@ use super::{KeyError, KeySet, Stated, TokenConfigError, Unstated, keys::Keys};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Issuer<A = Unstated> {
-    pub(super) rules: Rules,
+    pub(super) rules: IssuerRules,
     _audience: PhantomData<A>,
 }
 
-/// What a token of one issuer has to meet.
+/// What a token of one issuer is checked against.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
-    /// `None` where any issuer will do.
+pub(super) struct IssuerRules {
+    /// `None` accepts any issuer.
     pub(super) name: Option<Box<str>>,
-    /// Empty where any audience will do.
+    /// Empty accepts any audience.
     pub(super) audiences: Vec<Box<str>>,
     pub(super) keys: Keys,
 }
 
 impl Issuer {
-    /// The issuer of this name, compared exactly with `iss`, and its keys.
+    /// Creates an issuer whose tokens have exactly this `iss` and are verified with these keys.
     #[must_use]
     pub fn new(name: impl Into<String>, keys: impl Into<Keys>) -> Self {
         Self {
-            rules: Rules {
+            rules: IssuerRules {
                 name: Some(name.into().into_boxed_str()),
                 audiences: Vec::new(),
                 keys: keys.into(),
@@ -51,7 +51,7 @@ impl Issuer {
 }
 
 impl<A> Issuer<A> {
-    /// Accepts tokens for this audience; once more for another.
+    /// Accepts tokens for this audience. Call it again to accept another.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Issuer<Stated> {
         self.rules.audiences.push(audience.into().into_boxed_str());
@@ -62,7 +62,7 @@ impl<A> Issuer<A> {
     }
 }
 
-impl Rules {
+impl IssuerRules {
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
         let mut names = self.name.iter().chain(&self.audiences);
         if names.any(|name| name.is_empty()) {
@@ -71,8 +71,8 @@ impl Rules {
         Ok(())
     }
 
-    /// Whether the keys are those of the issuer whose tokens are accepted. The URL that they are
-    /// discovered from was checked before, so that it can be shown.
+    /// Checks that the keys are discovered from the issuer whose tokens are accepted. Call it after
+    /// the URL was validated: the error shows it.
     pub(super) fn validate_discovery(&self) -> Result<(), TokenConfigError> {
         match (&self.name, self.keys.discovered_from()) {
             (Some(name), Some(discovered)) if **name != *discovered => {
@@ -111,7 +111,7 @@ impl From<Vec<super::Key>> for Keys {
 }
 
 impl From<Result<KeySet, KeyError>> for Keys {
-    /// The error waits for `build()`.
+    /// An error is returned by `build()`.
     fn from(set: Result<KeySet, KeyError>) -> Self {
         Self::fixed(set)
     }

@@ -1,8 +1,8 @@
-//! JSON objects whose members are unique, read strictly and without a copy where none is needed.
+//! Strict JSON objects, borrowed from their text.
 //!
-//! Which of two members counts is a question that two readers answer differently, so neither
-//! counts (RFC 7515 section 4, RFC 8725 section 2.6). A member is parsed when it is asked for,
-//! so that one that nobody asks for may be of any type.
+//! Two parsers may disagree about which of two members of one name counts, so a duplicate is an error
+//! (RFC 7515 section 4, RFC 8725 section 2.6). A member is parsed when it is read: an unread member
+//! may be of any type. Knows nothing of tokens.
 
 use std::{borrow::Cow, fmt};
 
@@ -29,15 +29,16 @@ pub(super) struct NotStrict;
 impl<'a> Object<'a> {
     /// Reads all of `json` as one object.
     ///
-    /// It has to be UTF-8 in every place, also inside of strings that nobody reads (RFC 7519
-    /// section 7.2, steps 3 and 10), and no string may have a half of a surrogate pair, which
-    /// UTF-8 can't encode (RFC 8259 section 8.2).
+    /// All of it has to be UTF-8, unread strings included (RFC 7519 section 7.2, steps 3 and 10),
+    /// and no string may have an unpaired surrogate (RFC 8259 section 8.2).
     pub(super) fn read(json: &'a [u8]) -> Result<Self, NotStrict> {
         let text = std::str::from_utf8(json).map_err(|_| NotStrict)?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let object = reader.deserialize_map(Unique).map_err(|_| NotStrict)?;
+        let object = reader
+            .deserialize_map(UniqueMembers)
+            .map_err(|_| NotStrict)?;
         reader.end().map_err(|_| NotStrict)?;
-        if has_half_of_a_pair(text) {
+        if has_unpaired_surrogate(text) {
             return Err(NotStrict);
         }
         Ok(object)
@@ -48,7 +49,7 @@ impl<'a> Object<'a> {
         self.find(name).is_some()
     }
 
-    /// The JSON text of a member's value. A member that is `null` counts as none.
+    /// Returns the JSON text of a member's value; `None` also if it is `null`.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         self.find(name).filter(|text| *text != "null")
     }
@@ -62,50 +63,50 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The string that a JSON text is; `None` where it is something else.
+/// Parses a JSON string; `None` if the text is something else.
 pub(super) fn string(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(text)
         .ok()
         .map(|text| text.0)
 }
 
-/// The strings of a JSON array of them; `None` where it is something else.
+/// Parses a JSON array of strings; `None` if the text is something else.
 pub(super) fn strings(text: &str) -> Option<Vec<Cow<'_, str>>> {
     let all = serde_json::from_str::<Vec<Text<'_>>>(text).ok()?;
     Some(all.into_iter().map(|text| text.0).collect())
 }
 
-/// Whether a JSON document has an escape for a surrogate without its other half.
+/// Whether a JSON document has an escape for an unpaired surrogate.
 ///
-/// Backslashes are in strings only, so that strings need not be told from the rest.
-fn has_half_of_a_pair(json: &str) -> bool {
+/// Valid JSON has backslashes in strings only, so the search needs no parser.
+fn has_unpaired_surrogate(json: &str) -> bool {
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
         rest = &rest[at + 1..];
-        match unit(rest) {
+        match utf16_unit(rest) {
             Some(0xD800..=0xDBFF) => {
-                let low = rest[5..].strip_prefix('\\').and_then(unit);
+                let low = rest[5..].strip_prefix('\\').and_then(utf16_unit);
                 if !matches!(low, Some(0xDC00..=0xDFFF)) {
                     return true;
                 }
                 rest = &rest[11..];
             }
             Some(0xDC00..=0xDFFF) => return true,
-            // The escaped character itself may be a backslash.
+            // Skips the escaped character, which may be a backslash.
             _ => rest = rest.get(1..).unwrap_or_default(),
         }
     }
     false
 }
 
-/// The UTF-16 code unit of an escape, from after its backslash.
-fn unit(escape: &str) -> Option<u16> {
+/// Returns the UTF-16 code unit of an escape, given what follows its backslash.
+fn utf16_unit(escape: &str) -> Option<u16> {
     u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok()
 }
 
-struct Unique;
+struct UniqueMembers;
 
-impl<'de> Visitor<'de> for Unique {
+impl<'de> Visitor<'de> for UniqueMembers {
     type Value = Object<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +120,7 @@ impl<'de> Visitor<'de> for Unique {
         }
         members.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(A::Error::custom("a member comes twice"));
+            return Err(A::Error::custom("duplicate member"));
         }
         Ok(Object { members })
     }

@@ -1,4 +1,6 @@
-//! One key, bound to the algorithms that it verifies.
+//! A key that verifies tokens, bound to its algorithms.
+//!
+//! Each constructor checks the key's strength. Knows nothing of key sets and how keys are fetched.
 
 use std::fmt;
 
@@ -7,7 +9,6 @@ use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use super::{
     Algorithm, CryptoProvider, KeyError, TokenErrorKind,
     der::{self, PublicKey},
-    jwk::Jwk,
     point, rsa, secret,
 };
 
@@ -34,11 +35,11 @@ pub struct Key {
     decoding: DecodingKey,
 }
 
-/// What tells two keys of a set apart.
+/// The identity of a key within a set: id, algorithms and key material.
 pub(super) type Fingerprint<'k> = (Option<&'k str>, &'k [Algorithm], [&'k [u8]; 2]);
 
 impl Key {
-    /// A secret that both sides know.
+    /// Creates a key from a secret that issuer and service share.
     ///
     /// # Errors
     /// [`KeyError::ShortSecret`] for fewer bytes than the hash has, [`KeyError::GuessableSecret`]
@@ -49,7 +50,7 @@ impl Key {
             return Err(KeyError::Unreadable { algorithm });
         }
         let secret = secret.as_ref();
-        let least = algorithm.least_secret();
+        let least = algorithm.min_secret_len();
         if secret.len() < least {
             return Err(KeyError::ShortSecret {
                 algorithm,
@@ -63,7 +64,7 @@ impl Key {
         Ok(Self::new(algorithm, DecodingKey::from_secret(secret)))
     }
 
-    /// A public key in PEM: one block, `PUBLIC KEY` (RFC 7468 section 13), for RSA also
+    /// Reads a public key in PEM: one block, `PUBLIC KEY` (RFC 7468 section 13), for RSA also
     /// `RSA PUBLIC KEY`.
     ///
     /// A certificate is refused, because nothing here checks who signed it and whether it has
@@ -76,7 +77,7 @@ impl Key {
     /// [`KeyError`] for a weak one.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let refused = |error: Option<_>| error.unwrap_or(KeyError::Unreadable { algorithm });
-        let (der, is_rsa) = der::of_pem(pem.as_ref()).map_err(refused)?;
+        let (der, is_rsa) = der::decode_pem(pem.as_ref()).map_err(refused)?;
         let public = if is_rsa {
             der::rsa_public_key(&der)
         } else {
@@ -85,7 +86,7 @@ impl Key {
         Self::public(algorithm, &public.map_err(refused)?)
     }
 
-    /// A public key in DER: a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+    /// Reads a public key in DER: a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem).
@@ -110,22 +111,9 @@ impl Key {
         }
     }
 
-    /// A JSON Web Key (RFC 7517) with its own `alg`. One without takes that of its curve, an
-    /// RSA key `RS256`; see [`also_for`](Self::also_for). `Ed25519` and `EdDSA` are the same
-    /// (RFC 9864). Members that say nothing of the key are not looked at, and one that is `null`
-    /// is not there.
-    ///
-    /// # Errors
-    /// [`KeyError`] for a key that is not for verifying, is private or weak, or doesn't fit its
-    /// `alg`.
-    pub fn from_jwk(json: impl AsRef<str>) -> Result<Self, KeyError> {
-        let value = serde_json::from_str(json.as_ref()).map_err(|_| KeyError::NotJwk)?;
-        Jwk::new(&value)?.key()
-    }
-
     /// An RSA key of these numbers, with leading zeros or without.
     pub(super) fn rsa(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
-        let (n, e) = (rsa::significant(n), rsa::significant(e));
+        let (n, e) = (rsa::without_leading_zeros(n), rsa::without_leading_zeros(e));
         rsa::check(n, e)?;
         let decoding = DecodingKey::from_rsa_raw_components(n, e);
         Ok(Self::new(algorithm, decoding))
@@ -197,7 +185,7 @@ impl Key {
         (self.id(), self.algorithms(), material)
     }
 
-    /// What only the provider can tell, before the first request.
+    /// Checks that the provider can verify with the key.
     pub(super) fn check(&self, provider: CryptoProvider) -> Result<(), KeyError> {
         self.check_size(provider)?;
         for algorithm in &self.algorithms {
@@ -233,7 +221,7 @@ impl Key {
         message: &[u8],
         signature: &Vec<u8>,
     ) -> Result<(), TokenErrorKind> {
-        // Fetched keys are checked by nobody before they are needed.
+        // `build()` checks fixed keys only.
         self.check_size(provider)
             .map_err(|_| TokenErrorKind::UnknownKey)?;
         (provider.get().verifier_factory)(&algorithm.jwa(), &self.decoding)

@@ -1,4 +1,6 @@
-//! Several keys, of which a token means one.
+//! The keys of one issuer, and which of them verifies a token.
+//!
+//! Knows nothing of how sets are fetched.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -64,7 +66,7 @@ impl KeySet {
         if keys.len() > Self::MAX_KEYS {
             return Err(KeyError::TooManyKeys(Self::MAX_KEYS));
         }
-        let keys = each_once(keys);
+        let keys = deduplicated(keys);
         match conflicts(&keys).into_iter().flatten().next() {
             Some(error) => Err(error),
             None => Self::of_one_kind(keys),
@@ -123,8 +125,8 @@ impl KeySet {
         Self::new(keys)
     }
 
-    /// What an issuer publishes: each key that can be used, whatever the others are like.
-    /// `skipped` is called at the most once, with what is to be told of those that can't.
+    /// Reads a set that an issuer publishes: each key that can be used, secrets excluded. `skipped` is
+    /// called with the others, if there are any.
     pub(super) fn from_issuer(
         json: &[u8],
         skipped: impl FnOnce(&Skipped),
@@ -174,13 +176,13 @@ impl KeySet {
             .filter(move |key| key.id().is_none() && key.is_for(algorithm))
     }
 
-    /// Whether this very key is one of the set: a removed one takes its verdicts with it.
-    pub(super) fn holds(&self, key: &Arc<Key>) -> bool {
+    /// Whether this key, by pointer, is in the set. A verdict ends with the key that gave it.
+    pub(super) fn contains(&self, key: &Arc<Key>) -> bool {
         self.keys.iter().any(|known| Arc::ptr_eq(known, key))
     }
 
-    /// Keeps those of the `old` keys that are still in the set, with the verdicts they gave.
-    pub(super) fn keeping(mut self, old: &Self) -> Self {
+    /// Replaces keys by equal `old` ones, so that verdicts of the old ones stay valid.
+    pub(super) fn reusing(mut self, old: &Self) -> Self {
         let old: HashMap<_, _> = old
             .keys
             .iter()
@@ -194,7 +196,7 @@ impl KeySet {
         self
     }
 
-    /// Verifies with the key that the header means, and returns it.
+    /// Verifies with the key that the header selects, and returns it.
     pub(super) fn verify(
         &self,
         provider: CryptoProvider,
@@ -219,7 +221,7 @@ impl KeySet {
                 Err(error) => problem = error,
             }
         }
-        // The key of an id that is not known may only be new.
+        // A key with an unknown id may be new: the caller may fetch it.
         if header.key_id.is_some() {
             return Err(TokenErrorKind::UnknownKey);
         }
@@ -235,7 +237,7 @@ impl KeySet {
     }
 }
 
-/// The keys of a set that can be used and that `admits` lets in, and what is told of the others.
+/// Returns the keys of a set that can be used and that `admits` accepts, and a report of the others.
 fn usable(
     json: &[u8],
     admits: impl Fn(&Key) -> Result<(), KeyError>,
@@ -255,7 +257,7 @@ fn usable(
             }
         }
     }
-    let keys = each_once(keys);
+    let keys = deduplicated(keys);
     let conflicts = conflicts(&keys);
     let mut usable = Vec::with_capacity(keys.len());
     for (key, conflict) in keys.into_iter().zip(conflicts) {
@@ -267,8 +269,8 @@ fn usable(
     Ok((usable, skipped))
 }
 
-/// The keys without those that are the same as an earlier one.
-fn each_once(keys: Vec<Key>) -> Vec<Key> {
+/// Removes keys that are equal to an earlier one.
+fn deduplicated(keys: Vec<Key>) -> Vec<Key> {
     let mut known = HashSet::new();
     let first: Vec<bool> = keys
         .iter()
@@ -280,7 +282,7 @@ fn each_once(keys: Vec<Key>) -> Vec<Key> {
         .collect()
 }
 
-/// Why each of the keys can't be in a set with the others.
+/// Returns for each key why it can't be in a set with the others.
 fn conflicts(keys: &[Key]) -> Vec<Option<KeyError>> {
     let mut count: HashMap<(Option<&str>, Algorithm), usize> = HashMap::new();
     for key in keys {
@@ -315,7 +317,7 @@ fn published(json: &[u8]) -> Result<Published, KeyError> {
         .map_err(|_| KeyError::NotJwk)
 }
 
-/// The members of a set's `keys`, up to the limit.
+/// The `keys` of a JWK set: at most [`KeySet::MAX_KEYS`] of them, and how many there were.
 struct Published {
     read: Vec<Value>,
     total: usize,
@@ -360,16 +362,16 @@ mod tests {
     const KEY: &str =
         r#""kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
 
-    /// What is told of a published set, and how many of its keys are left.
-    fn told(keys: &[String]) -> (Vec<String>, Result<usize, KeyError>) {
+    /// Returns the report of a published set, and how many of its keys are used.
+    fn report(keys: &[String]) -> (Vec<String>, Result<usize, KeyError>) {
         let json = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
-        let mut told = Vec::new();
-        let set = KeySet::from_issuer(json.as_bytes(), |skipped| told.push(skipped.to_string()));
-        (told, set.map(|set| set.len()))
+        let mut lines = Vec::new();
+        let set = KeySet::from_issuer(json.as_bytes(), |skipped| lines.push(skipped.to_string()));
+        (lines, set.map(|set| set.len()))
     }
 
     #[test]
-    fn one_short_line_tells_of_all_keys_that_are_left_out() {
+    fn one_short_line_reports_all_keys_that_are_left_out() {
         let good = |id: usize| format!(r#"{{{KEY},"kid":"{id}"}}"#);
         let long = format!(r#"{{{KEY},"kid":"{}\n","d":"AA"}}"#, "k".repeat(39));
         for (keys, line, left) in [
@@ -396,7 +398,7 @@ mod tests {
             ),
             (vec![good(1); 101], Some("1 of 101 keys are left out: only the first 100 are looked at".to_owned()), Ok(1)),
         ] {
-            assert_eq!(told(&keys), (line.into_iter().collect(), left));
+            assert_eq!(report(&keys), (line.into_iter().collect(), left));
         }
     }
 
@@ -411,7 +413,7 @@ mod tests {
                 Err(KeyError::NoKey),
             ),
         ] {
-            let (lines, count) = told(&keys);
+            let (lines, count) = report(&keys);
             assert_eq!(count, left);
             assert_eq!(lines.len(), 1);
             assert!(lines[0].len() < 600, "{}", lines[0]);

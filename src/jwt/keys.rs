@@ -1,98 +1,89 @@
-//! Keys that are there, and keys that have to be fetched.
+//! The keys of an issuer, fixed or fetched.
 
 use std::{ops::Deref, sync::Arc, time::SystemTime};
 
-use super::{CryptoProvider, KeyError, KeySet, TokenConfigError};
-use super::{RemoteKeys, remote::Asked};
+use super::{CryptoProvider, KeyError, KeySet, RemoteKeys, TokenConfigError, remote::Refreshed};
 use crate::clock::Clock;
 
 /// The keys of one issuer: a [`Key`](super::Key), several, a [`KeySet`], or [`RemoteKeys`].
 #[derive(Clone, Debug)]
-pub struct Keys(Where);
+pub struct Keys(KeySource);
 
 #[derive(Clone, Debug)]
-enum Where {
-    Here(Result<Arc<KeySet>, KeyError>),
-    There(RemoteKeys),
+enum KeySource {
+    Fixed(Result<Arc<KeySet>, KeyError>),
+    Remote(RemoteKeys),
 }
 
-/// The keys as they are now.
-pub(super) enum Current<'k> {
-    Here(&'k KeySet),
-    There(Arc<KeySet>),
+/// The keys that are loaded.
+pub(super) enum CurrentKeys<'k> {
+    Fixed(&'k KeySet),
+    Remote(Arc<KeySet>),
 }
 
-impl Deref for Current<'_> {
+impl Deref for CurrentKeys<'_> {
     type Target = KeySet;
 
     fn deref(&self) -> &KeySet {
         match self {
-            Self::Here(keys) => keys,
-            Self::There(keys) => keys,
+            Self::Fixed(keys) => keys,
+            Self::Remote(keys) => keys,
         }
     }
 }
 
 impl Keys {
     pub(super) fn fixed(set: Result<KeySet, KeyError>) -> Self {
-        Self(Where::Here(set.map(Arc::new)))
+        Self(KeySource::Fixed(set.map(Arc::new)))
     }
 
     pub(super) fn remote(keys: RemoteKeys) -> Self {
-        Self(Where::There(keys))
+        Self(KeySource::Remote(keys))
     }
 
-    /// `None` where they have to be waited for, or where `build()` has told that there are none.
-    #[cfg_attr(
-        not(feature = "jwt"),
-        expect(unused_variables, reason = "fixed keys don't grow old")
-    )]
-    pub(super) fn current(&self, now: SystemTime) -> Option<Current<'_>> {
+    /// Returns the keys; `None` if they have to be fetched first.
+    pub(super) fn current(&self, now: SystemTime) -> Option<CurrentKeys<'_>> {
         match &self.0 {
-            Where::Here(keys) => keys.as_deref().ok().map(Current::Here),
-            Where::There(keys) => keys.current(now).map(Current::There),
+            KeySource::Fixed(keys) => keys.as_deref().ok().map(CurrentKeys::Fixed),
+            KeySource::Remote(keys) => keys.current(now).map(CurrentKeys::Remote),
         }
     }
 
-    /// Whether a key that is not there may come.
-    pub(super) fn can_grow(&self) -> bool {
-        matches!(self.0, Where::There(_))
+    /// Whether a fetch may bring new keys.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self.0, KeySource::Remote(_))
     }
 
-    /// The keys after they were fetched, as far as that is allowed for this token.
-    pub(super) async fn asked(&self) -> Asked {
+    /// Returns the keys after a fetch, unless one was made a moment ago.
+    pub(super) async fn refreshed(&self) -> Refreshed {
         match &self.0 {
-            Where::Here(set) => Asked {
+            KeySource::Fixed(set) => Refreshed {
                 keys: set.as_ref().ok().cloned(),
                 result: Ok(()),
             },
-            Where::There(keys) => keys.asked().await,
+            KeySource::Remote(keys) => keys.refreshed().await,
         }
     }
 
-    #[cfg_attr(
-        not(feature = "jwt"),
-        expect(unused_variables, reason = "fixed keys don't grow old")
-    )]
     pub(super) fn use_clock(&self, clock: &Arc<dyn Clock>) {
         match &self.0 {
-            Where::Here(_) => {}
-            Where::There(keys) => keys.use_clock(clock),
+            KeySource::Fixed(_) => {}
+            KeySource::Remote(keys) => keys.use_clock(clock),
         }
     }
 
-    /// The issuer that the keys are discovered from.
+    /// Returns the issuer whose metadata names the keys.
     pub(super) fn discovered_from(&self) -> Option<&str> {
         match &self.0 {
-            Where::Here(_) => None,
-            Where::There(keys) => keys.discovered_from(),
+            KeySource::Fixed(_) => None,
+            KeySource::Remote(keys) => keys.discovered_from(),
         }
     }
 
     pub(super) fn validate(&self, provider: CryptoProvider) -> Result<(), TokenConfigError> {
         match &self.0 {
-            Where::Here(set) => Ok(set.as_ref().map_err(Clone::clone)?.check(provider)?),
-            Where::There(keys) => keys.validate(),
+            KeySource::Fixed(set) => Ok(set.as_ref().map_err(Clone::clone)?.check(provider)?),
+            KeySource::Remote(keys) => keys.validate(),
         }
     }
 }

@@ -1,11 +1,14 @@
-//! A JSON Web Token (RFC 7519) that is verified here, or believed nowhere.
+//! Verifies JSON Web Tokens (RFC 7519) and takes the user from their claims.
 //!
-//! The rules are those of RFC 8725: each key is bound to its algorithms; issuer and audience
-//! are checked unless they are waived by name; a token has to end; what is critical and not
-//! understood is refused; the header's own keys and links to keys are never used. Types of tokens
-//! are told apart where [`Jwt::token_type`] says which. Nothing of the claims is read before the
-//! signature was found good, but for the name of the issuer where there are several, which only
-//! chooses whose keys count.
+//! Verification follows RFC 8725:
+//!
+//! - Each key is bound to its algorithms.
+//! - Issuer and audience are checked, unless a method named `dangerously_..` waives the check.
+//! - A token without `exp` is refused, and so is one with a critical header parameter.
+//! - Keys in a token's own header, and links to keys, are never used.
+//! - [`Jwt::token_type`] checks `typ`.
+//! - Claims are read after the signature was verified. The exception is `iss` where there are
+//!   several issuers: it selects the keys that may verify the token.
 //!
 //! ```
 //! use tower_user_scope::{UserScopeLayer, jwt::{Algorithm, Jwt, Key}};
@@ -30,6 +33,7 @@ mod cache;
 mod claims;
 mod der;
 mod error;
+mod error_kind;
 mod future;
 mod header;
 mod identify;
@@ -42,7 +46,6 @@ mod keys;
 mod numeric_date;
 mod options;
 mod point;
-mod problem;
 mod provider;
 mod remote;
 mod revocation;
@@ -56,19 +59,21 @@ mod verified;
 mod verify;
 
 pub use self::{
-    algorithm::Algorithm,
     builder::Jwt,
     cache::TokenCache,
     error::TokenError,
+    error_kind::TokenErrorKind,
     future::JwtFuture,
     issuer::Issuer,
     key::Key,
     key_set::KeySet,
     keys::Keys,
-    problem::{KeyError, TokenConfigError, TokenErrorKind},
     provider::CryptoProvider,
-    remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys, UrlProblem},
+    remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys},
     typestate::{Stated, Unstated},
     verified::VerifiedToken,
 };
-pub use crate::token::{OfferedProtocol, TokenSource};
+pub use crate::{
+    config_error::{Algorithm, KeyError, TokenConfigError, UrlProblem},
+    token::{OfferedProtocol, TokenSource},
+};

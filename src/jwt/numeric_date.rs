@@ -1,22 +1,22 @@
-//! Times of claims (`NumericDate`, RFC 7519 section 2): any JSON number of seconds since 1970.
+//! Parses `NumericDate` claims (RFC 7519 section 2): any JSON number of seconds since 1970.
 //!
-//! Issuers write fractions (`1795564283.5`) and exponents (`1.7e9`). They are read from the
-//! digits as they were sent, because a binary fraction rounds by itself.
+//! Issuers write fractions (`1795564283.5`) and exponents (`1.7e9`). The decimal digits are read, as
+//! a binary fraction would be rounded.
 
 /// The last second of the year 9999: no token lives longer, and no clock overflows.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Which whole second a fraction counts as.
+/// The direction in which a fraction is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Round {
-    /// The one before, for the end of something.
+    /// To the second before: for `exp`, so that it ends early.
     Down,
-    /// The one after, for the begin of something.
+    /// To the second after: for `nbf`, so that it begins late.
     Up,
 }
 
-/// The whole seconds of a JSON text; `None` where it is not a number, or not a time between
-/// the years 1970 and 9999.
+/// Returns the whole seconds of a JSON number; `None` if it is not a number, or not between the
+/// years 1970 and 9999.
 pub(super) fn seconds(json: &str, round: Round) -> Option<u64> {
     let (negative, number) = match json.strip_prefix('-') {
         Some(number) => (true, number),
@@ -44,7 +44,7 @@ pub(super) fn seconds(json: &str, round: Round) -> Option<u64> {
         }
         place += 1;
     }
-    // Ends soon: every round but those of zero makes it ten times as much.
+    // Each round multiplies by ten, so the range ends the loop.
     while seconds != 0 && place < point {
         seconds = within_range(seconds * 10)?;
         place += 1;
@@ -62,7 +62,7 @@ fn within_range(seconds: u64) -> Option<u64> {
     (seconds <= LAST_SECOND).then_some(seconds)
 }
 
-/// An exponent, or one that is as far off.
+/// Parses an exponent, limited to what is out of range anyway.
 fn shift(exponent: &str) -> i64 {
     const FAR: i64 = 1 << 40;
     match exponent.parse::<i64>() {

@@ -5,8 +5,8 @@ use std::{borrow::Cow, error::Error as StdError, future::Future, mem, sync::Arc,
 use serde::de::DeserializeOwned;
 
 use super::{
-    CryptoProvider, Jwt, TokenCache, TokenSource, VerifiedToken, cache::Remembered,
-    identify::Beside, revocation::Revocation,
+    CryptoProvider, Jwt, TokenCache, TokenSource, VerifiedToken, cache::VerdictCache,
+    identify::ContextClaim, revocation::Revocation,
 };
 use crate::{
     context::{IdRules, Identity},
@@ -17,14 +17,14 @@ impl<I, A> Jwt<I, A> {
     /// Looks for the token here, and nowhere else.
     #[must_use]
     pub fn token_source(mut self, source: TokenSource) -> Self {
-        self.set().sources = vec![source];
+        self.settings_mut().sources = vec![source];
         self
     }
 
     /// Looks for the token here too.
     #[must_use]
     pub fn also_token_source(mut self, source: TokenSource) -> Self {
-        self.set().sources.push(source);
+        self.settings_mut().sources.push(source);
         self
     }
 
@@ -33,7 +33,7 @@ impl<I, A> Jwt<I, A> {
     /// can say.
     #[must_use]
     pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.set().identify.by_claim(name.into());
+        self.settings_mut().identify.set_user_id_claim(name.into());
         self
     }
 
@@ -43,7 +43,9 @@ impl<I, A> Jwt<I, A> {
     /// whatever its issuer wrote into it, another issuer's tenants included.
     #[must_use]
     pub fn tenant_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.set().identify.beside(Beside::Tenant, name.into());
+        self.settings_mut()
+            .identify
+            .set_context_claim(ContextClaim::Tenant, name.into());
         self
     }
 
@@ -51,7 +53,7 @@ impl<I, A> Jwt<I, A> {
     /// it. Right for a move from one to another, and for regions of one provider.
     #[must_use]
     pub fn issuers_share_users(mut self) -> Self {
-        self.set().share_users = true;
+        self.settings_mut().issuers_share_users = true;
         self
     }
 
@@ -60,7 +62,7 @@ impl<I, A> Jwt<I, A> {
     /// nothing in front checks that the sender has the key.
     #[must_use]
     pub fn dangerously_accept_sender_constrained(mut self) -> Self {
-        self.set().accept_bound = true;
+        self.settings_mut().accept_sender_constrained = true;
         self
     }
 
@@ -68,7 +70,9 @@ impl<I, A> Jwt<I, A> {
     /// one is refused.
     #[must_use]
     pub fn thread_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.set().identify.beside(Beside::Thread, name.into());
+        self.settings_mut()
+            .identify
+            .set_context_claim(ContextClaim::Thread, name.into());
         self
     }
 
@@ -76,14 +80,16 @@ impl<I, A> Jwt<I, A> {
     /// is refused.
     #[must_use]
     pub fn run_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.set().identify.beside(Beside::Run, name.into());
+        self.settings_mut()
+            .identify
+            .set_context_claim(ContextClaim::Run, name.into());
         self
     }
 
     /// Checks ids by other rules than [`IdRules::new`].
     #[must_use]
     pub fn id_rules(mut self, rules: IdRules) -> Self {
-        self.set().identify.rules(rules);
+        self.settings_mut().identify.rules(rules);
         self
     }
 
@@ -117,7 +123,7 @@ impl<I, A> Jwt<I, A> {
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
     {
-        self.set().identify.attach::<T>();
+        self.settings_mut().identify.attach::<T>();
         self
     }
 
@@ -159,7 +165,7 @@ impl<I, A> Jwt<I, A> {
         T: DeserializeOwned + Clone + Send + Sync + 'static,
         F: Fn(&VerifiedToken, &T) -> Result<Identity, InvalidError> + Send + Sync + 'static,
     {
-        self.set().identify.by_application(identity);
+        self.settings_mut().identify.set_closure(identity);
         self
     }
 
@@ -167,7 +173,7 @@ impl<I, A> Jwt<I, A> {
     /// of the same issuer is then none. Compared without case and without `application/`.
     #[must_use]
     pub fn token_type(mut self, media_type: impl Into<Cow<'static, str>>) -> Self {
-        self.set().token_type = Some(media_type.into());
+        self.settings_mut().token_type = Some(media_type.into());
         self
     }
 
@@ -175,21 +181,21 @@ impl<I, A> Jwt<I, A> {
     /// otherwise, at most five minutes, whole seconds.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.set().leeway = leeway;
+        self.settings_mut().leeway = leeway;
         self
     }
 
     /// Looks at tokens of at most so many bytes, instead of [`MAX_LEN`](Self::MAX_LEN).
     #[must_use]
     pub fn max_len(mut self, bytes: usize) -> Self {
-        self.set().longest = bytes;
+        self.settings_mut().max_len = bytes;
         self
     }
 
     /// Says whose cryptography verifies the tokens; see [`CryptoProvider`].
     #[must_use]
     pub fn crypto_provider(mut self, provider: CryptoProvider) -> Self {
-        self.set().provider = Some(provider);
+        self.settings_mut().provider = Some(provider);
         self
     }
 
@@ -197,14 +203,14 @@ impl<I, A> Jwt<I, A> {
     /// [`TokenCache::new`].
     #[must_use]
     pub fn cache(mut self, limits: TokenCache) -> Self {
-        self.set().remembered = Some(Arc::new(Remembered::new(limits)));
+        self.settings_mut().cache = Some(Arc::new(VerdictCache::new(limits)));
         self
     }
 
     /// Remembers no token: each request pays for its signature.
     #[must_use]
     pub fn without_cache(mut self) -> Self {
-        self.set().remembered = None;
+        self.settings_mut().cache = None;
         self
     }
 
@@ -216,7 +222,7 @@ impl<I, A> Jwt<I, A> {
         mut self,
         is_revoked: impl Fn(&VerifiedToken) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.or_revoked(Revocation::Now(Arc::new(is_revoked)));
+        self.add_revocation_check(Revocation::Sync(Arc::new(is_revoked)));
         self
     }
 
@@ -229,13 +235,13 @@ impl<I, A> Jwt<I, A> {
         Fut: Future<Output = Result<bool, E>> + Send + 'static,
         E: StdError + Send + Sync + 'static,
     {
-        self.or_revoked(Revocation::later(is_revoked));
+        self.add_revocation_check(Revocation::from_async(is_revoked));
         self
     }
 
-    fn or_revoked(&mut self, check: Revocation) {
-        let settings = self.set();
-        let before = mem::replace(&mut settings.revocation, Revocation::Nobody);
+    fn add_revocation_check(&mut self, check: Revocation) {
+        let settings = self.settings_mut();
+        let before = mem::replace(&mut settings.revocation, Revocation::None);
         settings.revocation = before.or(check);
     }
 }

@@ -1,8 +1,7 @@
-//! Which points on curves are worth verifying with.
+//! Validation of public keys that are points on a curve.
 //!
-//! A provider says nothing of a bad point before it verifies with it, and then only that the
-//! signature is wrong; of a point of small order it says nothing at all. Everything here is
-//! public, so nothing has to run in constant time.
+//! Providers report a bad point as a wrong signature, at the first token, and accept points of small
+//! order. All input is public, so nothing has to run in constant time.
 
 use num_bigint::BigUint;
 
@@ -39,10 +38,10 @@ fn curve(algorithm: Algorithm) -> &'static Curve {
     }
 }
 
-/// The uncompressed point (SEC 1 section 2.3.3) of two coordinates.
+/// Returns the uncompressed point (SEC 1 section 2.3.3) of two coordinates.
 ///
-/// RFC 7518 section 6.2.1.2 wants them in full length. Writers that take them for plain numbers
-/// leave zeros out in front, or add one: that is the same number, so it is the same key.
+/// RFC 7518 section 6.2.1.2 asks for full length. Some issuers omit leading zeros or add one; the
+/// number is the same, so that is accepted.
 pub(super) fn ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Vec<u8>, KeyError> {
     let len = curve(algorithm).len;
     let mut point = vec![4];

@@ -1,4 +1,4 @@
-//! Whose cryptography verifies the tokens.
+//! The cryptography that verifies tokens.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use jsonwebtoken::crypto;
 
 use super::{TokenConfigError, rsa};
 
-/// Whose cryptography verifies the tokens of a [`Jwt`](super::Jwt).
+/// The implementation of cryptography that verifies the tokens of a [`Jwt`](super::Jwt).
 ///
 /// `jsonwebtoken` has one provider for a process, chosen by features of all crates together, and
 /// panics where there is none or more than one. This crate neither asks for that choice nor

@@ -1,4 +1,4 @@
-//! Tokens that end before they expire.
+//! Checks whether a token was revoked before it expires.
 
 use std::{
     error::Error as StdError,
@@ -8,49 +8,50 @@ use std::{
     sync::Arc,
 };
 
-use super::{TokenErrorKind, VerifiedToken, error::cut, verify::Verdict};
+use super::{TokenErrorKind, VerifiedToken, error::truncated, verify::Verdict};
 use crate::strategy::{InvalidError, Outcome, UnavailableError};
 
-/// Who is asked about each token that is otherwise good.
+/// The application's revocation checks.
 #[derive(Clone)]
 pub(super) enum Revocation {
-    Nobody,
-    Now(Arc<dyn Fn(&VerifiedToken) -> bool + Send + Sync>),
-    Later(Arc<dyn Fn(VerifiedToken) -> Answer + Send + Sync>),
+    None,
+    Sync(Arc<dyn Fn(&VerifiedToken) -> bool + Send + Sync>),
+    Async(Arc<dyn Fn(VerifiedToken) -> RevokedFuture + Send + Sync>),
 }
 
-pub(super) type Answer = Pin<Box<dyn Future<Output = Result<bool, UnavailableError>> + Send>>;
+pub(super) type RevokedFuture =
+    Pin<Box<dyn Future<Output = Result<bool, UnavailableError>> + Send>>;
 
 impl Revocation {
-    pub(super) fn later<F, Fut, E>(is_revoked: F) -> Self
+    pub(super) fn from_async<F, Fut, E>(is_revoked: F) -> Self
     where
         F: Fn(VerifiedToken) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<bool, E>> + Send + 'static,
         E: StdError + Send + Sync + 'static,
     {
-        Self::Later(Arc::new(move |token| {
+        Self::Async(Arc::new(move |token| {
             let answer = is_revoked(token);
             Box::pin(async move { answer.await.map_err(UnavailableError::new) })
         }))
     }
 
-    /// Asks both; one is enough.
+    /// Combines two checks: a token is revoked if either says so.
     pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Nobody, one) | (one, Self::Nobody) => one,
-            (Self::Now(one), Self::Now(other)) => {
-                Self::Now(Arc::new(move |token| one(token) || other(token)))
+            (Self::None, one) | (one, Self::None) => one,
+            (Self::Sync(one), Self::Sync(other)) => {
+                Self::Sync(Arc::new(move |token| one(token) || other(token)))
             }
-            (Self::Now(now), Self::Later(later)) | (Self::Later(later), Self::Now(now)) => {
-                Self::Later(Arc::new(move |token| {
-                    if now(&token) {
+            (Self::Sync(sync), Self::Async(other)) | (Self::Async(other), Self::Sync(sync)) => {
+                Self::Async(Arc::new(move |token| {
+                    if sync(&token) {
                         Box::pin(ready(Ok(true)))
                     } else {
-                        later(token)
+                        other(token)
                     }
                 }))
             }
-            (Self::Later(one), Self::Later(other)) => Self::Later(Arc::new(move |token| {
+            (Self::Async(one), Self::Async(other)) => Self::Async(Arc::new(move |token| {
                 let (one, other) = (one(token.clone()), Arc::clone(&other));
                 Box::pin(async move { Ok(one.await? || other(token).await?) })
             })),
@@ -58,10 +59,10 @@ impl Revocation {
     }
 }
 
-/// What is said of a token whose verdict is good.
-pub(super) fn admitted(verdict: &Verdict, is_revoked: bool) -> Outcome {
+/// Returns the outcome for a verified token.
+pub(super) fn outcome_of(verdict: &Verdict, is_revoked: bool) -> Outcome {
     if is_revoked {
-        let user = verdict.token.subject().map(cut);
+        let user = verdict.token.subject().map(truncated);
         return Outcome::Invalid(InvalidError::from(TokenErrorKind::Revoked).of_user(user));
     }
     verdict.identity.clone().into()
@@ -70,9 +71,9 @@ pub(super) fn admitted(verdict: &Verdict, is_revoked: bool) -> Outcome {
 impl fmt::Debug for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Nobody => "Nobody",
-            Self::Now(_) => "Now(..)",
-            Self::Later(_) => "Later(..)",
+            Self::None => "None",
+            Self::Sync(_) => "Sync(..)",
+            Self::Async(_) => "Async(..)",
         })
     }
 }

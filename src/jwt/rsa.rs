@@ -1,16 +1,16 @@
-//! Which RSA public keys are worth verifying with.
+//! Validation of RSA public keys: size, exponent, known weaknesses.
 
 use num_bigint::BigUint;
 
 use super::KeyError;
 
-/// The sizes in bits that can be verified with; a provider may stop earlier.
+/// The accepted sizes in bits; a provider may accept less.
 const LEAST_BITS: usize = 2_048;
 pub(super) const MOST_BITS: usize = 8_192;
 
-/// Each with the subgroup that 65,537 generates modulo it small enough to tell: a modulus from
-/// the faulty generator of CVE-2017-15361 is in all of them, another one in all with a
-/// probability below 2^-27 (Nemec et al., "The Return of Coppersmith's Attack", 2017).
+/// Primes modulo which 65,537 generates a small subgroup. A modulus of the faulty generator of
+/// CVE-2017-15361 is in all these subgroups, any other with a probability below 2^-27
+/// (Nemec et al., "The Return of Coppersmith's Attack", 2017).
 const ROCA_PRIMES: [u64; 17] = [
     11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157,
 ];
@@ -42,21 +42,21 @@ pub(super) fn check(modulus: &[u8], exponent: &[u8]) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// The number without its leading zeros. `aws-lc-rs` doesn't verify with a number that has some.
-pub(super) fn significant(bytes: &[u8]) -> &[u8] {
+/// Returns the number without leading zeros, which `aws-lc-rs` refuses.
+pub(super) fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     &bytes[zeros..]
 }
 
-/// The size of a number without leading zeros.
+/// Returns the size in bits of a number without leading zeros.
 pub(super) fn bits(number: &[u8]) -> usize {
     number
         .first()
         .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
-/// Whether a factor is found at once: a small one, up to 751 as SP 800-89 section 5.3.3 has it, or
-/// one of two that are close together (one step of Fermat's method, CVE-2022-26320).
+/// Whether the modulus has a factor up to 751 (SP 800-89 section 5.3.3), or two factors that are
+/// close together (one step of Fermat's method, CVE-2022-26320).
 fn is_factored(modulus: &[u8]) -> bool {
     let n = BigUint::from_bytes_be(modulus);
     has_small_factor(&n) || is_square_or_nearly(&n)
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn sizes_are_counted_without_leading_zeros() {
-        assert_eq!(bits(significant(&[0, 0, 1])), 1);
-        assert_eq!(bits(significant(&[0x80, 0])), 16);
-        assert_eq!(bits(significant(&[0])), 0);
+        assert_eq!(bits(without_leading_zeros(&[0, 0, 1])), 1);
+        assert_eq!(bits(without_leading_zeros(&[0x80, 0])), 16);
+        assert_eq!(bits(without_leading_zeros(&[0])), 0);
         for (number, answer) in [
             (BigUint::from(1_u8) << 2_046, Err(2_047)),
             (BigUint::from(1_u8) << 8_192, Err(8_193)),

@@ -1,16 +1,15 @@
-//! Which HMAC secrets are no secrets.
+//! Detects HMAC secrets that can be guessed.
 
-/// Whether somebody who tries the obvious finds the secret, however long it is.
+/// Whether the secret is easy to guess, whatever its length: a published example, a short repeated
+/// piece, a count, or few different bytes.
 ///
-/// How random bytes are can't be seen from them. What can be seen is refused here: a text from
-/// somebody's documentation, a short piece over and over, a count, and few different bytes. A
-/// secret of 32 or more random bytes, also in hexadecimal, base64 or decimal digits, is none of
-/// these but with a probability below 2^-20.
+/// A secret of 32 or more random bytes, also in hexadecimal, base64 or decimal digits, is refused
+/// with a probability below 2^-20.
 pub(super) fn is_guessable(secret: &[u8]) -> bool {
     is_published(secret) || is_repeated(secret) || is_count(secret) || has_few_bytes(secret)
 }
 
-/// Secrets that documents and templates show, and attackers' lists have.
+/// Example secrets of documentation and templates, which are in attackers' word lists.
 const PUBLISHED: [&str; 5] = [
     // jwt.io's debugger.
     "a-string-secret-at-least-256-bits-long",
@@ -28,21 +27,21 @@ fn is_published(secret: &[u8]) -> bool {
         .any(|known| secret.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Whether a piece of fewer than 16 bytes comes over and over.
+/// Whether the secret repeats a piece of fewer than 16 bytes.
 fn is_repeated(secret: &[u8]) -> bool {
     (1..16)
         .any(|period| secret.len() > period && secret[period..] == secret[..secret.len() - period])
 }
 
-/// Whether each byte is as far from the one before.
+/// Whether all differences between neighbouring bytes are the same.
 fn is_count(secret: &[u8]) -> bool {
     let mut steps = secret.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
     let first = steps.next();
     steps.all(|step| Some(step) == first)
 }
 
-/// Random decimal digits have fewer than six different ones among 32 with a probability of
-/// 2^-24.
+/// Whether there are fewer than six different bytes, which 32 random decimal digits have with a
+/// probability of 2^-24.
 fn has_few_bytes(secret: &[u8]) -> bool {
     let mut seen = [false; 256];
     for byte in secret {

@@ -1,4 +1,6 @@
-//! What was said of a [`Jwt`](super::Jwt), and how a token fares by it.
+//! The settings of a [`Jwt`](super::Jwt), and the verification of a token by them.
+//!
+//! Knows nothing of strategies or requests beyond where the token is.
 
 use std::{
     borrow::Cow,
@@ -10,13 +12,13 @@ use http::request::Parts;
 
 use super::{
     CryptoProvider, JwtFuture, KeySet, TokenConfigError, TokenErrorKind, TokenSource,
-    cache::{Fingerprint, Remembered},
+    cache::{Fingerprint, VerdictCache},
     identify::Identify,
-    issuer::Rules,
-    revocation::{Revocation, admitted},
+    issuer::IssuerRules,
+    revocation::{Revocation, outcome_of},
     verify::{Checks, Refused, Unverified, Verdict},
 };
-use super::{FetchError, remote::Asked};
+use super::{FetchError, remote::Refreshed};
 use crate::strategy::{Outcome, UnavailableError};
 use crate::{
     clock::Clock,
@@ -26,19 +28,19 @@ use crate::{
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) issuers: Vec<Rules>,
+    pub(super) issuers: Vec<IssuerRules>,
     pub(super) sources: Vec<TokenSource>,
     pub(super) identify: Identify,
-    /// Whether one id is one user, whichever issuer says it.
-    pub(super) share_users: bool,
-    pub(super) accept_bound: bool,
+    /// Whether the same id from two issuers is the same user.
+    pub(super) issuers_share_users: bool,
+    pub(super) accept_sender_constrained: bool,
     pub(super) token_type: Option<Cow<'static, str>>,
     pub(super) leeway: Duration,
-    pub(super) longest: usize,
+    pub(super) max_len: usize,
     pub(super) provider: Option<CryptoProvider>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) revocation: Revocation,
-    pub(super) remembered: Option<Arc<Remembered>>,
+    pub(super) cache: Option<Arc<VerdictCache>>,
 }
 
 impl Settings {
@@ -73,13 +75,21 @@ impl Settings {
             return Err(TokenConfigError::Issuers);
         }
         self.identify.validate()?;
-        if self.issuers.len() > 1 && !self.share_users && !self.identify.tells_issuers_apart() {
+        if self.issuers.len() > 1
+            && !self.issuers_share_users
+            && !self.identify.tells_issuers_apart()
+        {
             return Err(TokenConfigError::SameUsers);
         }
-        self.sources.iter().try_for_each(TokenSource::validate)
+        self.sources.iter().try_for_each(|source| {
+            let unusable = |name: &str| TokenConfigError::SourceName {
+                name: name.to_owned(),
+            };
+            source.validate().map_err(unusable)
+        })
     }
 
-    /// The only token of the request.
+    /// Returns the only token of the request; a second one is an error.
     pub(super) fn token<'h>(&self, head: &'h Parts) -> Result<Option<Cow<'h, str>>, InvalidError> {
         let mut token = None;
         for source in &self.sources {
@@ -91,25 +101,29 @@ impl Settings {
         Ok(token)
     }
 
-    /// What was found out about the token before, where that still holds.
-    pub(super) fn recall(
+    /// Returns the verdict of an earlier verification, if its key is still in the set and the token
+    /// has not ended.
+    pub(super) fn cached_verdict(
         &self,
         fingerprint: Option<&Fingerprint>,
         now: SystemTime,
     ) -> Option<Arc<Verdict>> {
-        let (remembered, fingerprint) = (self.remembered.as_ref()?, fingerprint?);
-        let verdict = remembered.get(fingerprint)?;
+        let (cache, fingerprint) = (self.cache.as_ref()?, fingerprint?);
+        let verdict = cache.get(fingerprint)?;
         let keys = self.issuers.get(verdict.issuer)?.keys.current(now)?;
-        // The identity ends with the token, or before.
-        if keys.holds(&verdict.key) && !verdict.identity.has_ended_by(now) {
+        if keys.contains(&verdict.key) && !verdict.identity.has_ended_by(now) {
             return Some(verdict);
         }
-        remembered.remove(fingerprint);
+        cache.remove(fingerprint);
         None
     }
 
-    /// Verifies the token with the keys that are there.
-    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, InvalidError> {
+    /// Verifies the token with the keys that are loaded.
+    pub(super) fn verify(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<Verification, InvalidError> {
         let unverified = Unverified::split(token)?;
         let issuer = unverified.issuer(&self.issuers)?;
         let keys = &self.issuers[issuer].keys;
@@ -118,8 +132,8 @@ impl Settings {
             None => Err(Refused::UnknownKey),
         };
         match verdict {
-            Err(Refused::UnknownKey) if keys.can_grow() => Ok(Verified::KeysWanted { issuer }),
-            verdict => Ok(Verified::Known(Arc::new(verdict?))),
+            Err(Refused::UnknownKey) if keys.is_remote() => Ok(Verification::KeyMissing { issuer }),
+            verdict => Ok(Verification::Complete(Arc::new(verdict?))),
         }
     }
 
@@ -130,39 +144,39 @@ impl Settings {
         keys: &KeySet,
         now: SystemTime,
     ) -> Result<Verdict, Refused> {
-        // Told by `build()` where there is none.
+        // `build()` fails without a provider.
         let provider = self.provider().map_err(|_| TokenErrorKind::UnknownKey)?;
         let signed = unverified.signed_by(keys, provider)?;
         Ok(signed.verdict(&Checks {
             issuers: &self.issuers,
             issuer,
             token_type: self.token_type.as_deref(),
-            accept_bound: self.accept_bound,
-            revocable: !matches!(self.revocation, Revocation::Nobody),
+            accept_sender_constrained: self.accept_sender_constrained,
+            revocable: !matches!(self.revocation, Revocation::None),
             leeway: self.leeway.as_secs(),
             now,
             identify: &self.identify,
         })?)
     }
 
-    pub(super) fn remember(&self, fingerprint: Option<Fingerprint>, verdict: &Arc<Verdict>) {
-        if let (Some(remembered), Some(fingerprint)) = (&self.remembered, fingerprint) {
-            remembered.insert(fingerprint, Arc::clone(verdict));
+    pub(super) fn cache_verdict(&self, fingerprint: Option<Fingerprint>, verdict: &Arc<Verdict>) {
+        if let (Some(cache), Some(fingerprint)) = (&self.cache, fingerprint) {
+            cache.insert(fingerprint, Arc::clone(verdict));
         }
     }
 
-    /// The token is good; whether it was revoked is asked each time.
-    pub(super) fn admit(&self, verdict: Arc<Verdict>) -> MaybeFuture<JwtFuture> {
+    /// Checks whether a verified token was revoked: for each request, also for a cached verdict.
+    pub(super) fn check_revocation(&self, verdict: Arc<Verdict>) -> MaybeFuture<JwtFuture> {
         match &self.revocation {
-            Revocation::Nobody => MaybeFuture::Ready(admitted(&verdict, false)),
-            Revocation::Now(is_revoked) => {
-                MaybeFuture::Ready(admitted(&verdict, is_revoked(&verdict.token)))
+            Revocation::None => MaybeFuture::Ready(outcome_of(&verdict, false)),
+            Revocation::Sync(is_revoked) => {
+                MaybeFuture::Ready(outcome_of(&verdict, is_revoked(&verdict.token)))
             }
-            Revocation::Later(is_revoked) => {
+            Revocation::Async(is_revoked) => {
                 let answer = is_revoked(verdict.token.clone());
                 MaybeFuture::Future(JwtFuture::new(async move {
                     match answer.await {
-                        Ok(is_revoked) => admitted(&verdict, is_revoked),
+                        Ok(is_revoked) => outcome_of(&verdict, is_revoked),
                         Err(unavailable) => unavailable.into(),
                     }
                 }))
@@ -170,8 +184,8 @@ impl Settings {
         }
     }
 
-    /// Goes on with a token whose key is not there yet.
-    pub(super) async fn verify_later(
+    /// Waits for a fetch of the keys, and verifies the token with them.
+    pub(super) async fn verify_after_fetch(
         &self,
         token: &str,
         issuer: usize,
@@ -181,40 +195,40 @@ impl Settings {
             Ok(unverified) => unverified,
             Err(problem) => return Outcome::Invalid(problem.into()),
         };
-        let asked = self.issuers[issuer].keys.asked().await;
-        let verdict = match &asked.keys {
+        let refreshed = self.issuers[issuer].keys.refreshed().await;
+        let verdict = match &refreshed.keys {
             Some(keys) => self.verdict(&unverified, issuer, keys, self.clock.now()),
             None => Err(Refused::UnknownKey),
         };
-        let verdict = match (verdict, asked) {
+        let verdict = match (verdict, refreshed) {
             (Ok(verdict), _) => Arc::new(verdict),
-            // Its key may be one that could not be fetched.
+            // The key may be one that could not be fetched, so the token is not called invalid.
             (
                 Err(Refused::UnknownKey),
-                Asked {
+                Refreshed {
                     result: Err(error), ..
                 },
             ) => {
                 return UnavailableError::new(error).into();
             }
-            (Err(Refused::UnknownKey), Asked { keys: None, .. }) => {
+            (Err(Refused::UnknownKey), Refreshed { keys: None, .. }) => {
                 return UnavailableError::new(FetchError::TimedOut).into();
             }
             (Err(refused), _) => return Outcome::Invalid(refused.into()),
         };
-        self.remember(fingerprint, &verdict);
-        match self.admit(verdict) {
+        self.cache_verdict(fingerprint, &verdict);
+        match self.check_revocation(verdict) {
             MaybeFuture::Ready(outcome) => outcome,
             MaybeFuture::Future(future) => future.await,
         }
     }
 }
 
-/// How far a token got without waiting.
-pub(super) enum Verified {
-    Known(Arc<Verdict>),
-    /// Its key is not among those that are there, and may be among those that could be fetched.
-    KeysWanted {
+/// What verification without waiting has led to.
+pub(super) enum Verification {
+    Complete(Arc<Verdict>),
+    /// No loaded key fits, and a fetch may bring one that does.
+    KeyMissing {
         issuer: usize,
     },
 }

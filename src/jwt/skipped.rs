@@ -1,18 +1,18 @@
-//! Keys of a set that are left out, and why.
+//! The report of keys of a published set that can't be used.
 
 use std::fmt;
 
 use super::KeyError;
 
-/// What is told of the keys that a set is made without, in one line however many there are.
+/// The keys that were left out of a set; `Display` is one line, however many there are.
 #[derive(Debug)]
 pub(super) struct Skipped {
     /// How many keys the set was read from.
     pub(super) total: usize,
-    /// How many of them were not looked at, beyond the limit.
+    /// How many of them are beyond the limit and were not read.
     pub(super) unread: usize,
     left_out: usize,
-    /// The first of them.
+    /// The ids and errors of the first [`SHOWN`](Self::SHOWN).
     shown: Vec<(Option<String>, KeyError)>,
 }
 
@@ -29,7 +29,7 @@ impl Skipped {
         }
     }
 
-    /// One that says of itself that it is for something else is not an oddity, and not counted.
+    /// Adds a key, unless it is declared for another purpose, which is normal.
     pub(super) fn add(&mut self, id: Option<&str>, error: KeyError) {
         if error == KeyError::NotForVerifying {
             return;
@@ -45,7 +45,7 @@ impl Skipped {
         self.left_out == 0 && self.unread == 0
     }
 
-    /// Why the first was left out.
+    /// Returns why the first key was left out.
     pub(super) fn first(&self) -> Option<&KeyError> {
         self.shown.first().map(|(_, error)| error)
     }

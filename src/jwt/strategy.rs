@@ -1,11 +1,12 @@
-//! A [`Jwt`] as a [`Strategy`]: finds the token of a request, and resolves it by its settings.
+//! [`Jwt`] as a [`Strategy`]: finds the token of a request and resolves it.
 
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
 use super::{
-    Jwt, JwtFuture, Stated, TokenErrorKind, TokenSource, cache::Remembered, settings::Verified,
+    Jwt, JwtFuture, Stated, TokenErrorKind, TokenSource, cache::VerdictCache,
+    settings::Verification,
 };
 use crate::{
     clock::Clock,
@@ -28,27 +29,29 @@ impl Strategy for Jwt<Stated, Stated> {
             Ok(None) => return MaybeFuture::Ready(Outcome::Absent),
             Err(invalid) => return MaybeFuture::Ready(invalid.into()),
         };
-        if token.len() > settings.longest {
-            let limit = settings.longest;
+        if token.len() > settings.max_len {
+            let limit = settings.max_len;
             return MaybeFuture::Ready(Outcome::Invalid(TokenErrorKind::TooLong { limit }.into()));
         }
         let fingerprint = settings
-            .remembered
+            .cache
             .is_some()
-            .then(|| Remembered::fingerprint(&token));
+            .then(|| VerdictCache::fingerprint(&token));
         let now = settings.clock.now();
-        if let Some(verdict) = settings.recall(fingerprint.as_ref(), now) {
-            return settings.admit(verdict);
+        if let Some(verdict) = settings.cached_verdict(fingerprint.as_ref(), now) {
+            return settings.check_revocation(verdict);
         }
         match settings.verify(&token, now) {
-            Ok(Verified::Known(verdict)) => {
-                settings.remember(fingerprint, &verdict);
-                settings.admit(verdict)
+            Ok(Verification::Complete(verdict)) => {
+                settings.cache_verdict(fingerprint, &verdict);
+                settings.check_revocation(verdict)
             }
-            Ok(Verified::KeysWanted { issuer }) => {
+            Ok(Verification::KeyMissing { issuer }) => {
                 let (settings, token) = (Arc::clone(settings), token.into_owned());
                 MaybeFuture::Future(JwtFuture::new(async move {
-                    settings.verify_later(&token, issuer, fingerprint).await
+                    settings
+                        .verify_after_fetch(&token, issuer, fingerprint)
+                        .await
                 }))
             }
             Err(invalid) => MaybeFuture::Ready(invalid.into()),
@@ -87,7 +90,7 @@ impl Strategy for Jwt<Stated, Stated> {
     }
 
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
-        self.set().use_clock(clock);
+        self.settings_mut().use_clock(clock);
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

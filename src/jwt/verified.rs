@@ -1,4 +1,4 @@
-//! What is known of a token that was verified.
+//! The claims of a verified token that applications may read.
 
 use std::{
     fmt,
@@ -47,7 +47,7 @@ impl VerifiedToken {
         key_id: Option<&str>,
         expires_at: u64,
     ) -> Self {
-        let text = |name: &str| claims.text_if_any(name).map(|text| Box::from(&*text));
+        let text = |name: &str| claims.optional_text(name).map(|text| Box::from(&*text));
         Self {
             inner: Arc::new(Inner {
                 issuer: text("iss"),
@@ -112,13 +112,13 @@ impl VerifiedToken {
 }
 
 fn at(seconds: u64) -> SystemTime {
-    // Claims end with the year 9999, which every clock can say.
+    // Times are at most in the year 9999, which `SystemTime` can represent.
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 impl fmt::Debug for VerifiedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `sub`, `jti` and `sid` are for the application to show, not for a stray log line.
+        // `sub`, `jti` and `sid` are personal data and stay out of logs.
         f.debug_struct("VerifiedToken")
             .field("issuer", &self.inner.issuer)
             .field("audience", &self.inner.audience)

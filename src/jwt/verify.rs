@@ -1,5 +1,6 @@
-//! From a token's bytes to a verdict, in the order that RFC 7519 section 7.2 asks for: nothing
-//! of the claims is believed before the signature.
+//! Verifies a token in the order of RFC 7519 section 7.2: form, signature, claims.
+//!
+//! Knows nothing of caches, fetches and requests.
 
 use std::{
     sync::Arc,
@@ -10,22 +11,22 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     CryptoProvider, Key, KeySet, TokenError, TokenErrorKind, VerifiedToken, claims::Claims,
-    error::cut, header::Header, identify::Identify, issuer::Rules,
+    error::truncated, header::Header, identify::Identify, issuer::IssuerRules,
 };
 use crate::{context::Identity, strategy::InvalidError};
 
-/// What was found out about a token, good until it ends or its key goes.
+/// The result of a verification, valid until the token ends or its key is removed.
 pub(super) struct Verdict {
     pub(super) identity: Identity,
     pub(super) token: VerifiedToken,
     pub(super) key: Arc<Key>,
-    /// Which of the issuers it is from.
+    /// The index of its issuer.
     pub(super) issuer: usize,
     /// The length of its claims, in bytes.
     pub(super) size: usize,
 }
 
-/// Why a token was refused, with those told apart whose key may only be new.
+/// Why a token was refused. An unknown key is separate, as a fetch may bring it.
 pub(super) enum Refused {
     UnknownKey,
     Invalid(InvalidError),
@@ -33,9 +34,9 @@ pub(super) enum Refused {
 
 /// What every token has to meet, whoever issued it.
 pub(super) struct Checks<'c> {
-    pub(super) issuers: &'c [Rules],
+    pub(super) issuers: &'c [IssuerRules],
     pub(super) issuer: usize,
-    pub(super) accept_bound: bool,
+    pub(super) accept_sender_constrained: bool,
     pub(super) token_type: Option<&'c str>,
     /// Whether a revocation check is going to look at the token.
     pub(super) revocable: bool,
@@ -72,8 +73,8 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// Which of the issuers it says to be from. With one issuer the claims stay unread.
-    pub(super) fn issuer(&self, issuers: &[Rules]) -> Result<usize, TokenError> {
+    /// Returns the index of the issuer that the token claims. With one issuer no claim is read.
+    pub(super) fn issuer(&self, issuers: &[IssuerRules]) -> Result<usize, TokenError> {
         if issuers.len() == 1 {
             return Ok(0);
         }
@@ -112,13 +113,13 @@ pub(super) struct Signed<'v> {
 impl Signed<'_> {
     pub(super) fn verdict(&self, checks: &Checks<'_>) -> Result<Verdict, InvalidError> {
         let claims = Claims::read(self.payload)?;
-        self.judge(&claims, checks).map_err(|invalid| {
-            let user = checks.identify.user_if_any(&claims);
-            invalid.of_user(user.map(|user| cut(&user)))
+        self.check(&claims, checks).map_err(|invalid| {
+            let user = checks.identify.user_for_audit(&claims);
+            invalid.of_user(user.map(|user| truncated(&user)))
         })
     }
 
-    fn judge(&self, claims: &Claims<'_>, checks: &Checks<'_>) -> Result<Verdict, InvalidError> {
+    fn check(&self, claims: &Claims<'_>, checks: &Checks<'_>) -> Result<Verdict, InvalidError> {
         let wrong_type = |wanted: &&str| !self.header.is_of_type(wanted);
         if let Some(wanted) = checks.token_type.filter(wrong_type) {
             let sent = self.header.token_type();
@@ -126,7 +127,7 @@ impl Signed<'_> {
                 .comparing([wanted], sent.as_deref())
                 .into());
         }
-        if claims.is_bound() && !checks.accept_bound {
+        if claims.is_sender_constrained() && !checks.accept_sender_constrained {
             return Err(TokenErrorKind::SenderConstrained.into());
         }
         let rules = &checks.issuers[checks.issuer];
@@ -160,10 +161,10 @@ impl Signed<'_> {
 }
 
 impl From<TokenErrorKind> for Refused {
-    fn from(problem: TokenErrorKind) -> Self {
-        match problem {
+    fn from(kind: TokenErrorKind) -> Self {
+        match kind {
             TokenErrorKind::UnknownKey => Self::UnknownKey,
-            problem => Self::Invalid(problem.into()),
+            kind => Self::Invalid(kind.into()),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Why a request would be resolved as it is, step by step, without making it.
 
 use std::{
-    error::Error as _,
     fmt,
     sync::{Mutex, PoisonError},
 };
 
 use crate::{
-    audit::{AuditEvent, Observer},
+    audit::{AuditEvent, Observer, refusal},
     context::UserContext,
     rejection::{Rejection, RejectionKind},
 };
@@ -47,48 +46,10 @@ impl Explanation {
     }
 }
 
-/// Writes the line of one event of those that strategies cause.
-fn line(event: &AuditEvent<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match event {
-        AuditEvent::Consulted { strategy, verdict } => {
-            writeln!(f, "{strategy}: {}", verdict.as_str())
-        }
-        AuditEvent::CredentialPassedOver { strategy, invalid } => writeln!(
-            f,
-            "{strategy}: passed over, because its credential {}",
-            invalid.kind()
-        ),
-        AuditEvent::HeaderStripped {
-            strategy,
-            header,
-            reason,
-            peer,
-            wanted,
-            ..
-        } => {
-            write!(f, "{strategy}: removes {header}, {}", reason.as_str())?;
-            match (wanted, peer) {
-                (Some(wanted), Some(peer)) => {
-                    writeln!(f, ": the peer is {peer}, wanted is {wanted}")
-                }
-                (Some(wanted), None) => writeln!(f, ": wanted is {wanted}"),
-                (None, _) => writeln!(f),
-            }
-        }
-        AuditEvent::TraceIgnored { problem, .. } => {
-            writeln!(f, "traceparent {problem} and is ignored")
-        }
-        AuditEvent::Conflict { first, second } => {
-            writeln!(f, "{first} and {second}: found different principals")
-        }
-        _ => Ok(()),
-    }
-}
-
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for event in &self.steps {
-            line(event, f)?;
+            writeln!(f, "{event}")?;
         }
         match &self.answer {
             Ok(context) => write!(
@@ -98,20 +59,19 @@ impl fmt::Display for Explanation {
                 context.evidence().as_str(),
                 context.strategy()
             ),
-            Err(rejection) => refusal(rejection, f),
+            Err(rejection) => {
+                refusal(rejection, f)?;
+                whose(rejection, f)
+            }
         }
     }
 }
 
-/// What was compared, and whose credential it was, go along for the operator.
-fn refusal(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "refused with {}: {rejection}", rejection.status())?;
+/// Adds whose credential it was.
+fn whose(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
         return Ok(());
     };
-    if let Some(source) = invalid.source() {
-        write!(f, ": {source}")?;
-    }
     match invalid.user() {
         Some(user) => write!(f, "; it is the credential of {user:?}"),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The strategy that reads the cookie and the store by itself.
+//! The strategy that reads the session's cookie and its store.
 
 use std::{any::type_name, fmt, sync::Arc};
 
@@ -8,16 +8,16 @@ use tower_sessions_core::SessionStore;
 
 use super::{
     SessionData, SessionError,
-    data::UserOf,
-    lookup::{Lenience, SessionLookup, look_up},
+    id_cookie::IdCookie,
+    lookup::{SessionLookup, look_up},
+    options::SessionOptions,
     seal::Kind,
-    wire::Wire,
 };
 use crate::{
     clock::{Clock, SystemClock},
     config_error::ConfigError,
     context::{IdRules, Identity},
-    cookies::keep_out_of_debug,
+    cookies::mark_sensitive,
     maybe_future::MaybeFuture,
     strategy::{Outcome, Presence, Strategy, Stripped},
 };
@@ -182,10 +182,9 @@ use crate::{
 /// asked. It is not *no credential* either, and a [`Fallback`](crate::Fallback) does not act on
 /// it, unless [`allow_visitors`](Self::allow_visitors) says that visitors are expected.
 pub struct SessionCookie<S> {
-    wire: Wire,
+    cookie: IdCookie,
     store: Arc<S>,
-    user: Arc<UserOf>,
-    lenience: Lenience,
+    options: Arc<SessionOptions>,
     clock: Arc<dyn Clock>,
 }
 
@@ -196,10 +195,9 @@ impl<S: SessionStore> SessionCookie<S> {
     #[must_use]
     pub fn new(name: impl AsRef<str>, store: S) -> Self {
         Self {
-            wire: Wire::new(name.as_ref()),
+            cookie: IdCookie::new(name.as_ref()),
             store: Arc::new(store),
-            user: Arc::new(UserOf::by_key("user_id")),
-            lenience: Lenience::default(),
+            options: Arc::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -207,14 +205,14 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Takes the user's id from the session's value of this key, a string; else from `user_id`.
     #[must_use]
     pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.user).read_key(key);
+        Arc::make_mut(&mut self.options).set_user_id_key(key);
         self
     }
 
     /// Checks the user's id by other rules than [`IdRules::new`].
     #[must_use]
     pub fn id_rules(mut self, rules: IdRules) -> Self {
-        Arc::make_mut(&mut self.user).rules = rules;
+        Arc::make_mut(&mut self.options).rules = rules;
         self
     }
 
@@ -248,7 +246,7 @@ impl<S: SessionStore> SessionCookie<S> {
     where
         F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync + 'static,
     {
-        Arc::make_mut(&mut self.user).read_by(read);
+        Arc::make_mut(&mut self.options).set_closure(read);
         self
     }
 
@@ -259,7 +257,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// `signed` or `encrypted`.
     #[must_use]
     pub fn signed(mut self, key: Key) -> Self {
-        self.wire.seal.with(Kind::Signed, key);
+        self.cookie.seal.with(Kind::Signed, key);
         self
     }
 
@@ -267,7 +265,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// `SessionManagerLayer::with_private` writes them; else as [`signed`](Self::signed).
     #[must_use]
     pub fn encrypted(mut self, key: Key) -> Self {
-        self.wire.seal.with(Kind::Encrypted, key);
+        self.cookie.seal.with(Kind::Encrypted, key);
         self
     }
 
@@ -288,7 +286,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// ```
     #[must_use]
     pub fn also_accept(mut self, key: Key) -> Self {
-        self.wire.seal.also_accept(key);
+        self.cookie.seal.also_accept(key);
         self
     }
 
@@ -300,7 +298,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// by the store alone.
     #[must_use]
     pub fn treat_unknown_as_absent(mut self) -> Self {
-        self.lenience.unknown = true;
+        Arc::make_mut(&mut self.options).unknown_is_absent = true;
         self
     }
 
@@ -308,7 +306,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// [`Fallback::anonymous`](crate::Fallback::anonymous), may act on them.
     #[must_use]
     pub fn allow_visitors(mut self) -> Self {
-        self.lenience.visitors = true;
+        Arc::make_mut(&mut self.options).allow_visitors = true;
         self
     }
 }
@@ -321,34 +319,33 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
     }
 
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
-        match self.wire.id(&head.headers) {
+        match self.cookie.id(&head.headers) {
             Ok(None) => MaybeFuture::Ready(Outcome::Absent),
             Err(invalid) => MaybeFuture::Ready(invalid.into()),
             Ok(Some(id)) => {
-                let (store, user) = (Arc::clone(&self.store), Arc::clone(&self.user));
+                let (store, options) = (Arc::clone(&self.store), Arc::clone(&self.options));
                 let clock = Arc::clone(&self.clock);
-                SessionLookup::new(look_up(store, id, user, self.lenience, clock)).at_once()
+                SessionLookup::new(look_up(store, id, options, clock)).poll_once()
             }
         }
     }
 
-    /// What a cookie is worth is known to the store alone. Where the application says that some
-    /// are worth nothing, a cookie by itself does not keep a fallback from acting; one that is
-    /// bad has ended the list already.
+    /// Where the options let some sessions count as no credential, only the store can tell which, so
+    /// the cookie alone does not keep a fallback from acting. A bad one has ended the list before.
     fn presence(&self, head: &Parts) -> Presence {
-        if self.lenience.any() {
-            return self.wire.look_alike_is_sent(&head.headers).into();
+        if self.options.is_lenient() {
+            return self.cookie.has_look_alike(&head.headers).into();
         }
-        self.wire.is_sent(&head.headers).into()
+        self.cookie.is_present(&head.headers).into()
     }
 
     fn headers(&self) -> Option<Vec<HeaderName>> {
         Some(vec![header::COOKIE])
     }
 
-    /// Keeps the session's id out of what the inner service may print of the headers.
+    /// Marks the cookie as sensitive, so that `Debug` of the headers does not show the session's id.
     fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
-        keep_out_of_debug(head, &header::COOKIE);
+        mark_sensitive(head, &header::COOKIE);
     }
 
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
@@ -356,30 +353,29 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.wire.validate()?;
-        self.user.validate()
+        self.cookie.validate()?;
+        self.options.validate()
     }
 }
 
 impl<S> Clone for SessionCookie<S> {
     fn clone(&self) -> Self {
         Self {
-            wire: self.wire.clone(),
+            cookie: self.cookie.clone(),
             store: Arc::clone(&self.store),
-            user: Arc::clone(&self.user),
-            lenience: self.lenience,
+            options: Arc::clone(&self.options),
             clock: Arc::clone(&self.clock),
         }
     }
 }
 
-/// The store by its type only: one in memory would print every session.
+/// Shows the store's type only: `Debug` of a store in memory shows all sessions.
 impl<S> fmt::Debug for SessionCookie<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionCookie")
-            .field("wire", &self.wire)
+            .field("cookie", &self.cookie)
             .field("store", &format_args!("{}", type_name::<S>()))
-            .field("user", &self.user)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

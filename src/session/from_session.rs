@@ -1,4 +1,4 @@
-//! The strategy that takes the session which an outer `SessionManagerLayer` reads.
+//! The strategy that takes the session of an outer `SessionManagerLayer`.
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::SystemTime};
 
@@ -9,8 +9,8 @@ use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 
 use super::{
     SessionData, SessionError,
-    data::UserOf,
-    lookup::{Lenience, SessionLookup, end},
+    lookup::{SessionLookup, system_time},
+    options::SessionOptions,
 };
 use crate::{
     config_error::ConfigError,
@@ -72,8 +72,7 @@ use crate::{
 /// [`identity`](Self::identity), such as from the key `axum-login.data`.
 #[derive(Clone, Debug)]
 pub struct FromSession {
-    user: Arc<UserOf>,
-    lenience: Lenience,
+    options: Arc<SessionOptions>,
 }
 
 impl Default for FromSession {
@@ -87,22 +86,21 @@ impl FromSession {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            user: Arc::new(UserOf::by_key("user_id")),
-            lenience: Lenience::default(),
+            options: Arc::default(),
         }
     }
 
     /// Takes the user's id from the session's value of this key.
     #[must_use]
     pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.user).read_key(key);
+        Arc::make_mut(&mut self.options).set_user_id_key(key);
         self
     }
 
     /// Checks the user's id by other rules than [`IdRules::new`].
     #[must_use]
     pub fn id_rules(mut self, rules: IdRules) -> Self {
-        Arc::make_mut(&mut self.user).rules = rules;
+        Arc::make_mut(&mut self.options).rules = rules;
         self
     }
 
@@ -131,9 +129,9 @@ impl FromSession {
         K::Item: Into<String>,
         F: Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync + 'static,
     {
-        let user = Arc::make_mut(&mut self.user);
-        user.keys = keys.into_iter().map(Into::into).collect();
-        user.read_by(read);
+        let options = Arc::make_mut(&mut self.options);
+        options.keys = keys.into_iter().map(Into::into).collect();
+        options.set_closure(read);
         self
     }
 
@@ -141,14 +139,14 @@ impl FromSession {
     /// asked, and a [`Fallback`](crate::Fallback) may act.
     #[must_use]
     pub fn treat_unknown_as_absent(mut self) -> Self {
-        self.lenience.unknown = true;
+        Arc::make_mut(&mut self.options).unknown_is_absent = true;
         self
     }
 
     /// Expects sessions without a user: a [`Fallback`](crate::Fallback) may act on them.
     #[must_use]
     pub fn allow_visitors(mut self) -> Self {
-        self.lenience.visitors = true;
+        Arc::make_mut(&mut self.options).allow_visitors = true;
         self
     }
 }
@@ -176,24 +174,24 @@ impl Strategy for FromSession {
             let session = head.extensions.get::<Session014>();
             session.map(OuterSession::is_named)
         });
-        (!self.lenience.visitors && is_named == Some(true)).into()
+        (!self.options.allow_visitors && is_named == Some(true)).into()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.user.validate()
+        self.options.validate()
     }
 }
 
 impl FromSession {
     fn look_up(&self, session: impl OuterSession) -> MaybeFuture<SessionLookup> {
-        let user = Arc::clone(&self.user);
-        MaybeFuture::Future(SessionLookup::new(ask(session, user, self.lenience)))
+        let options = Arc::clone(&self.options);
+        MaybeFuture::Future(SessionLookup::new(resolve_session(session, options)))
     }
 }
 
-/// The session of an outer `SessionManagerLayer`, of whichever version.
+/// A `Session` of either version of tower-sessions.
 trait OuterSession: Send + Sync + 'static {
-    /// Whether the request names a session.
+    /// Whether the session has an id, from the request's cookie.
     fn is_named(&self) -> bool;
 
     fn value(
@@ -201,7 +199,7 @@ trait OuterSession: Send + Sync + 'static {
         key: &str,
     ) -> impl Future<Output = Result<Option<Value>, UnavailableError>> + Send;
 
-    /// When it ends, where that is a date.
+    /// Returns when it ends, if its expiry is a date.
     fn end(&self) -> Option<SystemTime>;
 }
 
@@ -219,7 +217,7 @@ macro_rules! outer_session {
             fn end(&self) -> Option<SystemTime> {
                 match self.expiry() {
                     Some($expiry::AtDateTime(date)) => {
-                        end(date.unix_timestamp(), date.nanosecond())
+                        system_time(date.unix_timestamp(), date.nanosecond())
                     }
                     _ => None,
                 }
@@ -231,10 +229,10 @@ macro_rules! outer_session {
 outer_session!(Session, Expiry);
 outer_session!(Session014, Expiry014);
 
-async fn ask(session: impl OuterSession, user: Arc<UserOf>, lenience: Lenience) -> Outcome {
+async fn resolve_session(session: impl OuterSession, options: Arc<SessionOptions>) -> Outcome {
     let was_named = session.is_named();
     let mut values = HashMap::new();
-    for key in &user.keys {
+    for key in &options.keys {
         match session.value(key).await {
             Ok(None) => {}
             Ok(Some(value)) => {
@@ -243,9 +241,9 @@ async fn ask(session: impl OuterSession, user: Arc<UserOf>, lenience: Lenience) 
             Err(unavailable) => return unavailable.into(),
         }
     }
-    // A session takes its id off when the store doesn't know it.
+    // tower-sessions removes the id of a session that the store does not have.
     if was_named && !session.is_named() {
-        return lenience.unknown(SessionError::Unknown);
+        return options.unknown(SessionError::Unknown);
     }
-    user.outcome(&SessionData::new(&values, session.end()))
+    options.outcome(&SessionData::new(&values, session.end()))
 }

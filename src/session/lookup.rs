@@ -1,4 +1,4 @@
-//! The one question to the store, and what its answer is worth.
+//! Loads a session from the store, and checks the record.
 
 use std::{
     fmt,
@@ -14,17 +14,14 @@ use tower_sessions_core::{
     session::{Id, Record},
 };
 
-use super::{
-    SessionError,
-    data::{SessionData, UserOf},
-};
+use super::{SessionData, SessionError, options::SessionOptions};
 use crate::{
     clock::Clock,
     maybe_future::MaybeFuture,
     strategy::{Outcome, UnavailableError},
 };
 
-/// The future of [`SessionCookie`](super::SessionCookie) and [`FromSession`](super::FromSession).
+/// Resolves the session of a [`SessionCookie`](super::SessionCookie) or a [`FromSession`](super::FromSession).
 ///
 /// # Cancel safety
 /// Dropping it drops the store's own future and nothing else; it holds no lock and no
@@ -34,19 +31,18 @@ pub struct SessionLookup {
 }
 
 impl SessionLookup {
-    /// The one box: a store's future borrows the store, so this has to own both, and such a
-    /// future has no name.
+    /// Boxes a future. A store's future borrows the store, so an `async` block has to own both.
     pub(super) fn new(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
         Self {
             future: Box::pin(future),
         }
     }
 
-    /// A store in memory has its answer at the first poll, and nobody has to be woken for it.
-    /// One that has to wait is polled again, by whoever then waits.
-    pub(super) fn at_once(mut self) -> MaybeFuture<Self> {
-        let mut nobody = Context::from_waker(Waker::noop());
-        match self.future.as_mut().poll(&mut nobody) {
+    /// Polls once without a waker: a store in memory answers at the first poll. A future that has
+    /// to wait is polled again by its caller, with a waker.
+    pub(super) fn poll_once(mut self) -> MaybeFuture<Self> {
+        let mut noop = Context::from_waker(Waker::noop());
+        match self.future.as_mut().poll(&mut noop) {
             Poll::Ready(outcome) => MaybeFuture::Ready(outcome),
             Poll::Pending => MaybeFuture::Future(self),
         }
@@ -67,64 +63,42 @@ impl fmt::Debug for SessionLookup {
     }
 }
 
-/// What counts as no credential, though something was sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lenience {
-    pub(super) unknown: bool,
-    pub(super) visitors: bool,
-}
-
-impl Lenience {
-    pub(super) fn any(self) -> bool {
-        self.unknown || self.visitors
-    }
-
-    pub(super) fn unknown(self, problem: SessionError) -> Outcome {
-        if self.unknown {
-            Outcome::Absent
-        } else {
-            Outcome::Invalid(problem.into())
-        }
-    }
-}
-
+/// Loads the session of this id from the store, and returns its outcome.
 pub(super) async fn look_up<S: SessionStore>(
     store: Arc<S>,
     id: Id,
-    user: Arc<UserOf>,
-    lenience: Lenience,
+    options: Arc<SessionOptions>,
     clock: Arc<dyn Clock>,
 ) -> Outcome {
     match store.load(&id).await {
-        Ok(Some(record)) => answer(&record, id, &user, lenience, &*clock),
-        Ok(None) => lenience.unknown(SessionError::Unknown),
+        Ok(Some(record)) => outcome_of(&record, id, &options, &*clock),
+        Ok(None) => options.unknown(SessionError::Unknown),
         Err(error) => UnavailableError::new(error).into(),
     }
 }
 
-fn answer(
+fn outcome_of(
     record: &Record,
-    asked: Id,
-    user: &UserOf,
-    lenience: Lenience,
+    requested: Id,
+    options: &SessionOptions,
     clock: &dyn Clock,
 ) -> Outcome {
-    // A connection that was left in the middle of a reply can give one request the next one's.
-    if record.id != asked {
+    // A pooled connection whose request was cancelled can return the reply to another request.
+    if record.id != requested {
         return Outcome::Invalid(SessionError::OtherSession.into());
     }
-    let expiry = end(
+    let expires_at = system_time(
         record.expiry_date.unix_timestamp(),
         record.expiry_date.nanosecond(),
     );
-    if expiry.is_some_and(|end| end <= clock.now()) {
-        return lenience.unknown(SessionError::Expired);
+    if expires_at.is_some_and(|end| end <= clock.now()) {
+        return options.unknown(SessionError::Expired);
     }
-    user.outcome(&SessionData::new(&record.data, expiry))
+    options.outcome(&SessionData::new(&record.data, expires_at))
 }
 
-/// A date as the system's clock tells it; one before 1970 is then, as its past is all that counts.
-pub(super) fn end(unix_seconds: i64, nanoseconds: u32) -> Option<SystemTime> {
+/// Converts a Unix time. A time before 1970 becomes 1970: both are past.
+pub(super) fn system_time(unix_seconds: i64, nanoseconds: u32) -> Option<SystemTime> {
     let seconds = u64::try_from(unix_seconds).unwrap_or(0);
     UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
 }

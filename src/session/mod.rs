@@ -1,21 +1,21 @@
-//! Sessions: a cookie that names a record in a store of the tower-sessions family.
+//! Takes the user from sessions in a store of the tower-sessions family.
 //!
-//! The cookie is only a name; whose session it is stands in the store. [`SessionCookie`] reads
-//! both by itself, [`FromSession`] takes the session that an outer `SessionManagerLayer` reads.
+//! The cookie has the session's id only; the session's data, with the user, is in the store.
+//! [`SessionCookie`] reads both, [`FromSession`] takes the session of an outer `SessionManagerLayer`.
 
 mod cookie;
 mod data;
+mod error;
 mod from_session;
+mod id_cookie;
 mod lookup;
-mod problem;
+mod options;
 mod seal;
 mod store_0_14;
-mod wire;
 
-pub use self::store_0_14::TowerSessions014Store;
 pub use self::{
-    cookie::SessionCookie, data::SessionData, from_session::FromSession, lookup::SessionLookup,
-    problem::SessionError,
+    cookie::SessionCookie, data::SessionData, error::SessionError, from_session::FromSession,
+    lookup::SessionLookup, store_0_14::TowerSessions014Store,
 };
 /// The key of a signed or encrypted cookie, of the `cookie` crate; tower-sessions takes the same.
 pub use ::cookie::Key as CookieKey;

@@ -1,4 +1,4 @@
-//! Signed and encrypted cookies, under one key and those that came before it.
+//! Verifies signed cookies and decrypts encrypted ones, with the current key and older ones.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use ::cookie::{Cookie, CookieJar, Key};
 
 use crate::config_error::ConfigError;
 
-/// How the cookie is kept from being made up.
+/// How the cookie is protected against forgery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Signed,
     Encrypted,
 }
 
-/// The keys that open the cookie. They never print.
+/// The keys of a cookie. `Debug` does not show them.
 #[derive(Clone, Default)]
 pub(super) struct Seal {
     kind: Option<Kind>,
     keys: Vec<Key>,
-    /// Said twice, or both ways: an error of `build()`.
-    said_again: bool,
+    /// Whether it was configured more than once, which is an error of `build()`.
+    sealed_twice: bool,
 }
 
 impl Seal {
     pub(super) fn with(&mut self, kind: Kind, key: Key) {
-        self.said_again |= self.kind.is_some();
+        self.sealed_twice |= self.kind.is_some();
         self.kind = Some(kind);
         self.keys.insert(0, key);
     }
@@ -33,7 +33,7 @@ impl Seal {
         self.keys.push(key);
     }
 
-    /// The value that was sealed, or `None` where none of the keys sealed it.
+    /// Returns the value; `None` if no key verifies or decrypts it.
     pub(super) fn open(&self, kind: Kind, cookie: &Cookie<'static>) -> Option<String> {
         let jar = CookieJar::new();
         self.keys
@@ -50,7 +50,7 @@ impl Seal {
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if self.said_again {
+        if self.sealed_twice {
             return Err(ConfigError::CookieSealedTwice);
         }
         let Some(kind) = self.kind else {
@@ -78,8 +78,8 @@ impl Seal {
     }
 }
 
-/// Whether key material is a placeholder (zeroes, a repeated word) and no random bytes: of 32
-/// random ones, fewer than 12 different is a chance of 1 in 10^25.
+/// Whether key material is a placeholder (zeroes, a repeated word): 32 random bytes have fewer than
+/// 12 different values with a probability of 1 in 10^25.
 fn is_weak(material: &[u8]) -> bool {
     let mut values = material.to_vec();
     values.sort_unstable();

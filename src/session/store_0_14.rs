@@ -103,7 +103,7 @@ fn error(error: OldError) -> Error {
     }
 }
 
-/// The store by its type only: a store in memory would print every session.
+/// Shows the store's type only: `Debug` of a store in memory shows all sessions.
 impl<S> fmt::Debug for TowerSessions014Store<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TowerSessions014Store")

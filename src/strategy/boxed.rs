@@ -1,16 +1,15 @@
-//! A strategy without its type, for lists that configuration decides at run time.
+//! A strategy with its type erased, for lists that are read from configuration.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin};
 
-use http::{HeaderName, HeaderValue, request::Parts};
+use http::request::Parts;
 
-use super::{Facts, InvalidError, Outcome, Presence, Strategy, Stripped};
-use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
+use super::{Outcome, Strategy};
+use crate::maybe_future::MaybeFuture;
 
-/// Any strategy, for a `Vec` whose order and members are read from configuration.
+/// A strategy of any type, for a `Vec` whose members and order are read from configuration.
 ///
-/// It costs a virtual call for each strategy that is asked, and one allocation for each that
-/// really waits; one that answers at once is not boxed a second time.
+/// Each strategy costs a virtual call, and an allocation if it has to wait.
 ///
 /// ```
 /// use tower_user_scope::{DevelopmentUser, ExistingContext, strategy::{BoxStrategy, Strategy}};
@@ -27,7 +26,7 @@ use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
 /// assert_eq!(list.len(), 2);
 /// ```
 pub struct BoxStrategy {
-    inner: Box<dyn Erased + Send + Sync>,
+    inner: Box<dyn Strategy<Future = BoxFuture> + Send + Sync>,
 }
 
 type BoxFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -39,82 +38,37 @@ impl BoxStrategy {
         S::Future: Send + 'static,
     {
         Self {
-            inner: Box::new(strategy),
+            inner: Box::new(Boxing { inner: strategy }),
         }
     }
 }
 
-trait Erased: Facts {
-    fn resolve_boxed(&self, head: &Parts) -> MaybeFuture<BoxFuture>;
-    fn optional_fact(&self) -> bool;
-    fn use_clock_boxed(&mut self, clock: &Arc<dyn Clock>);
+/// A strategy whose future is boxed, so that its type does not depend on `S`.
+struct Boxing<S> {
+    inner: S,
 }
 
-impl<S> Erased for S
+impl<S> Strategy for Boxing<S>
 where
     S: Strategy,
     S::Future: Send + 'static,
 {
-    fn resolve_boxed(&self, head: &Parts) -> MaybeFuture<BoxFuture> {
-        self.resolve(head)
-            .map_future(|future| Box::pin(future) as BoxFuture)
-    }
+    type Future = BoxFuture;
 
-    fn optional_fact(&self) -> bool {
-        self.is_optional()
-    }
+    forward!(inner: name presence headers scrub challenge validate use_clock is_optional
+        reads_existing_context time_limit);
 
-    fn use_clock_boxed(&mut self, clock: &Arc<dyn Clock>) {
-        self.use_clock(clock);
+    fn resolve(&self, head: &Parts) -> MaybeFuture<BoxFuture> {
+        let outcome = self.inner.resolve(head);
+        outcome.map_future(|future| Box::pin(future) as BoxFuture)
     }
 }
 
 impl Strategy for BoxStrategy {
     type Future = BoxFuture;
 
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
-        self.inner.resolve_boxed(head)
-    }
-
-    fn presence(&self, head: &Parts) -> Presence {
-        self.inner.presence(head)
-    }
-
-    fn headers(&self) -> Option<Vec<HeaderName>> {
-        self.inner.headers()
-    }
-
-    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-        self.inner.scrub(head, believed, stripped);
-    }
-
-    fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
-        self.inner.challenge(refused)
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        self.inner.validate()
-    }
-
-    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
-        self.inner.use_clock_boxed(clock);
-    }
-
-    fn is_optional(&self) -> bool {
-        self.inner.optional_fact()
-    }
-
-    fn reads_existing_context(&self) -> bool {
-        self.inner.reads_existing_context()
-    }
-
-    fn time_limit(&self) -> Option<Duration> {
-        self.inner.time_limit()
-    }
+    forward!(inner: name resolve presence headers scrub challenge validate use_clock is_optional
+        reads_existing_context time_limit);
 
     fn boxed(self) -> BoxStrategy {
         self

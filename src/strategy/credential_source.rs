@@ -1,4 +1,4 @@
-//! Where the credential of a closure's strategy is, told apart from resolving it.
+//! Where a closure's credential is.
 
 use std::{fmt, sync::Arc};
 
@@ -7,13 +7,13 @@ use http::{HeaderName, request::Parts};
 use super::{Predicate, Presence, header_name};
 use crate::config_error::ConfigError;
 
-/// Says where a closure looks for its credential, so that the list knows whether one was sent
-/// even if the closure gets it wrong.
+/// Where the credential of a closure is in a request, so that the list can tell whether one was sent
+/// whatever the closure returns.
 #[derive(Clone)]
 pub struct CredentialSource {
     place: Place,
-    /// Whether the closure has nothing to say where nothing is in its place.
-    only: bool,
+    /// Whether the closure is skipped for requests without the header.
+    skip_without: bool,
 }
 
 #[derive(Clone)]
@@ -23,40 +23,43 @@ enum Place {
 }
 
 impl CredentialSource {
-    /// The credential is the value of this header. A name that HTTP doesn't allow is an error
+    /// A header of this name. A name that HTTP doesn't allow is an error
     /// of `build()`.
     pub fn header(name: impl AsRef<str>) -> Self {
         Self::at(Place::Header(header_name(name)))
     }
 
-    /// As [`header`](Self::header), and the closure need not be asked about requests that can't
-    /// have the header, which is quicker: it has nothing to say of them, and refuses none of them.
+    /// As [`header`](Self::header), and skips the closure for requests without the header, which is
+    /// faster. For closures that return [`Outcome::Absent`](crate::Outcome::Absent) for all of them.
     #[must_use]
     pub fn only_header(name: impl AsRef<str>) -> Self {
         Self {
-            only: true,
+            skip_without: true,
             ..Self::header(name)
         }
     }
 
-    /// The credential is a value of this type in the request's extensions.
+    /// A value of this type in the request's extensions.
     #[must_use]
     pub fn extension<T: Send + Sync + 'static>() -> Self {
         Self::predicate(|head| head.extensions.get::<T>().is_some())
     }
 
-    /// The credential is there where this says so.
+    /// Whatever this predicate finds in a request.
     pub fn predicate(sent: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         Self::at(Place::Predicate(Arc::new(sent)))
     }
 
     fn at(place: Place) -> Self {
-        Self { place, only: false }
+        Self {
+            place,
+            skip_without: false,
+        }
     }
 
     pub(super) fn headers(&self) -> Option<Vec<HeaderName>> {
         match &self.place {
-            Place::Header(Ok(name)) if self.only => Some(vec![name.clone()]),
+            Place::Header(Ok(name)) if self.skip_without => Some(vec![name.clone()]),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! A user for a developer's own machine, which says so everywhere it can.
+//! A fixed user for a developer's own machine.
 
 use std::future::Ready;
 
@@ -42,8 +42,7 @@ pub struct DevelopmentUser {
 }
 
 impl DevelopmentUser {
-    /// Every request from this machine is this user's. An id that is none is an error of
-    /// `build()`.
+    /// Makes this the user of every request from this machine. An invalid id is an error of `build()`.
     #[must_use]
     pub fn new(user_id: &str) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! A context that is already there: an outer layer's, a test's, a framework's.
+//! Continues a context that is already in the request: of an outer layer, a test or a framework.
 
 use std::future::Ready;
 
@@ -41,8 +41,8 @@ impl ExistingContext {
     }
 }
 
-/// What stands in for a credential is none: it must not keep the strategies after this one from
-/// looking at what was really sent.
+/// Returns the context, unless it is that of a fallback or a development user: those are not
+/// credentials, and must not keep later strategies from reading what was sent.
 fn credential(head: &Parts) -> Option<&UserContext> {
     let context = head.extensions.get::<UserContext>();
     context.filter(|context| !context.evidence().is_stand_in())

@@ -1,4 +1,4 @@
-//! A value that an auth middleware left in the extensions, taken by its type.
+//! Takes the user from a value that an authentication middleware put into the extensions.
 
 use std::{any::type_name, fmt, future::Ready, marker::PhantomData};
 
@@ -12,7 +12,7 @@ use crate::{
 
 /// Takes the identity from a value of type `T` in the request's extensions.
 ///
-/// A value of another type is nothing to it, however alike it looks.
+/// Values are found by their type only.
 ///
 /// ```
 /// use tower_user_scope::FromExtension;
@@ -74,7 +74,7 @@ where
     }
 
     fn presence(&self, head: &Parts) -> Presence {
-        // A value that says nobody (`Absent`) is no credential on the wire.
+        // A value for which the closure returns `Absent` is not a credential.
         head.extensions
             .get::<T>()
             .is_some_and(|value| !matches!((self.resolve)(value), Outcome::Absent))

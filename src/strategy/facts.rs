@@ -1,4 +1,4 @@
-//! Strategies of different types, seen alike.
+//! A view of a strategy of any type.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use super::{InvalidError, Presence, Strategy, Stripped};
 use crate::config_error::ConfigError;
 
-/// What of a strategy needs no future: usable without knowing its type.
+/// The methods of [`Strategy`] that don't depend on its future, so that lists can visit strategies of
+/// any type.
 pub trait Facts {
     fn name(&self) -> &'static str;
     fn presence(&self, head: &Parts) -> Presence;

@@ -1,4 +1,4 @@
-//! Who acts when nobody sent anything: a service, or nobody, and never a user.
+//! The principal of requests without any credential: a service or nobody, never a user.
 
 use std::{fmt, sync::Arc};
 
@@ -7,10 +7,10 @@ use http::request::Parts;
 use super::Predicate;
 use crate::context::{Evidence, IdError, Identity, Principal, ServiceName};
 
-/// Who acts where no strategy found a credential *and* none was sent.
+/// The principal of requests in which no strategy found a credential *and* none was sent.
 ///
-/// It is no strategy but a clause of the layer, and it never is a user: code that wants a user
-/// gets an error.
+/// It is not a strategy but an option of the layer, and never a user: code that requires a user gets
+/// an error.
 ///
 /// ```
 /// use tower_user_scope::Fallback;
@@ -32,7 +32,7 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// The service of this name acts. A name that is none is an error of `build()`.
+    /// A service of this name. An invalid name is an error of `build()`.
     pub fn service(name: &str) -> Self {
         Self {
             principal: ServiceName::try_from(name).map(Principal::Service),
@@ -41,7 +41,7 @@ impl Fallback {
         }
     }
 
-    /// Nobody in particular acts.
+    /// Nobody: [`Principal::Anonymous`].
     pub fn anonymous() -> Self {
         Self {
             principal: Ok(Principal::Anonymous),
@@ -50,7 +50,7 @@ impl Fallback {
         }
     }
 
-    /// Acts only for requests that meet a condition, which replaces the one before.
+    /// Acts only on requests that meet a condition. Replaces an earlier condition.
     pub fn only_if(mut self, condition: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.condition = Some(Arc::new(condition));
         self

@@ -6,10 +6,10 @@ use std::{
     future::{Future, Ready},
 };
 
-use http::{HeaderName, request::Parts};
+use http::request::Parts;
 
-use super::{CredentialSource, Outcome, Presence, Strategy};
-use crate::{config_error::ConfigError, maybe_future::MaybeFuture};
+use super::{CredentialSource, Outcome, Strategy};
+use crate::maybe_future::MaybeFuture;
 
 /// Makes a strategy of a closure that answers at once.
 ///
@@ -29,11 +29,11 @@ use crate::{config_error::ConfigError, maybe_future::MaybeFuture};
 /// });
 /// # let _ = strategy;
 /// ```
-pub fn from_fn<F>(reads: CredentialSource, resolve: F) -> FromFn<F>
+pub fn from_fn<F>(source: CredentialSource, resolve: F) -> FromFn<F>
 where
     F: Fn(&Parts) -> Outcome,
 {
-    FromFn { reads, resolve }
+    FromFn { source, resolve }
 }
 
 /// Makes a strategy of a closure that returns a future.
@@ -65,25 +65,25 @@ where
 /// });
 /// # let _ = strategy;
 /// ```
-pub fn from_async_fn<F, Fut>(reads: CredentialSource, resolve: F) -> FromAsyncFn<F>
+pub fn from_async_fn<F, Fut>(source: CredentialSource, resolve: F) -> FromAsyncFn<F>
 where
     F: Fn(&Parts) -> Fut,
     Fut: Future<Output = Outcome>,
 {
-    FromAsyncFn { reads, resolve }
+    FromAsyncFn { source, resolve }
 }
 
 /// A closure as a strategy; see [`from_fn`].
 #[derive(Clone)]
 pub struct FromFn<F> {
-    reads: CredentialSource,
+    source: CredentialSource,
     resolve: F,
 }
 
 /// A closure that returns a future as a strategy; see [`from_async_fn`].
 #[derive(Clone)]
 pub struct FromAsyncFn<F> {
-    reads: CredentialSource,
+    source: CredentialSource,
     resolve: F,
 }
 
@@ -93,24 +93,14 @@ where
 {
     type Future = Ready<Outcome>;
 
+    forward!(source: presence headers validate);
+
     fn name(&self) -> &'static str {
         "from_fn"
     }
 
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         MaybeFuture::Ready((self.resolve)(head))
-    }
-
-    fn presence(&self, head: &Parts) -> Presence {
-        self.reads.presence(head)
-    }
-
-    fn headers(&self) -> Option<Vec<HeaderName>> {
-        self.reads.headers()
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        self.reads.validate()
     }
 }
 
@@ -121,6 +111,8 @@ where
 {
     type Future = Fut;
 
+    forward!(source: presence headers validate);
+
     fn name(&self) -> &'static str {
         "from_async_fn"
     }
@@ -128,34 +120,28 @@ where
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         MaybeFuture::Future((self.resolve)(head))
     }
-
-    fn presence(&self, head: &Parts) -> Presence {
-        self.reads.presence(head)
-    }
-
-    fn headers(&self) -> Option<Vec<HeaderName>> {
-        self.reads.headers()
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        self.reads.validate()
-    }
 }
 
 impl<F> fmt::Debug for FromFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FromFn")
-            .field("reads", &self.reads)
-            .field("resolve", &format_args!("{}", type_name::<F>()))
-            .finish()
+        debug("FromFn", &self.source, type_name::<F>(), f)
     }
 }
 
 impl<F> fmt::Debug for FromAsyncFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FromAsyncFn")
-            .field("reads", &self.reads)
-            .field("resolve", &format_args!("{}", type_name::<F>()))
-            .finish()
+        debug("FromAsyncFn", &self.source, type_name::<F>(), f)
     }
+}
+
+fn debug(
+    name: &str,
+    source: &CredentialSource,
+    closure: &str,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.debug_struct(name)
+        .field("source", source)
+        .field("resolve", &format_args!("{closure}"))
+        .finish()
 }

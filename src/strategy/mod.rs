@@ -1,7 +1,7 @@
-//! Who is it? Strategies, each for one kind of credential, and the list that asks them.
+//! Strategies: each identifies the principal of a request by one kind of credential.
 //!
-//! A strategy sees a request's head and answers; it knows nothing of scopes, factories or
-//! responses.
+//! A strategy sees a request's head and returns an [`Outcome`]. It knows nothing of scopes, factories
+//! and responses.
 //!
 //! ```
 //! use std::future::Ready;
@@ -51,6 +51,8 @@ use http::{HeaderName, HeaderValue, request::Parts};
 
 use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
 
+#[macro_use]
+mod forward;
 mod boxed;
 pub(crate) mod credential_source;
 pub(crate) mod development;
@@ -83,10 +85,10 @@ pub use crate::{
     stripped::{StripReason, Stripped, UntrustedReason},
 };
 
-/// Looks at one kind of credential in a request's head and says whose it is.
+/// Identifies the principal of a request by one kind of credential.
 ///
-/// A strategy that has to wait takes what it needs out of the head and returns a future that
-/// owns it; one that doesn't names [`std::future::Ready`] and answers
+/// A strategy that has to wait copies what it needs from the head and returns a future that owns it.
+/// One that never waits has [`std::future::Ready`] as its `Future` and returns
 /// [`MaybeFuture::Ready`]. See the [module's example](self); closures become strategies through
 /// [`from_fn`](crate::from_fn) and [`from_async_fn`](crate::from_async_fn).
 ///
@@ -103,44 +105,45 @@ pub use crate::{
     note = "a closure becomes one through `from_fn(CredentialSource::header(\"x-api-key\"), |head| ..)` or `from_async_fn(..)`"
 )]
 pub trait Strategy {
-    /// What is polled where the answer has to be waited for.
+    /// The future that resolves the request when [`resolve`](Self::resolve) has to wait.
     type Future: Future<Output = Outcome>;
 
-    /// A short name in `snake_case`: what audit events and contexts call this strategy.
+    /// Returns a short name in `snake_case`, for audit events and contexts.
     fn name(&self) -> &'static str;
 
-    /// Looks for the credential and says whose it is.
+    /// Looks for the credential, and returns whose it is.
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future>;
 
-    /// Whether this strategy's credential is on the wire, good or bad; asked before a fallback
-    /// may act, so that a mistake in [`resolve`](Self::resolve) can't downgrade a request.
+    /// Returns whether the request has this strategy's credential, valid or not. The layer calls it
+    /// before a fallback may act, so that a mistake in [`resolve`](Self::resolve) can't downgrade a
+    /// request.
     fn presence(&self, head: &Parts) -> Presence;
 
-    /// The headers without one of which [`resolve`](Self::resolve) finds nothing and
-    /// [`scrub`](Self::scrub) has nothing to do; `None`, as by default, where it may.
+    /// Returns all headers that [`resolve`](Self::resolve) and [`scrub`](Self::scrub) use. The default
+    /// `None` is for a strategy that uses something else of the request too.
     ///
-    /// Asked once, when the strategy joins a list. A request that has none of them, nor one whose
-    /// name differs in punctuation only, is one that this strategy is not asked about. Name *all*
-    /// of them: with debug assertions, a strategy whose [`presence`](Self::presence) or
-    /// [`scrub`](Self::scrub) finds something in a request that it is not asked about panics.
+    /// Called once, when the strategy is added to a list. The strategy is then skipped for requests
+    /// that have none of these headers, nor one whose name differs in punctuation only. With debug
+    /// assertions, a strategy panics if its [`presence`](Self::presence) or [`scrub`](Self::scrub)
+    /// finds something in a request for which it was skipped.
     ///
-    /// A request that announces one of them as a trailer field is refused with 400.
+    /// A request that announces one of these headers as a trailer field is refused with 400.
     fn headers(&self) -> Option<Vec<HeaderName>> {
         None
     }
 
-    /// Removes from the head what must not reach the inner service, and tells `stripped` of
-    /// each header that it was wrong to send.
+    /// Removes from the head what must not reach the inner service, and calls `stripped` for each
+    /// header whose sender was not entitled to send it.
     ///
-    /// Called once for each request after the list has been asked, on every path, where the
-    /// request may have one of this strategy's [`headers`](Self::headers); `believed` where this
-    /// strategy's credential is what identifies the request.
+    /// Called once for each request that may have one of this strategy's [`headers`](Self::headers),
+    /// after the list has resolved it, on every path. `believed` is true if this strategy's credential
+    /// identifies the request.
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
         let _ = (head, believed, stripped);
     }
 
-    /// The `WWW-Authenticate` challenge (RFC 9110 section 11.6.1) by which a client learns to
-    /// send this credential; `refused` where it sent one and it was bad.
+    /// Returns the `WWW-Authenticate` challenge (RFC 9110 section 11.6.1) for this credential.
+    /// `refused` is why the client's own credential was refused, if it sent one.
     fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
         let _ = refused;
         None
@@ -154,19 +157,19 @@ pub trait Strategy {
         Ok(())
     }
 
-    /// Takes the layer's [`Clock`], by which this strategy decides whether a credential has
-    /// ended. Called once, when the layer is built; a strategy that asks no clock ignores it.
+    /// Sets the layer's [`Clock`], which decides whether a credential has expired. Called once, when
+    /// the layer is built; a strategy that needs no clock ignores it.
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
         let _ = clock;
     }
 
-    /// Whether a bad credential counts as none; see [`optional`](Self::optional).
+    /// Returns whether an invalid credential counts as absent; see [`optional`](Self::optional).
     fn is_optional(&self) -> bool {
         false
     }
 
-    /// Whether this strategy wants to see the [`UserContext`](crate::UserContext) that an outer
-    /// layer left; where none does, it is removed before the list is asked.
+    /// Returns whether this strategy reads the [`UserContext`](crate::UserContext) of an outer layer. If
+    /// no strategy of the list does, the layer removes that context first.
     fn reads_existing_context(&self) -> bool {
         false
     }
@@ -177,12 +180,11 @@ pub trait Strategy {
         None
     }
 
-    /// Lets a bad credential count as none: the next strategy is asked, and the audit event
-    /// says that this one was passed over.
+    /// Treats an invalid credential as absent: the next strategy is tried, and an audit event reports
+    /// that the credential was passed over.
     ///
-    /// That the credential could not be *checked* still ends the list. A
-    /// [`Fallback`] may act although the bad credential was sent: that is what
-    /// counting as none means.
+    /// A credential that could not be *checked* still ends the list. A [`Fallback`] may act on a
+    /// request with an invalid credential.
     fn optional(self) -> Optional<Self>
     where
         Self: Sized,
@@ -190,8 +192,8 @@ pub trait Strategy {
         Optional::new(self)
     }
 
-    /// Asks this strategy only about requests that `applies` to. To others its credential is
-    /// none, and does not keep a [`Fallback`] from acting.
+    /// Uses this strategy only for requests for which `applies` returns true. For others its credential
+    /// counts as absent, and does not keep a [`Fallback`] from acting.
     fn when<P>(self, applies: P) -> When<Self, P>
     where
         Self: Sized,
@@ -200,7 +202,7 @@ pub trait Strategy {
         When::new(self, applies)
     }
 
-    /// Gives this strategy another name.
+    /// Sets the name of this strategy.
     fn named(self, name: &'static str) -> Named<Self>
     where
         Self: Sized,
@@ -208,11 +210,10 @@ pub trait Strategy {
         Named::new(self, name)
     }
 
-    /// Gives up after `limit` instead of the layer's own
-    /// [time limit](crate::middleware::LayerBuilder::time_limit): the verdict is then [`Outcome::Unavailable`].
+    /// Sets the time limit of this strategy, instead of the layer's
+    /// [time limit](crate::middleware::LayerBuilder::time_limit): after it, the outcome is [`Outcome::Unavailable`].
     ///
-    /// Zero is an error of `build()`. Needs a Tokio runtime with its timer, and only where the
-    /// strategy really waits; without one there is no limit.
+    /// Zero is an error of `build()`. Without a Tokio runtime that has timers, there is no limit.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     fn timeout(self, limit: Duration) -> Timeout<Self>
@@ -222,7 +223,7 @@ pub trait Strategy {
         Timeout::new(self, limit)
     }
 
-    /// Erases the type, for lists that configuration decides; see [`BoxStrategy`].
+    /// Erases the type, for lists that are read from configuration; see [`BoxStrategy`].
     fn boxed(self) -> BoxStrategy
     where
         Self: Sized + Send + Sync + 'static,
@@ -232,10 +233,10 @@ pub trait Strategy {
     }
 }
 
-/// A condition on a request that the application states.
+/// An application's condition on a request.
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
-/// Turns what a user wrote into a header name; the error waits for `build()`.
+/// Parses a configured header name. Callers keep the error until `build()`.
 pub(crate) fn header_name<N>(name: N) -> Result<HeaderName, ConfigError>
 where
     N: AsRef<str>,

@@ -1,79 +1,27 @@
-//! What can be said of any strategy: optional, only when, under another name, within a time.
+//! Strategies that change one property of another: optional, conditional, renamed, limited in time.
 
-use std::{any::type_name, fmt, sync::Arc, time::Duration};
+use std::{any::type_name, fmt};
 #[cfg(feature = "tokio")]
 use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, request::Parts};
+use http::request::Parts;
 #[cfg(feature = "tokio")]
 use pin_project::pin_project;
 
 #[cfg(feature = "tokio")]
 use super::UnavailableError;
-use super::{InvalidError, Outcome, Presence, Strategy, Stripped};
+use super::{Outcome, Presence, Strategy};
+use crate::maybe_future::MaybeFuture;
 #[cfg(feature = "tokio")]
-use crate::time_limit::{Awaited, Deadline};
-use crate::{clock::Clock, config_error::ConfigError, maybe_future::MaybeFuture};
-
-/// Everything of a strategy that a modifier leaves as it is.
-macro_rules! forward {
-    ($($method:ident)*) => { $(forward!(@ $method);)* };
-    (@ name) => {
-        fn name(&self) -> &'static str {
-            self.inner.name()
-        }
-    };
-    (@ resolve) => {
-        fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
-            self.inner.resolve(head)
-        }
-    };
-    (@ presence) => {
-        fn presence(&self, head: &Parts) -> Presence {
-            self.inner.presence(head)
-        }
-    };
-    (@ optional) => {
-        fn is_optional(&self) -> bool {
-            self.inner.is_optional()
-        }
-    };
-    (@ time_limit) => {
-        fn time_limit(&self) -> Option<Duration> {
-            self.inner.time_limit()
-        }
-    };
-    (@ validate) => {
-        fn validate(&self) -> Result<(), ConfigError> {
-            self.inner.validate()
-        }
-    };
-    (@ rest) => {
-        fn headers(&self) -> Option<Vec<HeaderName>> {
-            self.inner.headers()
-        }
-
-        fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-            self.inner.scrub(head, believed, stripped);
-        }
-
-        fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
-            self.inner.challenge(refused)
-        }
-
-        fn reads_existing_context(&self) -> bool {
-            self.inner.reads_existing_context()
-        }
-
-        fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
-            self.inner.use_clock(clock);
-        }
-    };
-}
+use crate::{
+    config_error::ConfigError,
+    time_limit::{Awaited, Deadline},
+};
 
 /// A strategy whose bad credential counts as none; see [`Strategy::optional`].
 #[derive(Clone, Debug)]
@@ -90,9 +38,9 @@ impl<S> Optional<S> {
 impl<S: Strategy> Strategy for Optional<S> {
     type Future = S::Future;
 
-    forward!(name resolve validate time_limit rest);
+    forward!(inner: name resolve validate time_limit headers scrub challenge reads_existing_context use_clock);
 
-    /// What may be passed over does not keep a fallback from acting.
+    /// An invalid credential counts as absent, so it does not keep a fallback from acting.
     fn presence(&self, _: &Parts) -> Presence {
         Presence::NotSent
     }
@@ -122,7 +70,7 @@ where
 {
     type Future = S::Future;
 
-    forward!(name optional validate time_limit rest);
+    forward!(inner: name is_optional validate time_limit headers scrub challenge reads_existing_context use_clock);
 
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         if (self.applies)(head) {
@@ -166,7 +114,7 @@ impl<S> Named<S> {
 impl<S: Strategy> Strategy for Named<S> {
     type Future = S::Future;
 
-    forward!(resolve presence optional validate time_limit rest);
+    forward!(inner: resolve presence is_optional validate time_limit headers scrub challenge reads_existing_context use_clock);
 
     fn name(&self) -> &'static str {
         self.name
@@ -193,7 +141,7 @@ impl<S> Timeout<S> {
 impl<S: Strategy> Strategy for Timeout<S> {
     type Future = TimeoutFuture<S::Future>;
 
-    forward!(name presence optional rest);
+    forward!(inner: name presence is_optional headers scrub challenge reads_existing_context use_clock);
 
     fn resolve(&self, head: &Parts) -> MaybeFuture<Self::Future> {
         self.inner.resolve(head).map_future(|future| TimeoutFuture {
@@ -238,7 +186,7 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
             return Poll::Ready(outcome);
         }
         let limit = || Some(*this.limit);
-        // It is one strategy's own, so that its place in the list is of no importance.
+        // The deadline is this strategy's own, so any index will do.
         this.deadline
             .poll(Awaited::Strategy(0), cx, limit)
             .map(|limit| UnavailableError::timed_out(limit).into())

@@ -4,27 +4,27 @@ use http::{HeaderMap, header};
 
 use crate::strategy::InvalidErrorKind;
 
-/// What one `Authorization` line has for the scheme `Bearer`.
+/// One `Authorization` line, as seen by the scheme `Bearer`.
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'h> {
     /// Another scheme's credentials, or nothing.
     Other,
     Token(&'h str),
-    /// Credentials that are `Bearer`'s, or could be anybody's, and have not its form.
+    /// Malformed `Bearer` credentials, or credentials whose scheme can't be read.
     Malformed,
-    /// `Bearer` after another scheme's credentials, as where a proxy joins two lines.
+    /// `Bearer` after another scheme's credentials: a proxy may have joined two lines.
     Joined,
 }
 
-/// The token, where the request has one.
+/// Returns the token; `None` if the request has none.
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, InvalidErrorKind> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let Some(first) = lines.next() else {
         return Ok(None);
     };
     if lines.next().is_some() {
-        // A field that may come once came twice: whichever of them a proxy looked at, it is
-        // ours to refuse where one is for us.
+        // `Authorization` is not a list field, and a proxy may have checked either of the two: they
+        // are refused if one of them is `Bearer`.
         return if is_present(headers) {
             Err(InvalidErrorKind::Repeated)
         } else {
@@ -39,15 +39,14 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, InvalidErrorKin
     }
 }
 
-/// Whether a line has something for us, good or bad.
+/// Whether there are `Bearer` credentials, good or bad.
 pub(super) fn is_present(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     lines.any(|line| read(line.as_bytes()) != Line::Other)
 }
 
-/// A scheme is a token, with a space after it (RFC 9110 section 11.4). What is another scheme is
-/// not ours. What is none, whatever stands where the space should be, could be ours to some other
-/// reader, and is not passed over.
+/// Classifies a line. A scheme is a token that a space follows (RFC 9110 section 11.4); a line
+/// without a readable scheme is malformed, as another parser may read it as `Bearer`.
 fn read(line: &[u8]) -> Line<'_> {
     let line = line.trim_ascii();
     let end = line.iter().position(|byte| !is_token_byte(*byte));
@@ -65,8 +64,8 @@ fn read(line: &[u8]) -> Line<'_> {
             _ => Line::Malformed,
         };
     }
-    let is_legible = rest.first().is_none_or(u8::is_ascii);
-    if !is_legible || (rest.is_empty() && is_like_a_token(scheme)) {
+    let is_ascii = rest.first().is_none_or(u8::is_ascii);
+    if !is_ascii || (rest.is_empty() && looks_like_jwt(scheme)) {
         return Line::Malformed;
     }
     if rest
@@ -90,27 +89,27 @@ fn begins_with_scheme(element: &[u8]) -> bool {
         })
 }
 
-/// `tchar` of RFC 9110 section 5.6.2.
+/// Whether a byte is a `tchar` (RFC 9110 section 5.6.2).
 pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether it looks like a JWT in compact form: three parts, the first of which is the base64url
-/// of what begins with `{`.
-pub(super) fn is_like_a_token(text: &[u8]) -> bool {
+/// Whether a text looks like a JWT in compact form: three parts, and a first byte `e`, the base64url
+/// of `{`.
+pub(super) fn looks_like_jwt(text: &[u8]) -> bool {
     text.starts_with(b"e") && text.split(|byte| *byte == b'.').count() == 3
 }
 
-/// `b64token` of RFC 6750 section 2.1, after the spaces.
+/// Returns the `b64token` (RFC 6750 section 2.1) after the spaces.
 fn token68(text: &[u8]) -> Option<&str> {
     let spaces = text.iter().take_while(|byte| **byte == b' ').count();
     let text = &text[spaces..];
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = &text[..text.len() - padding];
-    let is_fit = |byte: u8| {
+    let is_allowed = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
     };
-    // To the end whatever is found: so it is done for many bytes at once.
-    let fits = !body.is_empty() && body.iter().fold(true, |fit, byte| fit & is_fit(*byte));
+    // No early exit, so that the compiler vectorizes the loop.
+    let fits = !body.is_empty() && body.iter().fold(true, |fit, byte| fit & is_allowed(*byte));
     std::str::from_utf8(text).ok().filter(|_| fits)
 }

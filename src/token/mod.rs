@@ -1,6 +1,6 @@
-//! Where in a request a bearer token is.
+//! Finds the bearer token of a request.
 //!
-//! What is in a token, and who says that it is good, are the matter of the rooms above.
+//! Knows nothing of what a token contains and who verifies it.
 
 mod bearer;
 mod source;

@@ -1,24 +1,22 @@
-//! Where in a request the token is.
+//! The places of a request where a token may be.
 
 use std::{borrow::Cow, fmt};
 
-use http::Uri;
-use http::{HeaderName, header, request::Parts};
+use http::{HeaderName, Uri, header, request::Parts};
 
 use super::{
     bearer,
     websocket::{self, Protocol},
 };
 use crate::{
-    cookies::{self, is_alike, keep_out_of_debug},
-    jwt::TokenConfigError,
+    cookies::{self, is_alike, mark_sensitive},
     outcome::{InvalidError, InvalidErrorKind},
 };
 
 /// Where in a request a token is looked for.
 ///
-/// All places of a [`Jwt`](crate::jwt::Jwt) are looked at, and a token in more than one of them, or
-/// more than one in one of them, is refused (RFC 6750 section 2).
+/// A [`Jwt`](crate::jwt::Jwt) searches all its sources. A request with more than one token, in one
+/// source or several, is refused (RFC 6750 section 2).
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSource(Place);
 
@@ -102,7 +100,11 @@ impl TokenSource {
         self.0 == Place::Bearer
     }
 
-    pub(crate) fn validate(&self) -> Result<(), TokenConfigError> {
+    /// Checks the configured name.
+    ///
+    /// # Errors
+    /// Returns the name if it can't be one of a cookie, a parameter or a sub-protocol.
+    pub(crate) fn validate(&self) -> Result<(), &str> {
         let name = match &self.0 {
             Place::Bearer => return Ok(()),
             Place::Query(name) if !name.is_empty() => return Ok(()),
@@ -113,13 +115,11 @@ impl TokenSource {
         // Cookie names and sub-protocols are tokens, as header names are.
         match HeaderName::try_from(&**name) {
             Ok(_) => Ok(()),
-            Err(_) => Err(TokenConfigError::SourceName {
-                name: name.to_string(),
-            }),
+            Err(_) => Err(name),
         }
     }
 
-    /// Tells `found` of each token in this place.
+    /// Calls `found` with each token in this place.
     pub(crate) fn find<'a>(
         &self,
         head: &'a Parts,
@@ -147,7 +147,7 @@ impl TokenSource {
         }
     }
 
-    /// The header that has this place, where one has.
+    /// Returns the header that this place is in; `None` for the query.
     pub(crate) fn header(&self) -> Option<HeaderName> {
         match &self.0 {
             Place::Bearer => Some(header::AUTHORIZATION),
@@ -157,7 +157,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether something is in this place, good or bad.
+    /// Whether there is a token in this place, good or bad.
     pub(crate) fn is_present(&self, head: &Parts) -> bool {
         if self.is_bearer() {
             return bearer::is_present(&head.headers);
@@ -170,18 +170,19 @@ impl TokenSource {
         present || refused.is_err()
     }
 
-    /// Keeps the token out of what the inner service may log or send back.
+    /// Keeps the token from what the inner service may log or send back: marks its header as sensitive,
+    /// or removes it from the query or the sub-protocols.
     pub(crate) fn scrub(&self, head: &mut Parts) {
         match &self.0 {
-            Place::Bearer => keep_out_of_debug(head, &header::AUTHORIZATION),
-            Place::Cookie(_) => keep_out_of_debug(head, &header::COOKIE),
+            Place::Bearer => mark_sensitive(head, &header::AUTHORIZATION),
+            Place::Cookie(_) => mark_sensitive(head, &header::COOKIE),
             Place::Protocol(form) => websocket::scrub(head, form),
             Place::Query(name) => strip_parameter(head, name),
         }
     }
 }
 
-/// Takes the parameter out of the URI; the others stay as they were sent.
+/// Removes the parameter from the URI, and leaves the others as they were sent.
 fn strip_parameter(head: &mut Parts, name: &str) {
     let is_ours =
         |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(sent, _)| sent == name);
@@ -200,7 +201,7 @@ fn strip_parameter(head: &mut Parts, name: &str) {
     };
     let mut parts = head.uri.clone().into_parts();
     parts.path_and_query = rest.parse().ok();
-    // What is left of a URI is one.
+    // Removing a parameter leaves a valid URI.
     if let Ok(uri) = Uri::from_parts(parts) {
         head.uri = uri;
     }

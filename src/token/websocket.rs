@@ -1,19 +1,19 @@
-//! Tokens in a WebSocket handshake's `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4), which is
-//! all that a browser lets a script set.
+//! Tokens in a WebSocket handshake's `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4), the only
+//! header that a browser lets a script set.
 
 use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
-use super::bearer::{is_like_a_token, is_token_byte};
+use super::bearer::{is_token_byte, looks_like_jwt};
 use crate::strategy::{InvalidError, InvalidErrorKind};
 
 /// How a token is written into a sub-protocol.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Protocol {
     pub(super) marker: Box<str>,
-    /// Whether it is base64url once more, and never an element of its own.
+    /// Whether the token is base64url-encoded, which needs the form `marker.token`.
     pub(super) encoded: bool,
 }
 
@@ -60,24 +60,23 @@ impl fmt::Debug for OfferedProtocol {
     }
 }
 
-/// What a client offers.
+/// The elements of the header, sorted.
 #[derive(Default)]
 struct Offer<'h> {
     /// Protocols that the service may choose, the marker included.
     protocols: Vec<&'h [u8]>,
     /// Elements that have a token in them, and the token as it is written there.
     tokens: Vec<(&'h [u8], &'h [u8])>,
-    /// Whether an element is not visible ASCII, so that nobody can tell what it is, or has the
-    /// marker and not its form.
+    /// Whether an element is not visible ASCII, or begins with the marker and does not have its form.
     malformed: bool,
 }
 
-/// Sorts the elements of all lines (RFC 9110 section 5.6.1). The token and what is left of the
-/// header come from this one reading.
+/// Sorts the elements of all lines (RFC 9110 section 5.6.1). Finding the token and scrubbing the
+/// header both use this, so that they agree.
 ///
 /// With `bearer` as the marker, clients send `bearer, TOKEN`; `bearer.TOKEN`, alone or beside
-/// protocols of the application; and `bearer, bearer.TOKEN`, where the first is there to be
-/// answered.
+/// protocols of the application; and `bearer, bearer.TOKEN`, where the service selects
+/// the first in its answer.
 fn read<'h>(headers: &'h HeaderMap, form: &Protocol) -> Offer<'h> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let elements: Vec<&[u8]> = lines
@@ -100,13 +99,13 @@ fn read<'h>(headers: &'h HeaderMap, form: &Protocol) -> Offer<'h> {
             offer.protocols.push(element);
             continue;
         };
-        // Names of protocols are compared exactly: no server would answer another spelling.
+        // Protocol names are compared exactly, so a client that sends another spelling is wrong.
         let is_exact = element.starts_with(form.marker.as_bytes());
         match rest.first() {
             None => {
                 offer.protocols.push(element);
                 let is_token =
-                    |next: &&[u8]| !form.encoded && (!has_prefixed || is_like_a_token(next));
+                    |next: &&[u8]| !form.encoded && (!has_prefixed || looks_like_jwt(next));
                 match elements.next_if(is_token) {
                     Some(token) => offer.tokens.push((token, token)),
                     None => offer.malformed |= !has_prefixed,
@@ -124,13 +123,13 @@ fn read<'h>(headers: &'h HeaderMap, form: &Protocol) -> Offer<'h> {
     offer
 }
 
-/// The rest of an element that begins with the marker, in any case.
+/// Returns what follows the marker, which is compared without case.
 fn after<'h>(element: &'h [u8], marker: &[u8]) -> Option<&'h [u8]> {
     let (start, rest) = element.split_at_checked(marker.len())?;
     start.eq_ignore_ascii_case(marker).then_some(rest)
 }
 
-/// Tells `found` of each token.
+/// Calls `found` with each token.
 pub(super) fn find<'h>(
     headers: &'h HeaderMap,
     form: &Protocol,
@@ -154,7 +153,7 @@ pub(super) fn find<'h>(
     Ok(())
 }
 
-/// Leaves only what the service may choose, so that it can't send a token back.
+/// Removes tokens from the header, so that the service can't select one and send it back.
 pub(super) fn scrub(head: &mut Parts, form: &Protocol) {
     let offer = read(&head.headers, form);
     if offer.tokens.is_empty() && !offer.malformed {

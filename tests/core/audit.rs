@@ -21,6 +21,7 @@ use tower_user_scope::{
     from_fn,
     rejection::RejectionKind,
     strategy::{InvalidErrorKind, Strategy, StripReason, UntrustedReason, Verdict},
+    testing::Recorder,
 };
 
 const SECRET: &str = "canary-of-the-proxys-secret";
@@ -260,6 +261,103 @@ async fn each_thing_that_happens_is_an_event_with_a_typed_reason() {
         let headers = format!("{:?}", request.headers());
         send(&layer, request).await;
         assert_eq!(events.take(), expected, "for {headers}");
+    }
+}
+
+#[tokio::test]
+async fn each_event_is_one_line_without_a_users_id_or_a_credential() {
+    let recorder = Recorder::new();
+    let odd = from_fn(CredentialSource::header("x-odd"), |head| {
+        match head.headers.get("x-odd") {
+            None => Outcome::Absent,
+            Some(_) => InvalidError::new(InvalidErrorKind::Rejected("odd"))
+                .with_source(std::io::Error::other("two\nlines\u{1b}[31m"))
+                .into(),
+        }
+    });
+    let layer = UserScopeLayer::builder()
+        .strategy(header())
+        .strategy(key().optional().named("key"))
+        .strategy(odd.named("odd"))
+        .unanimous()
+        .observer(recorder.clone())
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let asked = [
+        "trusted_header: absent",
+        "key: absent",
+        "odd: absent",
+        "key: invalid",
+        "odd: invalid",
+        "trusted_header: found",
+        "key: found",
+    ];
+    for (peer, headers, expected) in [
+        (
+            PROXY,
+            &[("x-user-id", "alice"), TRUSTED, ("x-request-id", "r-1")][..],
+            &[
+                "request r-1 accepted: a user, asserted by trusted_header",
+                "request r-1: scope cancelled with 200 OK after",
+            ][..],
+        ),
+        (
+            STRANGER,
+            &[("x-user-id", "alice"), ("x-request-id", "r-1")],
+            &[
+                "trusted_header: removes x-user-id, peer_not_listed: the peer is 203.0.113.9, \
+                 wanted is 10.0.0.0/8",
+                "request r-1, GET / refused with 401 Unauthorized: a credential was sent that \
+                 strategy `trusted_header` does not believe, from 203.0.113.9",
+            ],
+        ),
+        (
+            STRANGER,
+            &[("x-api-key", KEY)],
+            &[
+                "key: passed over, because its credential was rejected: unknown",
+                "GET / refused with 401 Unauthorized: no credential was found, from 203.0.113.9",
+            ],
+        ),
+        (
+            PROXY,
+            &[("x-user-id", "alice"), TRUSTED, ("x-api-key", "bobs")],
+            &[
+                "trusted_header and key: found different principals",
+                "trusted_header: removes x-user-id, not_believed",
+                "GET / refused with 401 Unauthorized: strategies `trusted_header` and `key` found \
+                 different principals, from 10.0.0.7",
+            ],
+        ),
+        (
+            STRANGER,
+            &[("x-odd", "1")],
+            &[
+                "GET / refused with 401 Unauthorized: the credential of strategy `odd` was \
+               rejected: odd: two\\nlines\\u{1b}[31m, from 203.0.113.9",
+            ],
+        ),
+    ] {
+        send(&layer, request(peer, headers)).await;
+        let lines: Vec<_> = recorder.take().iter().map(ToString::to_string).collect();
+        for line in &lines {
+            for word in ["alice", "canary", "\n"] {
+                assert!(!line.contains(word), "{line}");
+            }
+        }
+        let told: Vec<_> = lines
+            .iter()
+            .filter(|line| !asked.contains(&line.as_str()))
+            .collect();
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for (line, expected) in told.into_iter().zip(expected) {
+            // How long a scope was open differs from run to run.
+            let line = line.rsplit_once(" after ").map_or(line.as_str(), |_| {
+                line.split_inclusive(" after").next().unwrap_or_default()
+            });
+            assert_eq!(line, *expected);
+        }
     }
 }
 
@@ -677,9 +775,9 @@ async fn an_explanation_writes_no_line() {
     assert_eq!(written(), "");
 }
 
-/// Each line of the log that the README quotes, with what it leaves out as an ellipsis.
+/// Each line of the log that the guide quotes, with what it leaves out as an ellipsis.
 #[tokio::test]
-async fn the_lines_of_the_log_that_the_readme_quotes_are_written() {
+async fn the_lines_of_the_log_that_the_guide_quotes_are_written() {
     capture();
     let layer = UserScopeLayer::builder()
         .strategy(
@@ -696,8 +794,8 @@ async fn the_lines_of_the_log_that_the_readme_quotes_are_written() {
     request.headers_mut().insert("x-user-id", alice);
     send(&layer, request).await;
     let text = written();
-    let readme = include_str!("../../README.md");
-    let quoted = readme
+    let guide = include_str!("../../src/guide/operating.md");
+    let quoted = guide
         .lines()
         .filter(|line| line.contains("tower_user_scope::audit: "));
     assert_eq!(quoted.clone().count(), 2, "what is quoted");

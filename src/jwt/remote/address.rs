@@ -1,53 +1,25 @@
 //! Where an issuer's keys are: at a URL, or where its metadata says.
+//!
+//! Knows nothing of when keys are fetched and how long they are used.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use reqwest::Url;
 use serde::Deserialize;
-use thiserror::Error;
 
 use super::{
-    super::{KeySet, TokenConfigError},
+    super::{KeySet, TokenConfigError, UrlProblem},
     Fetch,
     fetch::{FetchError, Fetched},
     https::HttpsFetch,
     period::Freshness,
+    url::{allowed_for_issuer, checked, redacted},
 };
-use crate::peer::is_loopback_host;
 
 #[derive(Clone)]
 pub(super) enum Address {
     Keys(String),
     Issuer(String),
-}
-
-/// What is wrong with the URL of a key set or an issuer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum UrlProblem {
-    /// It is not an absolute URL with a host.
-    #[error("it is not an absolute URL")]
-    NotAUrl,
-    /// It is not `https`: over anything else, somebody else can publish keys. Plain `http` is
-    /// for loopback addresses only, and never where an `https` issuer's metadata says so.
-    #[error("it is not an https URL; plain http is for loopback only")]
-    NotHttps,
-    /// It has a user name or a password (RFC 3986 section 3.2.1), which would be logged.
-    #[error("it has a user name or a password")]
-    UserInfo,
-    /// It has a query, which an issuer's identifier can't have (RFC 8414 section 2).
-    #[error("an issuer's URL has no query")]
-    Query,
-    /// It has a fragment, which no server gets to see.
-    #[error("it has a fragment")]
-    Fragment,
-    /// It has a placeholder in braces, such as `{tenantid}`, that nobody filled in.
-    #[error("it has a placeholder in braces")]
-    Placeholder,
-    /// The metadata of an `https` issuer names an IP address or `localhost` that is not its own
-    /// host: such a request would reach what only this machine can reach.
-    #[error("it names an internal host that is not the issuer's own")]
-    InternalHost,
 }
 
 /// OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2.
@@ -57,21 +29,21 @@ struct Metadata {
     jwks_uri: String,
 }
 
-/// What was fetched before, to ask whether it has changed.
+/// The `ETag`s of the last fetch, for conditional requests.
 #[derive(Clone, Default)]
-pub(super) struct Known {
-    /// The metadata's validator, and the keys' URL that it names.
+pub(super) struct Validators {
+    /// The metadata's `ETag`, and the URL of the keys that it names.
     metadata: Option<(String, Url)>,
-    /// Where the keys were, and their validator.
+    /// The URL of the keys, and their `ETag`.
     keys: Option<(Url, String)>,
 }
 
-/// What an issuer answered.
+/// The result of a fetch.
 pub(super) struct Answer {
-    /// `None` where they have not changed.
+    /// `None` if they have not changed.
     pub(super) keys: Option<KeySet>,
     pub(super) freshness: Freshness,
-    pub(super) known: Known,
+    pub(super) validators: Validators,
 }
 
 impl Address {
@@ -81,7 +53,7 @@ impl Address {
         }
     }
 
-    /// The issuer whose metadata says where the keys are.
+    /// Returns the issuer whose metadata names the keys' URL.
     pub(super) fn issuer(&self) -> Option<&str> {
         match self {
             Self::Keys(_) => None,
@@ -106,12 +78,12 @@ impl Address {
         Ok(url)
     }
 
-    /// Fetches the keys. What is to be told of those that can't be used goes to `left_out`.
+    /// Fetches the keys, and describes those that can't be used in `skipped`.
     pub(super) async fn keys(
         &self,
         fetch: &Fetch,
-        known: Known,
-        left_out: &mut Option<String>,
+        validators: Validators,
+        skipped: &mut Option<String>,
     ) -> Result<Answer, FetchError> {
         let url = self.checked().map_err(|problem| FetchError::Url {
             url: redacted(self.url()),
@@ -120,12 +92,12 @@ impl Address {
         let (url, metadata) = match self {
             Self::Keys(_) => (url, None),
             Self::Issuer(issuer) => {
-                let (url, etag) = keys_url(issuer, &url, fetch, known.metadata).await?;
+                let (url, etag) = keys_url(issuer, &url, fetch, validators.metadata).await?;
                 let metadata = etag.map(|etag| (etag, url.clone()));
                 (url, metadata)
             }
         };
-        let etag = known
+        let etag = validators
             .keys
             .and_then(|(known_url, etag)| (known_url == url).then_some(etag));
         let fetched = fetch(url.as_str().to_owned(), etag.clone()).await?;
@@ -133,14 +105,14 @@ impl Address {
         let (body, new_etag) = content(fetched, etag.is_some())?;
         let keys = match &body {
             None => None,
-            Some(body) => Some(KeySet::from_issuer(body, |skipped| {
-                *left_out = Some(skipped.to_string());
+            Some(body) => Some(KeySet::from_issuer(body, |keys| {
+                *skipped = Some(keys.to_string());
             })?),
         };
         Ok(Answer {
             keys,
             freshness,
-            known: Known {
+            validators: Validators {
                 metadata,
                 keys: new_etag.or(etag).map(|etag| (url, etag)),
             },
@@ -148,7 +120,7 @@ impl Address {
     }
 }
 
-/// Asks the issuer's metadata where its keys are.
+/// Fetches the issuer's metadata, and returns the keys' URL and the metadata's `ETag`.
 async fn keys_url(
     issuer: &str,
     issuer_url: &Url,
@@ -159,17 +131,17 @@ async fn keys_url(
     let base = base.strip_suffix('/').unwrap_or(base);
     let url = format!("{base}/.well-known/openid-configuration");
     let etag = known.as_ref().map(|(etag, _)| etag.clone());
-    let asked = fetch(url, etag).await;
-    let (body, etag) = asked
+    let refreshed = fetch(url, etag).await;
+    let (body, etag) = refreshed
         .and_then(|fetched| content(fetched, known.is_some()))
-        .map_err(FetchError::of_metadata)?;
+        .map_err(FetchError::in_metadata)?;
     let Some(body) = body else {
         return known
             .map(|(etag, url)| (url, Some(etag)))
             .ok_or(FetchError::Metadata);
     };
     let metadata: Metadata = serde_json::from_slice(&body).map_err(|_| FetchError::Metadata)?;
-    // Section 4.3: exactly the issuer that was asked for.
+    // OpenID Connect Discovery 1.0 section 4.3: exactly the configured issuer.
     if metadata.issuer != issuer {
         return Err(FetchError::OtherIssuer {
             wanted: redacted(issuer),
@@ -177,7 +149,7 @@ async fn keys_url(
         });
     }
     let keys = checked(&metadata.jwks_uri)
-        .and_then(|keys| of_issuer(keys, issuer_url))
+        .and_then(|keys| allowed_for_issuer(keys, issuer_url))
         .map_err(|problem| FetchError::Url {
             url: redacted(&metadata.jwks_uri),
             problem,
@@ -185,7 +157,7 @@ async fn keys_url(
     Ok((keys, etag))
 }
 
-/// The body, or `None` where the server said that it has not changed.
+/// Returns the body, `None` for a 304, and the `ETag`.
 fn content(
     fetched: Fetched,
     was_known: bool,
@@ -200,197 +172,8 @@ fn content(
     }
 }
 
-/// Parses a URL with the parser that fetches it, and checks what it parsed.
-pub(super) fn checked(url: &str) -> Result<Url, UrlProblem> {
-    if url.contains(['{', '}']) {
-        return Err(UrlProblem::Placeholder);
-    }
-    let url = Url::parse(url).map_err(|_| UrlProblem::NotAUrl)?;
-    let host = url.host_str().ok_or(UrlProblem::NotAUrl)?;
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback_host(host) => {}
-        _ => return Err(UrlProblem::NotHttps),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(UrlProblem::UserInfo);
-    }
-    if url.fragment().is_some() {
-        return Err(UrlProblem::Fragment);
-    }
-    Ok(url)
-}
-
-/// What an issuer's metadata may lead to: `https` stays `https`, and internal stays the issuer's.
-fn of_issuer(keys: Url, issuer: &Url) -> Result<Url, UrlProblem> {
-    if issuer.scheme() != "https" {
-        return Ok(keys);
-    }
-    if keys.scheme() != "https" {
-        return Err(UrlProblem::NotHttps);
-    }
-    if keys.host_str() != issuer.host_str() && keys.host_str().is_none_or(is_internal) {
-        return Err(UrlProblem::InternalHost);
-    }
-    Ok(keys)
-}
-
-/// Whether a host is an address, or a name of this machine (RFC 6761 section 6.3).
-fn is_internal(host: &str) -> bool {
-    let name = host.strip_suffix('.').unwrap_or(host);
-    host.starts_with('[')
-        || name.parse::<IpAddr>().is_ok()
-        || name.rsplit('.').next() == Some("localhost")
-}
-
-/// A URL as it may be logged: without user name, password, query and fragment, and of a length
-/// that a line of a log has room for.
-pub(super) fn redacted(url: &str) -> String {
-    const LONGEST: usize = 256;
-    let Ok(mut parsed) = Url::parse(url) else {
-        return "..".to_owned();
-    };
-    if !parsed.has_host() || parsed.set_username("").is_err() || parsed.set_password(None).is_err()
-    {
-        return "..".to_owned();
-    }
-    let had_more = parsed.query().is_some() || parsed.fragment().is_some();
-    parsed.set_query(None);
-    parsed.set_fragment(None);
-    // What was parsed is ASCII. A root that was not written is not shown either.
-    let mut shown = parsed.as_str().to_owned();
-    if parsed.path() == "/" && !url.trim_end().ends_with('/') && !had_more {
-        shown.pop();
-    }
-    let is_long = shown.len() > LONGEST;
-    shown.truncate(LONGEST);
-    if had_more || is_long {
-        shown.push_str("..");
-    }
-    shown
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&redacted(self.url()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_https_and_loopback_are_safe() {
-        use UrlProblem::{Fragment, NotAUrl, NotHttps, Placeholder, UserInfo};
-        for (url, problem) in [
-            ("https://id.example/keys", None),
-            ("HTTPS://id.example/keys?v=1", None),
-            ("http://127.0.0.1:8080/keys", None),
-            ("http://127.1/keys", None),
-            ("http://[::1]/keys", None),
-            ("http://localhost/keys", None),
-            ("http://id.example/keys", Some(NotHttps)),
-            ("http://localhost.example/keys", Some(NotHttps)),
-            ("http://127.0.0.1.example/keys", Some(NotHttps)),
-            ("http://0.0.0.0/keys", Some(NotHttps)),
-            ("http://[::ffff:127.0.0.1]/keys", Some(NotHttps)),
-            ("http://localhost:80@id.example/keys", Some(NotHttps)),
-            ("http://id.example\\@localhost/keys", Some(NotHttps)),
-            ("ftp://id.example/keys", Some(NotHttps)),
-            ("file:///etc/passwd", Some(NotAUrl)),
-            ("data:,{}", Some(Placeholder)),
-            ("data:,x", Some(NotAUrl)),
-            ("/keys", Some(NotAUrl)),
-            ("", Some(NotAUrl)),
-            ("https://svc@id.example/keys", Some(UserInfo)),
-            ("https://:secret@id.example/keys", Some(UserInfo)),
-            ("https://id.example/keys#a", Some(Fragment)),
-            ("https://id.example/{tenantid}/v2.0", Some(Placeholder)),
-        ] {
-            assert_eq!(checked(url).err(), problem, "{url}");
-        }
-    }
-
-    #[test]
-    fn metadata_leads_to_no_host_that_only_this_machine_reaches() {
-        use UrlProblem::{InternalHost, NotHttps};
-        for (issuer, keys, problem) in [
-            ("https://id.example", "https://id.example/keys", None),
-            ("https://id.example", "https://keys.example/keys", None),
-            ("https://10.0.0.5", "https://10.0.0.5:8443/keys", None),
-            ("https://localhost", "https://localhost:8443/keys", None),
-            ("http://localhost", "http://127.0.0.1:80/keys", None),
-            (
-                "https://id.example",
-                "http://127.0.0.1:2375/v1",
-                Some(NotHttps),
-            ),
-            ("https://localhost", "http://localhost/keys", Some(NotHttps)),
-            (
-                "https://id.example",
-                "https://127.0.0.1/",
-                Some(InternalHost),
-            ),
-            ("https://id.example", "https://0x7f.1/", Some(InternalHost)),
-            (
-                "https://id.example",
-                "https://2130706433/",
-                Some(InternalHost),
-            ),
-            (
-                "https://id.example",
-                "https://169.254.169.254/",
-                Some(InternalHost),
-            ),
-            (
-                "https://id.example",
-                "https://10.1.2.3/keys",
-                Some(InternalHost),
-            ),
-            (
-                "https://id.example",
-                "https://[fd00::1]/keys",
-                Some(InternalHost),
-            ),
-            (
-                "https://id.example",
-                "https://localhost./",
-                Some(InternalHost),
-            ),
-            (
-                "https://id.example",
-                "https://db.localhost/",
-                Some(InternalHost),
-            ),
-            (
-                "https://10.0.0.5",
-                "https://10.0.0.6/keys",
-                Some(InternalHost),
-            ),
-        ] {
-            let issuer = checked(issuer).expect("an issuer");
-            let found = checked(keys).and_then(|keys| of_issuer(keys, &issuer));
-            assert_eq!(found.err(), problem, "{issuer} {keys}");
-        }
-    }
-
-    #[test]
-    fn what_is_shown_of_a_url_has_no_secret() {
-        let long = format!("https://id.example/{}", "a".repeat(300));
-        for (url, shown) in [
-            (
-                "https://svc:secret@id.example/k?api_key=s#s",
-                "https://id.example/k..",
-            ),
-            ("https://id.example", "https://id.example"),
-            ("https://id.example/", "https://id.example/"),
-            ("https://id.example/keys", "https://id.example/keys"),
-            ("svc:secret@id.example/k", ".."),
-            ("secret", ".."),
-            (&*long, &format!("{}..", &long[..256])),
-        ] {
-            assert_eq!(redacted(url), shown, "{url}");
-        }
     }
 }

@@ -1,11 +1,14 @@
-//! How a document is had from a URL.
+//! The trait that fetches documents, and its errors.
 
 use std::{error::Error as StdError, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::{super::KeyError, address::UrlProblem, period::Freshness};
+use super::{
+    super::{KeyError, UrlProblem},
+    period::Freshness,
+};
 
 /// Fetches the documents that issuers publish.
 ///
@@ -199,13 +202,13 @@ impl FetchError {
         Self::Transport(Arc::new(error))
     }
 
-    pub(super) fn of_metadata(self) -> Self {
+    pub(super) fn in_metadata(self) -> Self {
         Self::MetadataFetch(Arc::new(self))
     }
 
     /// Whether it says something of this process, and nothing of the issuer: the issuer is not
     /// down then, and keys are not kept for its sake.
-    pub(super) fn is_our_own(&self) -> bool {
+    pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Interrupted | Self::NoRuntime | Self::NoTimers)
     }
 }

@@ -1,4 +1,4 @@
-//! The one real implementation of [`FetchDocument`].
+//! Fetches documents over HTTPS with `reqwest`: the default [`FetchDocument`].
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,9 +11,9 @@ use reqwest::{Client, ClientBuilder, Response, redirect::Policy};
 
 use super::{
     super::TokenConfigError,
-    address::{checked, redacted},
     fetch::{FetchDocument, FetchError, Fetched},
     period::Freshness,
+    url::{checked, redacted},
 };
 
 /// Fetches over HTTPS with `reqwest`: HTTP proxies from the environment, certificates as the
@@ -24,7 +24,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct HttpsFetch {
     https: Client,
-    /// `None` where it could not be made.
+    /// `None` if it could not be created.
     loopback: Option<Client>,
 }
 
@@ -32,10 +32,10 @@ impl HttpsFetch {
     /// The longest document that is read, in bytes.
     pub const MAX_LEN: usize = 1 << 20;
 
-    /// In how many pieces a document may come.
+    /// The maximum number of chunks of a document.
     const MAX_PIECES: usize = 1 << 14;
 
-    /// A client of its own.
+    /// Creates a client.
     ///
     /// # Errors
     /// [`TokenConfigError::Client`] where the platform's certificates can't be had.
@@ -56,7 +56,7 @@ impl HttpsFetch {
             SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
         ];
         let loopback = builder()
-            // It speaks no TLS, and needs no certificates to be there.
+            // Plain `http` only: needs no certificates.
             .tls_certs_only([])
             .no_proxy()
             .resolve_to_addrs("localhost", &localhost)
@@ -95,14 +95,15 @@ fn builder() -> ClientBuilder {
         .redirect(Policy::none())
         .connect_timeout(Duration::from_secs(5))
         .user_agent(concat!("tower-user-scope/", env!("CARGO_PKG_VERSION")))
-        // Another crate may turn these on, and a small answer become a large one.
+        // Cargo unifies features, so another crate may turn these on: a small response could
+        // decompress to a large one.
         .no_gzip()
         .no_brotli()
         .no_zstd()
         .no_deflate()
 }
 
-/// An error without the URL that it happened at, whose query may have a secret.
+/// Removes the URL, whose query may contain a secret.
 fn transport(error: reqwest::Error) -> FetchError {
     FetchError::transport(error.without_url())
 }

@@ -1,4 +1,6 @@
-//! A key set that its issuer publishes: fetched, kept fresh, and kept while the issuer is down.
+//! Key sets that issuers publish: fetched, refreshed, and kept for a while when the issuer is down.
+//!
+//! Knows nothing of tokens.
 
 use std::{
     fmt,
@@ -14,14 +16,14 @@ use crate::{clock::Clock, strategy::UnavailableError};
 mod address;
 mod fetch;
 mod https;
-mod keeper;
 mod moment;
 mod period;
+mod refresher;
+mod url;
 
-pub(super) use self::keeper::Asked;
-use self::{address::Address, keeper::Keeper, period::Periods};
+pub(super) use self::refresher::Refreshed;
+use self::{address::Address, period::Periods, refresher::Refresher};
 pub use self::{
-    address::UrlProblem,
     fetch::{FetchDocument, FetchError, Fetched},
     https::HttpsFetch,
 };
@@ -68,13 +70,13 @@ pub struct RemoteKeys {
     owner: Arc<Owner>,
 }
 
-/// What clones share; the task goes when they have all gone.
-struct Owner(Arc<Keeper>);
+/// Shared by clones; the last one that is dropped ends the background task.
+struct Owner(Arc<Refresher>);
 
 #[derive(Clone)]
 struct Settings {
     address: Address,
-    /// Given, or made when it is first wanted.
+    /// Configured, or created at first use.
     fetch: OnceLock<Arc<Fetch>>,
     periods: Periods,
 }
@@ -114,16 +116,16 @@ impl RemoteKeys {
 
     fn with(settings: Settings) -> Self {
         Self {
-            owner: Arc::new(Owner(Arc::new(Keeper::new(settings)))),
+            owner: Arc::new(Owner(Arc::new(Refresher::new(settings)))),
         }
     }
 
-    fn keeper(&self) -> &Arc<Keeper> {
+    fn refresher(&self) -> &Arc<Refresher> {
         &self.owner.0
     }
 
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.keeper().settings.clone();
+        let mut settings = self.refresher().settings.clone();
         set(&mut settings);
         Self::with(settings)
     }
@@ -132,7 +134,7 @@ impl RemoteKeys {
     /// from a file.
     #[must_use]
     pub fn fetch_with(self, fetch: impl FetchDocument + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.fetch = OnceLock::from(erased(fetch)))
+        self.set(|settings| settings.fetch = OnceLock::from(boxed(fetch)))
     }
 
     /// Fetches the keys at least so often, however few ask.
@@ -177,11 +179,11 @@ impl RemoteKeys {
     /// # Errors
     /// [`UnavailableError`] where they could not be.
     pub async fn ready(&self) -> Result<(), UnavailableError> {
-        if self.current(self.keeper().now()).is_some() {
+        if self.current(self.refresher().now()).is_some() {
             return Ok(());
         }
-        let asked = self.asked().await;
-        match (asked.keys, asked.result) {
+        let refreshed = self.refreshed().await;
+        match (refreshed.keys, refreshed.result) {
             (Some(_), _) => Ok(()),
             (None, Err(error)) => Err(UnavailableError::new(error)),
             (None, Ok(())) => Err(UnavailableError::new(FetchError::TimedOut)),
@@ -189,29 +191,29 @@ impl RemoteKeys {
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
-        let settings = &self.keeper().settings;
+        let settings = &self.refresher().settings;
         settings.address.validate()?;
         settings.periods.validate()?;
         settings.fetch().map(|_| ())
     }
 
-    /// The issuer whose metadata says where the keys are.
+    /// Returns the issuer whose metadata names the keys.
     pub(super) fn discovered_from(&self) -> Option<&str> {
-        self.keeper().settings.address.issuer()
+        self.refresher().settings.address.issuer()
     }
 
     pub(super) fn use_clock(&self, clock: &Arc<dyn Clock>) {
-        self.keeper().use_clock(clock);
+        self.refresher().use_clock(clock);
     }
 
-    /// The keys, where they can be used without asking the issuer first.
+    /// Returns the keys if they can be used without a fetch.
     pub(super) fn current(&self, now: SystemTime) -> Option<Arc<KeySet>> {
-        self.keeper().current(now)
+        self.refresher().current(now)
     }
 
-    /// The keys after they were fetched, unless that was tried a moment ago.
-    pub(super) async fn asked(&self) -> Asked {
-        self.keeper().ask().await
+    /// Returns the keys after a fetch, unless one was made a moment ago.
+    pub(super) async fn refreshed(&self) -> Refreshed {
+        self.refresher().refresh().await
     }
 }
 
@@ -221,7 +223,7 @@ impl Drop for Owner {
     }
 }
 
-fn erased(fetch: impl FetchDocument + Send + Sync + 'static) -> Arc<Fetch> {
+fn boxed(fetch: impl FetchDocument + Send + Sync + 'static) -> Arc<Fetch> {
     let fetch = Arc::new(fetch);
     Arc::new(move |url, etag| {
         let fetch = Arc::clone(&fetch);
@@ -234,7 +236,7 @@ impl Settings {
         if let Some(fetch) = self.fetch.get() {
             return Ok(fetch);
         }
-        let made = erased(HttpsFetch::new()?);
+        let made = boxed(HttpsFetch::new()?);
         Ok(self.fetch.get_or_init(|| made))
     }
 }
@@ -250,7 +252,7 @@ impl fmt::Debug for RemoteKeys {
         f.debug_struct("RemoteKeys")
             .field(
                 "address",
-                &format_args!("{}", self.keeper().settings.address),
+                &format_args!("{}", self.refresher().settings.address),
             )
             .finish_non_exhaustive()
     }

@@ -1,30 +1,32 @@
-//! How long ago something was, by two clocks.
+//! Elapsed time by two clocks.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// A point in time on the layer's clock and on the monotonic one.
+/// A point in time on the layer's clock and on the monotonic clock.
 ///
-/// Nobody can turn the monotonic clock back, but it stands still while the machine sleeps. The
-/// layer's goes on then, but may be turned back. What has ended by either of them has ended.
+/// The monotonic clock can't be set back but stops while the machine sleeps; the layer's clock is the
+/// reverse. A period has ended when it has ended by either.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     wall: SystemTime,
-    steady: Instant,
+    monotonic: Instant,
 }
 
 impl Moment {
     pub(super) fn at(wall: SystemTime) -> Self {
         Self {
             wall,
-            steady: Instant::now(),
+            monotonic: Instant::now(),
         }
     }
 
-    /// How long ago this was, by the clock that says longer.
+    /// Returns the longer of the two elapsed times.
     pub(super) fn elapsed(self, now: Self) -> Duration {
         let wall = now.wall.duration_since(self.wall).unwrap_or_default();
-        now.steady.saturating_duration_since(self.steady).max(wall)
+        now.monotonic
+            .saturating_duration_since(self.monotonic)
+            .max(wall)
     }
 }

@@ -1,4 +1,4 @@
-//! How often keys are fetched.
+//! How often keys are fetched and how long they are kept.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 
 use super::super::TokenConfigError;
 
-/// For how long the server says that a document is good.
+/// For how long a document is fresh, if its server says so.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Freshness(Option<Duration>);
 
@@ -15,8 +15,9 @@ impl Freshness {
         Self(Some(max_age))
     }
 
-    /// Reads `Cache-Control: max-age` and `Age` (RFC 9111 sections 5.2.2.1 and 5.1). A server
-    /// that says that nothing may be kept has no say in how often that nothing is fetched.
+    /// Reads `Cache-Control: max-age` and `Age` (RFC 9111 sections 5.2.2.1 and 5.1).
+    /// `no-store`, `no-cache` and `max-age=0` count as no answer: they would mean a fetch for each
+    /// request.
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let mut max_age = None;
         for value in headers.get_all(header::CACHE_CONTROL) {
@@ -40,7 +41,7 @@ impl Freshness {
 
 #[derive(Clone, Copy)]
 pub(super) struct Periods {
-    /// `None` where the issuer may say more.
+    /// `None` if the issuer may choose a longer one.
     pub(super) refresh: Option<Duration>,
     pub(super) refetch: Duration,
     pub(super) keep: Duration,
@@ -74,7 +75,7 @@ impl Periods {
         self.refresh.unwrap_or(Self::REFRESH)
     }
 
-    /// How long after a fetch that went well the next one is due.
+    /// Returns the time from a successful fetch to the next one.
     pub(super) fn after_success(&self, freshness: Freshness) -> Duration {
         let longest = match self.refresh {
             Some(refresh) => refresh,
@@ -86,22 +87,22 @@ impl Periods {
         }
     }
 
-    /// How long after so many fetches that failed: later and later, but never later than usual.
+    /// Returns the time from a failed fetch to the next one, which doubles with each failure up to the
+    /// usual interval.
     pub(super) fn after_failures(&self, failures: u32) -> Duration {
         self.refetch
             .saturating_mul(1 << failures.min(8))
             .min(self.refresh())
     }
 
-    /// How long a fetch that is due may take until it is missed: it may have begun late, and
-    /// take as long as it may.
-    pub(super) fn patience(&self) -> Duration {
+    /// Returns how late the result of a due fetch may be: it may begin late, and take the time limit.
+    pub(super) fn grace(&self) -> Duration {
         self.limit.saturating_mul(2)
     }
 
-    /// When a fetch that is under way, and should have ended by its own limit, is given up: its
-    /// runtime is not driven any more.
-    pub(super) fn overdue(&self) -> Duration {
+    /// Returns how long after its begin an attempt counts as stalled. It should have ended by its time
+    /// limit; its runtime does not run.
+    pub(super) fn stalled_after(&self) -> Duration {
         self.limit
             .saturating_add(Duration::from_secs(1))
             .max(self.refetch)
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn an_issuer_has_its_say_within_bounds() {
         let periods = Periods::new();
-        let said = Periods {
+        let configured = Periods {
             refresh: Some(s(120)),
             ..periods
         };
@@ -165,9 +166,9 @@ mod tests {
             ("too short", periods, Some(s(1)), s(10)),
             ("longer", periods, Some(s(600)), s(600)),
             ("too long", periods, Some(Duration::MAX), s(1_800)),
-            ("nothing, said", said, None, s(120)),
-            ("shorter, said", said, Some(s(60)), s(60)),
-            ("longer, said", said, Some(s(600)), s(120)),
+            ("nothing, configured", configured, None, s(120)),
+            ("shorter, configured", configured, Some(s(60)), s(60)),
+            ("longer, configured", configured, Some(s(600)), s(120)),
             (
                 "too long, kept for ever",
                 for_ever,

@@ -1,8 +1,8 @@
-//! Removing an identity header, and what an upstream would take for it.
+//! Removes an identity header, and headers that an upstream would treat as equal.
 
 use http::{HeaderName, request::Parts};
 
-use super::trust::Distrust;
+use super::trust::Untrusted;
 use crate::{
     header_set,
     stripped::{StripReason, Stripped},
@@ -19,10 +19,10 @@ pub(super) fn strip_alike<'s>(
     head: &mut Parts,
     name: &HeaderName,
     believed: bool,
-    trust: impl FnOnce(&Parts) -> Result<(), Distrust<'s>>,
+    trust: impl FnOnce(&Parts) -> Result<(), Untrusted<'s>>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
-    let goes = |sent: &HeaderName| {
+    let is_removed = |sent: &HeaderName| {
         sent.as_str().len() == name.as_str().len()
             && if sent == name {
                 !believed
@@ -30,8 +30,8 @@ pub(super) fn strip_alike<'s>(
                 fold_alike(name, sent)
             }
     };
-    if head.headers.keys().any(goes) {
-        strip(head, name, goes, trust, stripped);
+    if head.headers.keys().any(is_removed) {
+        strip(head, name, is_removed, trust, stripped);
     }
 }
 
@@ -39,18 +39,18 @@ pub(super) fn strip_alike<'s>(
 fn strip<'s>(
     head: &mut Parts,
     name: &HeaderName,
-    goes: impl Fn(&HeaderName) -> bool,
-    trust: impl FnOnce(&Parts) -> Result<(), Distrust<'s>>,
+    is_removed: impl Fn(&HeaderName) -> bool,
+    trust: impl FnOnce(&Parts) -> Result<(), Untrusted<'s>>,
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
     let (own, wanted) = match trust(head) {
         Ok(()) => (StripReason::NotBelieved, None),
-        Err(distrust) => (StripReason::Untrusted(distrust.why), distrust.wanted),
+        Err(untrusted) => (StripReason::Untrusted(untrusted.reason), untrusted.wanted),
     };
     let names: Vec<HeaderName> = head
         .headers
         .keys()
-        .filter(|sent| goes(sent))
+        .filter(|sent| is_removed(sent))
         .cloned()
         .collect();
     for sent in names {
@@ -60,10 +60,10 @@ fn strip<'s>(
         } else {
             StripReason::LookAlike
         };
-        let gone = Stripped::new(&sent, reason);
+        let removed = Stripped::new(&sent, reason);
         stripped(match wanted {
-            Some(wanted) if reason == own => gone.with_wanted(wanted),
-            _ => gone,
+            Some(wanted) if reason == own => removed.with_wanted(wanted),
+            _ => removed,
         });
     }
 }

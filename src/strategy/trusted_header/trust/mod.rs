@@ -1,4 +1,4 @@
-//! Whom a header is believed from.
+//! The conditions on the sender of a header.
 
 use std::{fmt, sync::Arc};
 
@@ -8,9 +8,9 @@ use http::{HeaderName, request::Parts};
 use crate::peer::peer_ip;
 use crate::{config_error::ConfigError, strategy::Predicate, stripped::UntrustedReason};
 
-/// Why a header was not believed, and what would have been.
-pub(super) struct Distrust<'a> {
-    pub(super) why: UntrustedReason,
+/// Why a sender is not trusted, and what would be.
+pub(super) struct Untrusted<'a> {
+    pub(super) reason: UntrustedReason,
     /// The networks of trusted proxies, where that is what the peer is not in.
     pub(super) wanted: Option<&'a str>,
 }
@@ -66,9 +66,9 @@ impl Condition {
     }
 
     /// As [`check`](Self::check), with what an operator compares.
-    pub(super) fn explain(&self, head: &Parts) -> Result<(), Distrust<'_>> {
-        self.check(head).map_err(|why| Distrust {
-            why,
+    pub(super) fn explain(&self, head: &Parts) -> Result<(), Untrusted<'_>> {
+        self.check(head).map_err(|reason| Untrusted {
+            reason,
             wanted: match self {
                 #[cfg(feature = "proxies")]
                 Self::Proxies(networks) => Some(networks.shown()),

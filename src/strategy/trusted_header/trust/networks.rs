@@ -1,4 +1,4 @@
-//! The networks whose peers are believed.
+//! The networks of trusted proxies.
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
@@ -9,11 +9,10 @@ use crate::config_error::ConfigError;
 /// How many networks one audit event names.
 const MOST_SHOWN: usize = 8;
 
-/// Kept as the numbers of their first and last addresses, which is what a request is held
-/// against.
+/// Networks, as the ranges of integers that a peer's address is compared with.
 pub(in crate::strategy::trusted_header) struct Networks {
     given: Vec<IpNet>,
-    /// For operators: the first of them, and how many more.
+    /// For audit events: the first networks, and how many more.
     shown: String,
     v4: Vec<RangeInclusive<u32>>,
     v6: Vec<RangeInclusive<u128>>,
@@ -32,7 +31,7 @@ impl Networks {
         if networks.is_empty() {
             return Err(ConfigError::NoNetwork);
         }
-        // Halves of everything are everything.
+        // Aggregated first: `0.0.0.0/1` and `128.0.0.0/1` are every address.
         if let Some(wide) = IpNet::aggregate(&networks)
             .into_iter()
             .find(|network| is_too_wide(*network))
@@ -100,7 +99,7 @@ impl fmt::Debug for Networks {
 fn network(text: &str) -> Result<IpNet, ConfigError> {
     let network = text
         .parse::<IpNet>()
-        .map(of_canonical)
+        .map(to_canonical_network)
         .or_else(|_| {
             text.parse::<IpAddr>()
                 .map(|address| address.to_canonical().into())
@@ -117,8 +116,8 @@ fn network(text: &str) -> Result<IpNet, ConfigError> {
     Ok(network)
 }
 
-/// Peers are compared in their canonical form, in which `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
-fn of_canonical(network: IpNet) -> IpNet {
+/// Converts an IPv4-mapped network. Peers are compared in canonical form, in which `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+fn to_canonical_network(network: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
     match (network, network.addr().to_canonical()) {
         (IpNet::V6(v6), address @ IpAddr::V4(_)) if v6.prefix_len() >= MAPPED => {
@@ -128,7 +127,7 @@ fn of_canonical(network: IpNet) -> IpNet {
     }
 }
 
-/// Wider than the widest private networks, `10.0.0.0/8` and `fc00::/7`.
+/// Whether a network is wider than the widest private ones, `10.0.0.0/8` and `fc00::/7`.
 fn is_too_wide(network: IpNet) -> bool {
     match network {
         IpNet::V4(v4) => v4.prefix_len() < 8,

@@ -1,4 +1,4 @@
-//! The secrets of which a trusted proxy sends one.
+//! The shared secrets of trusted proxies.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ const MIN_LEN: usize = 16;
 const MAX_LEN: usize = 256;
 const WORDS: usize = MAX_LEN / size_of::<u64>();
 
-/// Several, so that a secret can be changed without refusing those who still send the old one.
+/// The accepted secrets: more than one while a secret is being changed.
 pub(in crate::strategy::trusted_header) struct Secrets {
     header: Result<HeaderName, ConfigError>,
     secrets: Result<Vec<Secret>, ConfigError>,
@@ -44,7 +44,7 @@ impl Secrets {
             return Err(UntrustedReason::SecretMissing);
         };
         let sent = Sent::new(value.as_bytes());
-        // All of them are compared, so that the time does not tell which one it is.
+        // No early exit, so that the time does not depend on which secret matches.
         let known = secrets
             .iter()
             .fold(Choice::from(0), |known, secret| known | secret.is(&sent));
@@ -72,11 +72,12 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// As many bytes as the longest secret has, so that comparing two texts takes the same time
-/// whatever they are and however long.
+/// A text of at most [`MAX_LEN`] bytes, padded, so that the time of a comparison does not depend on
+/// the texts and their lengths.
 type Words = [u64; WORDS];
 
-/// What is longer than any secret is cut, and differs from all of them in its length.
+/// Copies a text into words. A longer text is truncated; its length differs from that of every
+/// secret.
 fn pad(text: &[u8], words: &mut Words) {
     for (word, bytes) in words.iter_mut().zip(text.chunks(size_of::<u64>())) {
         let mut padded = [0; size_of::<u64>()];

@@ -1,7 +1,20 @@
-//! What can be wrong with a configuration, told before the first request.
+//! The errors of a wrong configuration, which `build()` returns.
+//!
+//! They are plain data, and know nothing of the rooms that report them.
 
 use thiserror::Error;
 
+#[cfg(feature = "jwt")]
+mod algorithm;
+#[cfg(feature = "jwt")]
+mod key;
+#[cfg(feature = "jwt")]
+mod token;
+#[cfg(feature = "jwt")]
+mod url;
+
+#[cfg(feature = "jwt")]
+pub use self::{algorithm::Algorithm, key::KeyError, token::TokenConfigError, url::UrlProblem};
 use crate::context::IdError;
 
 /// Why a layer could not be built.
@@ -125,11 +138,11 @@ pub enum ConfigError {
     /// A time limit of zero, which nothing can meet.
     #[error("a time limit of zero can't be met")]
     ZeroTimeLimit,
-    /// What is wrong with a [`Jwt`](crate::jwt::Jwt).
+    /// The configuration of a [`Jwt`](crate::jwt::Jwt) is wrong.
     #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     #[error(transparent)]
-    Token(#[from] crate::jwt::TokenConfigError),
+    Token(#[from] TokenConfigError),
     /// What a strategy of the application has to say of its own configuration.
     #[error("{0}")]
     Custom(String),

@@ -1,8 +1,8 @@
-//! Fetches keys, one fetch at a time, and knows for how long they may be used.
+//! Fetches keys in the background, one fetch at a time, and limits how long they are used.
 //!
-//! Keys have a *lease*: the time in which the next fetch has to be heard of. A task renews it
-//! before it ends, whether the fetch went well or not. Where the task is gone, stands still, or
-//! died, the lease ends, and whoever needs the keys then has to fetch them first.
+//! Loaded keys have a *lease*, which a background task renews after each fetch, successful or not. If
+//! the task was dropped or its runtime does not run, the lease ends, and the next request fetches
+//! the keys itself. Knows nothing of URLs and tokens.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,25 +25,25 @@ use tracing::{debug, warn};
 use super::{
     super::{KeyError, KeySet},
     Settings,
-    address::{Answer, Known},
+    address::{Answer, Validators},
     fetch::FetchError,
     moment::Moment,
 };
 use crate::clock::{Clock, SystemClock};
 
-pub(super) struct Keeper {
+pub(super) struct Refresher {
     pub(super) settings: Settings,
-    /// The first layer's, whose strategies are asked.
+    /// The clock of the layer that was built first.
     clock: OnceLock<Arc<dyn Clock>>,
     loaded: ArcSwapOption<Loaded>,
     state: Mutex<State>,
-    /// How many attempts have ended.
+    /// The number of attempts that have ended.
     ended: watch::Sender<u64>,
 }
 
 struct Loaded {
     keys: Arc<KeySet>,
-    /// When the issuer was asked for them.
+    /// When the fetch began.
     fetched: Moment,
     leased: Moment,
     lease: Duration,
@@ -51,30 +51,30 @@ struct Loaded {
 
 #[derive(Default)]
 struct State {
-    /// Counts those who took over the fetching: what an earlier one still brings is too late.
+    /// Increases with each new task; results of earlier tasks are ignored.
     generation: u64,
-    /// The attempt that is under way, since when.
+    /// When the running attempt began.
     running: Option<Moment>,
-    /// When the last attempt ended, and how.
+    /// When the last attempt ended, and its result.
     last: Option<(Moment, Result<(), FetchError>)>,
     failures: u32,
-    known: Known,
+    validators: Validators,
     task: Option<AbortHandle>,
 }
 
-/// What is known after the issuer was asked.
-pub(in super::super) struct Asked {
+/// The keys after a fetch, and how the fetch ended.
+pub(in super::super) struct Refreshed {
     pub(in super::super) keys: Option<Arc<KeySet>>,
     pub(in super::super) result: Result<(), FetchError>,
 }
 
 enum Start {
-    Waiting(watch::Receiver<u64>),
-    /// It was tried a moment ago, or can't be.
-    Known(Result<(), FetchError>),
+    Pending(watch::Receiver<u64>),
+    /// No attempt was started: one ended a moment ago, or there is no runtime.
+    Finished(Result<(), FetchError>),
 }
 
-impl Keeper {
+impl Refresher {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -103,7 +103,7 @@ impl Keeper {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The keys, while their lease lasts.
+    /// Returns the keys while their lease lasts.
     pub(super) fn current(&self, now: SystemTime) -> Option<Arc<KeySet>> {
         let loaded = self.loaded.load();
         let loaded = loaded.as_ref()?;
@@ -111,18 +111,18 @@ impl Keeper {
         is_leased.then(|| Arc::clone(&loaded.keys))
     }
 
-    /// Fetches the keys, unless that was tried a moment ago, and waits for it.
-    pub(super) async fn ask(self: &Arc<Self>) -> Asked {
+    /// Fetches the keys, unless an attempt ended a moment ago, and waits for the result.
+    pub(super) async fn refresh(self: &Arc<Self>) -> Refreshed {
         let result = match self.start() {
-            Start::Known(result) => result,
-            Start::Waiting(mut ended) => {
-                // An attempt ends by itself, and tells if its runtime drops it. One that stands
-                // still with its runtime doesn't.
-                match timer(self.settings.periods.overdue()) {
+            Start::Finished(result) => result,
+            Start::Pending(mut ended) => {
+                // An attempt has a time limit, and reports when its runtime drops it. A runtime
+                // that does not run does neither.
+                match timer(self.settings.periods.stalled_after()) {
                     Err(error) => Err(error),
-                    Ok(overdue) => {
+                    Ok(limit) => {
                         let ended = async move { ended.changed().await.is_ok() };
-                        match bounded(ended, overdue).await {
+                        match bounded(ended, limit).await {
                             Ok(_) => self.last_result(),
                             Err(error) => Err(error),
                         }
@@ -130,7 +130,7 @@ impl Keeper {
                 }
             }
         };
-        Asked {
+        Refreshed {
             keys: self.current(self.now()),
             result,
         }
@@ -142,7 +142,7 @@ impl Keeper {
         last.unwrap_or(Err(FetchError::Interrupted))
     }
 
-    /// Starts an attempt on the runtime of whoever asks, where none is under way.
+    /// Starts an attempt on the current runtime, unless one is running.
     fn start(self: &Arc<Self>) -> Start {
         let now = self.moment();
         let periods = &self.settings.periods;
@@ -150,16 +150,16 @@ impl Keeper {
             let mut state = self.state();
             let ended = self.ended.subscribe();
             match (state.running, &state.last) {
-                (Some(since), _) if since.elapsed(now) <= periods.overdue() => {
-                    return Start::Waiting(ended);
+                (Some(since), _) if since.elapsed(now) <= periods.stalled_after() => {
+                    return Start::Pending(ended);
                 }
                 (None, Some((when, result))) if when.elapsed(now) < periods.refetch => {
-                    return Start::Known(result.clone());
+                    return Start::Finished(result.clone());
                 }
                 _ => {}
             }
             let Ok(runtime) = Handle::try_current() else {
-                return Start::Known(Err(FetchError::NoRuntime));
+                return Start::Finished(Err(FetchError::NoRuntime));
             };
             state.generation += 1;
             state.running = Some(now);
@@ -170,8 +170,8 @@ impl Keeper {
             before.abort();
         }
         let generation = attempt.generation;
-        // Without the lock: a runtime that shuts down drops the attempt at once.
-        let task = runtime.spawn(keep(attempt)).abort_handle();
+        // Not under the lock: a runtime that shuts down drops the attempt here, which takes the lock.
+        let task = runtime.spawn(refresh_loop(attempt)).abort_handle();
         let mut state = self.state();
         if state.generation == generation {
             state.task = Some(task);
@@ -179,10 +179,10 @@ impl Keeper {
             drop(state);
             task.abort();
         }
-        Start::Waiting(ended)
+        Start::Pending(ended)
     }
 
-    /// Ends the task. What it still brings is too late.
+    /// Ends the background task and ignores its result.
     pub(super) fn stop(&self) {
         let task = {
             let mut state = self.state();
@@ -194,13 +194,13 @@ impl Keeper {
         }
     }
 
-    /// Takes the end of an attempt, and returns when the next one is due; `None` where somebody
-    /// else has taken over.
-    fn take(
+    /// Stores the result of an attempt, and returns when the next one is due; `None` if a newer task
+    /// has replaced this one.
+    fn finish(
         &self,
         attempt: &Attempt,
         result: Result<Answer, FetchError>,
-        left_out: Option<&str>,
+        skipped: Option<&str>,
     ) -> Option<Duration> {
         let now = self.moment();
         let mut state = self.state();
@@ -213,23 +213,23 @@ impl Keeper {
             Err(error) => {
                 let due = self.settings.periods.after_failures(state.failures);
                 state.failures = state.failures.saturating_add(1);
-                self.keep_or_drop(&mut state, now, due, &error);
+                self.renew_or_drop(&mut state, now, due, &error);
                 (Err(error), due)
             }
         };
         state.last = Some((now, result.clone()));
-        // With the lock, so that who starts the next attempt is not woken by the end of this one.
+        // Under the lock, so that a waiter of the next attempt is not woken by the end of this one.
         self.ended.send_modify(|ended| *ended += 1);
         drop(state);
-        // One line, whatever came of it.
+        // At most one line of log for each attempt, whatever the issuer sends.
         let address = &self.settings.address;
-        match (&result, left_out) {
+        match (&result, skipped) {
             (Ok(()), None) => debug!(%address, "the key set was fetched"),
-            (Ok(()), Some(left_out)) => {
-                warn!(%address, %left_out, "the key set was fetched without keys that can't be used");
+            (Ok(()), Some(skipped)) => {
+                warn!(%address, %skipped, "the key set was fetched without keys that can't be used");
             }
-            (Err(error), left_out) => {
-                warn!(%address, %error, left_out, "the key set could not be fetched");
+            (Err(error), skipped) => {
+                warn!(%address, %error, skipped, "the key set could not be fetched");
             }
         }
         Some(due)
@@ -243,7 +243,7 @@ impl Keeper {
     ) -> Result<Duration, FetchError> {
         let old = self.loaded.load_full();
         let keys = match (answer.keys, old) {
-            (Some(keys), Some(old)) => Arc::new(keys.keeping(&old.keys)),
+            (Some(keys), Some(old)) => Arc::new(keys.reusing(&old.keys)),
             (Some(keys), None) => Arc::new(keys),
             (None, Some(old)) => Arc::clone(&old.keys),
             (None, None) => return Err(FetchError::Status(304)),
@@ -254,17 +254,17 @@ impl Keeper {
             keys,
             fetched: attempt.began,
             leased: attempt.began,
-            lease: due.saturating_add(periods.patience()).min(periods.keep),
+            lease: due.saturating_add(periods.grace()).min(periods.keep),
         })));
-        state.known = answer.known;
+        state.validators = answer.validators;
         state.failures = 0;
         Ok(due)
     }
 
-    /// Renews the lease of the old keys, where it is the issuer that is down and they are young
-    /// enough.
-    fn keep_or_drop(&self, state: &mut State, now: Moment, due: Duration, error: &FetchError) {
-        // It is there and has withdrawn what it published: that is not being down.
+    /// Renews the lease of the old keys if the issuer is down and they are young enough; drops them
+    /// if they are not.
+    fn renew_or_drop(&self, state: &mut State, now: Moment, due: Duration, error: &FetchError) {
+        // An issuer that publishes an empty set has withdrawn its keys.
         let is_withdrawn = matches!(error, FetchError::Keys(KeyError::NoKey));
         let Some(old) = self.loaded.load_full() else {
             return;
@@ -273,30 +273,30 @@ impl Keeper {
         let left = periods.keep.saturating_sub(old.fetched.elapsed(now));
         if is_withdrawn || left.is_zero() {
             self.loaded.store(None);
-            state.known = Known::default();
-        } else if !error.is_our_own() {
+            state.validators = Validators::default();
+        } else if !error.is_local() {
             self.loaded.store(Some(Arc::new(Loaded {
                 keys: Arc::clone(&old.keys),
                 fetched: old.fetched,
                 leased: now,
-                lease: due.saturating_add(periods.patience()).min(left),
+                lease: due.saturating_add(periods.grace()).min(left),
             })));
         }
     }
 }
 
-/// One fetch. Dropped before its end, it tells that it was interrupted.
+/// One fetch. If it is dropped before its end, it reports `Interrupted`.
 struct Attempt {
-    keeper: Arc<Keeper>,
+    refresher: Arc<Refresher>,
     generation: u64,
     began: Moment,
     has_ended: bool,
 }
 
 impl Attempt {
-    fn new(keeper: Arc<Keeper>, generation: u64, began: Moment) -> Self {
+    fn new(refresher: Arc<Refresher>, generation: u64, began: Moment) -> Self {
         Self {
-            keeper,
+            refresher,
             generation,
             began,
             has_ended: false,
@@ -304,58 +304,58 @@ impl Attempt {
     }
 
     async fn run(mut self) -> Option<Duration> {
-        let mut left_out = None;
-        let result = self.fetch(&mut left_out).await;
+        let mut skipped = None;
+        let result = self.fetch(&mut skipped).await;
         self.has_ended = true;
-        self.keeper.take(&self, result, left_out.as_deref())
+        self.refresher.finish(&self, result, skipped.as_deref())
     }
 
-    async fn fetch(&self, left_out: &mut Option<String>) -> Result<Answer, FetchError> {
-        let settings = &self.keeper.settings;
+    async fn fetch(&self, skipped: &mut Option<String>) -> Result<Answer, FetchError> {
+        let settings = &self.refresher.settings;
         let limit = timer(settings.periods.limit)?;
-        // `build()` has told of it where there is none.
+        // `build()` has reported a client that can't be created.
         let fetch = settings.fetch().map_err(FetchError::transport)?;
-        let known = self.keeper.state().known.clone();
-        bounded(settings.address.keys(&**fetch, known, left_out), limit).await?
+        let validators = self.refresher.state().validators.clone();
+        bounded(settings.address.keys(&**fetch, validators, skipped), limit).await?
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.keeper.take(self, Err(FetchError::Interrupted), None);
+            self.refresher
+                .finish(self, Err(FetchError::Interrupted), None);
         }
     }
 }
 
-/// Fetches again and again, until somebody else does or the runtime ends.
-async fn keep(mut attempt: Attempt) {
+/// Fetches when due, until a newer task takes over or the runtime ends.
+async fn refresh_loop(mut attempt: Attempt) {
     loop {
-        let (keeper, generation) = (Arc::clone(&attempt.keeper), attempt.generation);
+        let (refresher, generation) = (Arc::clone(&attempt.refresher), attempt.generation);
         let Some(due) = attempt.run().await else {
             return;
         };
         let Ok(due) = timer(due) else { return };
         due.await;
-        let began = keeper.moment();
+        let began = refresher.moment();
         {
-            let mut state = keeper.state();
+            let mut state = refresher.state();
             if state.generation != generation {
                 return;
             }
             state.running = Some(began);
         }
-        attempt = Attempt::new(keeper, generation, began);
+        attempt = Attempt::new(refresher, generation, began);
     }
 }
 
-/// A timer, where the runtime has any: Tokio panics where it has none, and doesn't tell before.
+/// Creates a timer. Tokio panics if the runtime has none, and offers no way to ask.
 fn timer(after: Duration) -> Result<Sleep, FetchError> {
     catch_unwind(|| sleep(after)).map_err(|_| FetchError::NoTimers)
 }
 
-/// Polls the future until the limit. A panic of it is an error, as a runtime without sockets
-/// makes them too.
+/// Polls the future until the limit. A panic is an error: a runtime without I/O panics too.
 async fn bounded<F: Future>(future: F, limit: Sleep) -> Result<F::Output, FetchError> {
     let (mut future, mut limit) = (pin!(future), pin!(limit));
     poll_fn(

@@ -1,4 +1,6 @@
-//! The session's id as a request carries it: one cookie, of one exact name.
+//! Reads the session's id from the request's cookie.
+//!
+//! Knows nothing of the store.
 
 use ::cookie::Cookie;
 use http::{HeaderMap, HeaderName};
@@ -18,14 +20,14 @@ use crate::{
 /// and at most three times as many when each is percent-encoded.
 const MAX_VALUE: usize = 256;
 
-/// Where the session's id is in a request, and how it is sealed.
+/// The name of the cookie, and how its value is signed or encrypted.
 #[derive(Clone, Debug)]
-pub(super) struct Wire {
+pub(super) struct IdCookie {
     pub(super) name: String,
     pub(super) seal: Seal,
 }
 
-impl Wire {
+impl IdCookie {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -33,7 +35,7 @@ impl Wire {
         }
     }
 
-    /// The id that the request names, `None` where it has no such cookie.
+    /// Returns the id; `None` if the request has no such cookie.
     pub(super) fn id(&self, headers: &HeaderMap) -> Result<Option<Id>, InvalidError> {
         let mut found = None;
         try_for_each(headers, |name, value| {
@@ -53,8 +55,8 @@ impl Wire {
         Ok(found.flatten().transpose()?)
     }
 
-    /// Whether there is a cookie of this name, or of one that other software takes for it.
-    pub(super) fn is_sent(&self, headers: &HeaderMap) -> bool {
+    /// Whether there is a cookie of this name, or of a name that other software treats as equal.
+    pub(super) fn is_present(&self, headers: &HeaderMap) -> bool {
         any(headers, |name| is_alike(name, &self.name))
     }
 
@@ -71,15 +73,15 @@ impl Wire {
         }
     }
 
-    /// The name goes along: an encrypted value is bound to it.
+    /// Verifies or decrypts the value. An encrypted value is bound to the cookie's name.
     fn unseal(&self, kind: Kind, value: &str) -> Result<String, SessionError> {
         let pair = format!("{}={value}", self.name);
         let cookie = Cookie::parse_encoded(pair).map_err(|_| SessionError::Malformed)?;
         self.seal.open(kind, &cookie).ok_or(SessionError::Seal)
     }
 
-    /// Whether there is a cookie that is no session's, and that other software takes for one.
-    pub(super) fn look_alike_is_sent(&self, headers: &HeaderMap) -> bool {
+    /// Whether there is a cookie of another name that other software treats as equal.
+    pub(super) fn has_look_alike(&self, headers: &HeaderMap) -> bool {
         any(headers, |name| {
             name != self.name && is_alike(name, &self.name)
         })

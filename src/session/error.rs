@@ -1,4 +1,4 @@
-//! What can be wrong with a session, typed.
+//! Why a session was refused.
 
 use thiserror::Error;
 
@@ -61,7 +61,7 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    fn reason(&self) -> InvalidErrorKind {
+    fn kind(&self) -> InvalidErrorKind {
         InvalidErrorKind::Rejected(match self {
             Self::Expired => return InvalidErrorKind::Expired,
             Self::Malformed | Self::TooLong { .. } => "session_cookie_malformed",
@@ -76,7 +76,7 @@ impl SessionError {
 }
 
 impl From<SessionError> for InvalidError {
-    fn from(problem: SessionError) -> Self {
-        Self::new(problem.reason()).with_source(problem)
+    fn from(error: SessionError) -> Self {
+        Self::new(error.kind()).with_source(error)
     }
 }

@@ -1,0 +1,168 @@
+//! Audit events as lines for operators.
+
+use std::{
+    error::Error as _,
+    fmt::{self, Write as _},
+    net::IpAddr,
+};
+
+use super::AuditEvent;
+use crate::rejection::{Rejection, RejectionKind};
+
+/// One line, without its end. It says what the fields of the log line say, but for user ids:
+/// the text of an event never names a user, and never holds a credential.
+///
+/// ```
+/// use http::{Request, Response};
+/// use tower::{ServiceExt, service_fn};
+/// use tower_layer::Layer;
+/// use tower_user_scope::{ExistingContext, UserScopeLayer, testing::Recorder};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let recorder = Recorder::new();
+/// let layer = UserScopeLayer::builder()
+///     .strategy(ExistingContext::new())
+///     .observer(recorder.clone())
+///     .context_only()
+///     .build()?;
+/// let service = layer.layer(service_fn(async |_: Request<()>| {
+///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+/// }));
+/// service.oneshot(Request::get("/orders").body(())?).await?;
+///
+/// let lines: Vec<String> = recorder.events().iter().map(ToString::to_string).collect();
+/// assert_eq!(lines, [
+///     "existing_context: absent",
+///     "GET /orders refused with 401 Unauthorized: no credential was found",
+/// ]);
+/// # Ok(())
+/// # }
+/// ```
+impl fmt::Display for AuditEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Consulted { strategy, verdict } => write!(f, "{strategy}: {}", verdict.as_str()),
+            Self::Accepted { context } => write!(
+                f,
+                "request {} accepted: a {}, {} by {}",
+                context.request_id(),
+                context.principal().kind(),
+                context.evidence().as_str(),
+                context.strategy()
+            ),
+            Self::Refused {
+                rejection,
+                request_id,
+                method,
+                path,
+                peer,
+                ..
+            } => {
+                if let Some(id) = request_id {
+                    write!(f, "request {id}, ")?;
+                }
+                write!(f, "{} {path} ", super::path::method(method))?;
+                refusal(rejection, f)?;
+                from(*peer, f)
+            }
+            Self::HeaderStripped {
+                strategy,
+                header,
+                reason,
+                peer,
+                wanted,
+                more,
+            } => {
+                write!(f, "{strategy}: removes {header}, {}", reason.as_str())?;
+                match (wanted, peer) {
+                    (Some(wanted), Some(peer)) => {
+                        write!(f, ": the peer is {peer}, wanted is {wanted}")?;
+                    }
+                    (Some(wanted), None) => write!(f, ": wanted is {wanted}")?,
+                    (None, _) => {}
+                }
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more headers"),
+                }
+            }
+            Self::CredentialPassedOver { strategy, invalid } => write!(
+                f,
+                "{strategy}: passed over, because its credential {}",
+                invalid.kind()
+            ),
+            Self::TraceIgnored { problem, peer } => {
+                write!(f, "traceparent {problem} and is ignored")?;
+                from(*peer, f)
+            }
+            Self::Conflict { first, second } => {
+                write!(f, "{first} and {second}: found different principals")
+            }
+            Self::CrossUserAccess { violation } => fmt::Display::fmt(violation, f),
+            Self::FactoryRetained {
+                context,
+                factory,
+                holders,
+                ..
+            } => write!(
+                f,
+                "request {}: {holders} still hold `{factory}` although its scope has closed",
+                context.request_id()
+            ),
+            Self::ScopeClosed {
+                context,
+                ending,
+                lasted,
+                status,
+            } => {
+                write!(
+                    f,
+                    "request {}: scope {}",
+                    context.request_id(),
+                    ending.as_str()
+                )?;
+                if let Some(status) = status {
+                    write!(f, " with {status}")?;
+                }
+                write!(f, " after {lasted:?}")
+            }
+        }
+    }
+}
+
+fn from(peer: Option<IpAddr>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match peer {
+        Some(peer) => write!(f, ", from {peer}"),
+        None => Ok(()),
+    }
+}
+
+/// Writes the status, the reason, and what was compared.
+pub(crate) fn refusal(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // Errors of the application may quote what a client sent.
+    let mut line = OneLine(f);
+    write!(line, "refused with {}: {rejection}", rejection.status())?;
+    let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
+        return Ok(());
+    };
+    match invalid.source() {
+        Some(source) => write!(line, ": {source}"),
+        None => Ok(()),
+    }
+}
+
+/// Escapes control characters, which could begin a line of their own or rewrite a terminal's.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(self.0, "{}", c.escape_default())
+            } else {
+                self.0.write_char(c)
+            }
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! The error of a wrong configuration of `jwt::Jwt`; public as `jwt::TokenConfigError`.
+
+use thiserror::Error;
+
+use super::{KeyError, UrlProblem};
+
+/// What is wrong with the configuration of a [`Jwt`](crate::jwt::Jwt), returned by `build()`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TokenConfigError {
+    /// Neither `aws-lc-rs` nor `rust-crypto` is on, and no provider was given.
+    #[error(
+        "no crypto provider: turn on the feature `aws-lc-rs` or `rust-crypto`, or give \
+         one with `Jwt::crypto_provider`"
+    )]
+    NoCryptoProvider,
+    /// Both `aws-lc-rs` and `rust-crypto` are on.
+    #[error(
+        "the features `aws-lc-rs` and `rust-crypto` are both on: choose one with \
+         `Jwt::crypto_provider`"
+    )]
+    SeveralCryptoProviders,
+    /// A key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An issuer or an audience is the empty string.
+    #[error("an issuer or an audience is empty")]
+    EmptyName,
+    /// There is no issuer, or two are of the same name.
+    #[error("each issuer has to be named once")]
+    Issuers,
+    /// Several issuers, and nothing that tells one's users from another's.
+    #[error(
+        "a user of one issuer would be another issuer's of the same id: tell them apart with \
+         `tenant_claim(\"iss\")` or `identity(..)`, or say `issuers_share_users()`"
+    )]
+    SameUsers,
+    /// A claim that is no string, or has no name, can't hold an id.
+    #[error("the claim `{name}` can't hold an id")]
+    ClaimName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// The name of a cookie, a query parameter or a sub-protocol is empty or not a token
+    /// (RFC 9110 section 5.6.2).
+    #[error("`{name}` can't be where a token is found")]
+    SourceName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// The leeway is longer than five minutes.
+    #[error("a leeway of more than five minutes keeps expired tokens alive")]
+    LongLeeway,
+    /// The URL of a key set or an issuer can't be one.
+    #[error("the URL `{url}` can't be fetched from: {problem}")]
+    Url {
+        /// The URL, without user name, password and query.
+        url: String,
+        /// What is wrong with it.
+        problem: UrlProblem,
+    },
+    /// Tokens of one issuer are accepted, and keys are discovered from another: no token would
+    /// ever be verified. Names are compared exactly: one slash more is another name.
+    #[error("tokens of `{issuer}` are accepted, and keys are discovered from `{discovered}`")]
+    OtherIssuer {
+        /// The issuer whose tokens are accepted.
+        issuer: String,
+        /// The issuer whose keys are fetched.
+        discovered: String,
+    },
+    /// The intervals of a remote key set don't fit each other: each has to be longer than zero,
+    /// and keys have to be kept for at least as long as the time between two refreshes.
+    #[error("the remote key set's intervals don't fit each other")]
+    Intervals,
+    /// The HTTPS client could not be made.
+    #[error("the HTTPS client could not be made: {0}")]
+    Client(String),
+}

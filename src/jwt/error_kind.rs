@@ -1,0 +1,120 @@
+//! The classification of token errors. Messages never contain a value of the token.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+use crate::context::IdError;
+
+/// Why a token was refused, without the values that were compared, which
+/// [`TokenError`](super::TokenError) has.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TokenErrorKind {
+    /// It is longer than is looked at.
+    #[error("the token has more than {limit} bytes")]
+    #[non_exhaustive]
+    TooLong {
+        /// How many bytes are looked at.
+        limit: usize,
+    },
+    /// It is not three parts of strict base64url (RFC 7515 section 7.1), or the header is no
+    /// JSON object with unique members.
+    #[error("the token is not a signed JWT in compact form")]
+    Malformed,
+    /// The header has `crit`, or `b64`: nothing that may be critical is understood (RFC 7515
+    /// section 4.1.11, RFC 7797).
+    #[error("the token has a critical header parameter")]
+    CriticalHeader,
+    /// The header's `alg` is none that is ever accepted, such as `none`.
+    #[error("the token's algorithm is not supported")]
+    UnsupportedAlgorithm,
+    /// The key is not for the header's `alg`.
+    #[error("the token's key is not for its algorithm")]
+    WrongAlgorithm,
+    /// The header's `typ` is not the one that was asked for (RFC 8725 section 3.11).
+    #[error("the token is of another type")]
+    WrongType,
+    /// No key has the header's `kid`, or none is for its `alg`.
+    #[error("no key is known for the token")]
+    UnknownKey,
+    /// The header has no `kid` and more than one key could be meant.
+    #[error("more than one key could be meant by the token")]
+    AmbiguousKey,
+    /// The signature is not the key's over this token.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// The payload is not a JSON object in UTF-8 (RFC 7519 section 7.2) with unique members.
+    #[error("the token's claims are malformed")]
+    Claims,
+    /// A claim that has to be there is not, or is `null`.
+    #[error("the token has no claim `{0}`")]
+    MissingClaim(Cow<'static, str>),
+    /// A claim that is read has another type than it needs: `iss`, and what names a user, tenant,
+    /// thread or run, are strings; `aud` is a string or an array of strings.
+    #[error("the token's claim `{0}` is not of the type that it needs")]
+    ClaimType(Cow<'static, str>),
+    /// A time is not a number, or not one of seconds between the years 1970 and 9999 (RFC 7519
+    /// section 2); milliseconds are beyond that.
+    #[error("the token's claim `{0}` is not a number of seconds between the years 1970 and 9999")]
+    NumericDate(&'static str),
+    /// The claim for the user's id is a number: whether `7`, `7.0` and `"7"` are one user is for
+    /// the application to decide, by [`identity`](super::Jwt::identity).
+    #[error("the token's claim `{0}` is a number: say by `Jwt::identity` which user it is")]
+    NumericId(Cow<'static, str>),
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` has not come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `iss` is none of the issuers.
+    #[error("the token is from another issuer")]
+    WrongIssuer,
+    /// `aud` names none of the audiences.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// The claim for an id holds none.
+    #[error("a claim of the token holds an id that is none: {0}")]
+    Id(#[source] IdError),
+    /// The claims are not the application's type.
+    #[error("the token's claims are not of the application's type")]
+    ApplicationClaims,
+    /// Only the holder of a key may use it (`cnf`, RFC 7800), which no bearer is known to be.
+    #[error("the token is bound to a key, and nothing shows that its sender has it")]
+    SenderConstrained,
+    /// The revocation check knows the token.
+    #[error("the token was revoked")]
+    Revoked,
+}
+
+impl TokenErrorKind {
+    /// One lower-case word that stays the same, for metrics and for the audit event.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "token_too_long",
+            Self::Malformed => "token_malformed",
+            Self::CriticalHeader => "token_critical_header",
+            Self::UnsupportedAlgorithm => "token_unsupported_algorithm",
+            Self::WrongAlgorithm => "token_wrong_algorithm",
+            Self::WrongType => "token_wrong_type",
+            Self::UnknownKey => "token_unknown_key",
+            Self::AmbiguousKey => "token_ambiguous_key",
+            Self::Signature => "token_signature",
+            Self::Claims => "token_claims",
+            Self::MissingClaim(_) => "token_missing_claim",
+            Self::ClaimType(_) => "token_claim_type",
+            Self::NumericDate(_) => "token_numeric_date",
+            Self::NumericId(_) => "token_numeric_id",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::WrongIssuer => "token_wrong_issuer",
+            Self::WrongAudience => "token_wrong_audience",
+            Self::Id(_) => "token_id",
+            Self::ApplicationClaims => "token_application_claims",
+            Self::SenderConstrained => "token_sender_constrained",
+            Self::Revoked => "token_revoked",
+        }
+    }
+}
