@@ -1,8 +1,8 @@
-//! What is seen: an audit event for everything that was accepted, refused or removed.
+//! Audit events: one for each request or header that was accepted, refused or removed.
 //!
 //! Every event goes to `tracing` under the target `tower_user_scope::audit`, and as a value to
-//! the layer's [`Observer`], where there is one. What each strategy said goes to `tracing` at
-//! debug level under the crate's own target. No event carries a credential.
+//! each [`Observer`] of the layer. The verdict of each strategy goes to `tracing` at debug level under
+//! the target `tower_user_scope`. No event contains a credential.
 
 mod display;
 mod event;

@@ -47,6 +47,7 @@ mod numeric_date;
 mod options;
 mod point;
 mod provider;
+mod published;
 mod remote;
 mod revocation;
 mod rsa;
