@@ -104,7 +104,9 @@ impl Tree {
             }
         }
         let root = fs::read_to_string("src/lib.rs").map_err(shown)?;
-        let root = format!("{root}\nmod mutant_switch;\n");
+        // A change may leave something without use, and one may be found wrong by a lint.
+        let allowed = "#![allow(warnings, arithmetic_overflow, unconditional_panic)]";
+        let root = format!("{allowed}\n{root}\nmod mutant_switch;\n");
         write(&Path::new(TREE).join("src/lib.rs"), root.as_bytes())?;
         let count = format!("const COUNT: usize = {};\n{SWITCH}", found.len() + 1);
         write(
@@ -128,15 +130,12 @@ impl Tree {
                 fs::write(DROPPED, Vec::from_iter(dropped).join("\n")).map_err(shown)?;
                 return Ok(kept);
             }
-            let bad: BTreeSet<usize> = errors(&messages)
+            let errors = messages
                 .iter()
-                .flat_map(|(file, at)| at_place(places.get(file), at))
-                .collect();
+                .filter(|message| message["message"]["level"] == "error");
+            let bad: BTreeSet<usize> = errors.flat_map(|error| blamed(&places, error)).collect();
             if bad.is_empty() {
-                let texts = messages
-                    .iter()
-                    .filter_map(|message| message["message"]["rendered"].as_str());
-                return Err(texts.collect::<Vec<_>>().join("\n"));
+                return Err(rendered(&messages));
             }
             eprintln!("{} of {} changes do not compile", bad.len(), kept.len());
             let gone = kept.iter().filter(|mutant| bad.contains(&mutant.number));
@@ -171,10 +170,7 @@ impl Tree {
         }
         let (ok, messages) = cargo(&arguments)?;
         if !ok {
-            let texts = messages
-                .iter()
-                .filter_map(|message| message["message"]["rendered"].as_str());
-            return Err(texts.collect::<Vec<_>>().join("\n"));
+            return Err(rendered(&messages));
         }
         let programs = messages.iter().filter_map(|message| {
             let program = message["executable"].as_str()?;
@@ -189,48 +185,57 @@ impl Tree {
 /// Each file's changes, with where their text is.
 type Places = BTreeMap<String, Vec<(usize, Range<usize>)>>;
 
-/// The changes in whose text an error is; else the one that begins last before it.
-fn at_place(places: Option<&Vec<(usize, Range<usize>)>>, error: &Range<usize>) -> Vec<usize> {
-    let Some(places) = places else {
-        return Vec::new();
-    };
-    let meets = |place: &Range<usize>| place.start < error.end && error.start < place.end;
-    let met: Vec<usize> = places
-        .iter()
-        .filter(|(_, place)| meets(place))
-        .map(|(number, _)| *number)
+/// The changes that an error is about: those in whose text it is; else those in whose text is what
+/// else it shows; else the nearest ones.
+fn blamed(places: &Places, error: &Value) -> BTreeSet<usize> {
+    let spans = error["message"]["spans"].as_array().into_iter().flatten();
+    let spans: Vec<(bool, Range<usize>, &Vec<(usize, Range<usize>)>)> = spans
+        .filter_map(|span| {
+            let number = |name: &str| usize::try_from(span[name].as_u64()?).ok();
+            let start = number("byte_start")?;
+            let range = start..number("byte_end")?.max(start + 1);
+            let places = places.get(span["file_name"].as_str()?)?;
+            Some((span["is_primary"] == true, range, places))
+        })
         .collect();
-    if !met.is_empty() {
-        return met;
-    }
-    let before = places
-        .iter()
-        .filter(|(_, place)| place.start <= error.start);
-    before
-        .max_by_key(|(_, place)| place.start)
-        .map(|(number, _)| *number)
-        .into_iter()
-        .collect()
-}
-
-/// Where the compiler's errors are.
-fn errors(messages: &[Value]) -> Vec<(String, Range<usize>)> {
-    let mut found = Vec::new();
-    for message in messages
-        .iter()
-        .filter(|message| message["message"]["level"] == "error")
-    {
-        let spans = message["message"]["spans"].as_array().into_iter().flatten();
-        for span in spans.filter(|span| span["is_primary"] == true) {
-            let number = |name: &str| span[name].as_u64().unwrap_or_default() as usize;
-            let file = span["file_name"].as_str().unwrap_or_default().to_owned();
-            found.push((
-                file,
-                number("byte_start")..number("byte_end").max(number("byte_start") + 1),
-            ));
+    for primary in [true, false] {
+        let of_kind = spans
+            .iter()
+            .filter(|(is_primary, ..)| *is_primary == primary);
+        let met: BTreeSet<usize> = of_kind
+            .flat_map(|(_, range, places)| {
+                let meets =
+                    |place: &Range<usize>| place.start < range.end && range.start < place.end;
+                places
+                    .iter()
+                    .filter(move |(_, place)| meets(place))
+                    .map(|(number, _)| *number)
+            })
+            .collect();
+        if !met.is_empty() {
+            return met;
         }
     }
-    found
+    let nearest = spans.iter().flat_map(|(_, range, places)| {
+        let before = places
+            .iter()
+            .filter(|(_, place)| place.end <= range.start)
+            .next_back();
+        let after = places.iter().find(|(_, place)| place.start >= range.end);
+        [before, after]
+            .into_iter()
+            .flatten()
+            .map(|(number, _)| *number)
+    });
+    nearest.collect()
+}
+
+fn rendered(messages: &[Value]) -> String {
+    let errors = messages
+        .iter()
+        .filter(|message| message["message"]["level"] == "error");
+    let texts = errors.filter_map(|error| error["message"]["rendered"].as_str());
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 fn cargo(arguments: &[&str]) -> Result<(bool, Vec<Value>), String> {
@@ -240,7 +245,7 @@ fn cargo(arguments: &[&str]) -> Result<(bool, Vec<Value>), String> {
         .args(["--quiet", "--locked", "--message-format=json"])
         .current_dir(TREE)
         .env("CARGO_TARGET_DIR", target)
-        // A deletion may leave the rest without use.
+        .env("CARGO_INCREMENTAL", "0")
         .stderr(Stdio::inherit())
         .output()
         .map_err(shown)?;
