@@ -2,23 +2,27 @@
 //! names the values that were compared.
 
 use std::{
+    convert::Infallible,
     error::Error as _,
     time::{Duration, UNIX_EPOCH},
 };
 
-use http::Request;
+use http::{Request, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
 use tower_user_scope::{
     Identity, UserId, UserScopeLayer,
+    audit::AuditEvent,
     jwt::{Issuer, Jwt, TokenError, TokenErrorKind, VerifiedToken},
     rejection::RejectionKind,
-    testing::TestClock,
+    testing::{Recorder, TestClock},
 };
 
 use crate::tokens::{
-    AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt, minted,
-    missing, now, providers::both, refused, signed, signed_bytes, verifying,
+    AUDIENCE, HS, ISSUER, Why, asking, asking_at, base64url, bearer, claims, claims_with, hs, jwt,
+    minted, missing, now, providers::both, refused, signed, signed_bytes, verifying,
 };
 
 const HEAD: &str = r#"{"alg":"HS256"}"#;
@@ -365,6 +369,39 @@ async fn an_explanation_shows_what_was_compared_and_whose_it_was() {
         shown.contains("wanted \"at+jwt\", found \"JWT\""),
         "{shown}"
     );
+}
+
+#[tokio::test]
+async fn the_audit_event_of_a_refusal_says_whose_genuine_token_it_was() {
+    let stale = minted(HS, None, &claims_with(json!({"exp": 1_000_000_000})));
+    let (unsigned, _) = stale.rsplit_once('.').expect("it has a signature");
+    // Whatever a token says that nobody has signed, it is nobody's.
+    let forged = format!("{unsigned}.{}", base64url(&[0; 32]));
+    for (token, whose) in [(stale, Some("alice")), (forged, None)] {
+        let recorder = Recorder::new();
+        let layer = UserScopeLayer::builder()
+            .strategy(jwt(verifying(HS)))
+            .observer(recorder.clone())
+            .context_only()
+            .build()
+            .expect("the configuration is good");
+        let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+        let answered = layer.layer(inner).oneshot(bearer(&token)).await;
+        assert_eq!(answered.expect("infallible").status(), 401);
+        let refusal = recorder.take().pop();
+        let Some(AuditEvent::Refused {
+            rejection, subject, ..
+        }) = &refusal
+        else {
+            panic!("{refusal:?}");
+        };
+        let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
+            panic!("{rejection:?}");
+        };
+        assert_eq!(invalid.user(), whose);
+        // What a token says that was refused is no id that was validated.
+        assert!(subject.is_none());
+    }
 }
 
 #[tokio::test]
