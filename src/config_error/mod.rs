@@ -123,8 +123,8 @@ pub enum ConfigError {
     /// A key for a cookie that is neither signed nor encrypted.
     #[error("`also_accept(key)` needs `signed(key)` or `encrypted(key)`")]
     CookieKeyWithoutUse,
-    /// A cookie key that is no random bytes.
-    #[error("a cookie key is zeroes or a repeated word and no random bytes")]
+    /// A cookie key that is not 64 random bytes.
+    #[error("a cookie key has to be 64 random bytes; it is shorter, zeroes or a repeated word")]
     WeakCookieKey,
     /// One cookie key was given twice.
     #[error("a cookie key is given twice")]

@@ -2,7 +2,6 @@
 
 use std::{any::type_name, fmt, sync::Arc};
 
-use ::cookie::Key;
 use http::{HeaderName, header, request::Parts};
 use tower_sessions_core::SessionStore;
 
@@ -11,7 +10,7 @@ use super::{
     id_cookie::IdCookie,
     lookup::{SessionLookup, look_up},
     options::SessionOptions,
-    seal::Kind,
+    seal::{CookieKey, Kind},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -253,10 +252,10 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Accepts only cookies that were signed with this key, as `SessionManagerLayer::with_signed`
     /// writes them; others never reach the store.
     ///
-    /// A key of zeroes or of few different bytes is an error of `build()`, and so is a second
-    /// `signed` or `encrypted`.
+    /// A key of fewer than 64 bytes, of zeroes or of few different bytes is an error of `build()`,
+    /// and so is a second `signed` or `encrypted`.
     #[must_use]
-    pub fn signed(mut self, key: Key) -> Self {
+    pub fn signed(mut self, key: CookieKey) -> Self {
         self.cookie.seal.with(Kind::Signed, key);
         self
     }
@@ -264,7 +263,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Accepts only cookies that were encrypted with this key, as
     /// `SessionManagerLayer::with_private` writes them; else as [`signed`](Self::signed).
     #[must_use]
-    pub fn encrypted(mut self, key: Key) -> Self {
+    pub fn encrypted(mut self, key: CookieKey) -> Self {
         self.cookie.seal.with(Kind::Encrypted, key);
         self
     }
@@ -278,14 +277,15 @@ impl<S: SessionStore> SessionCookie<S> {
     /// use tower_sessions::MemoryStore;
     /// use tower_user_scope::session::{CookieKey, SessionCookie};
     ///
-    /// let (newest, before) = (CookieKey::generate(), CookieKey::generate());
+    /// # let (newest, before) = (&[1; 64], &[2; 64]);
+    /// let (newest, before) = (CookieKey::from(newest), CookieKey::from(before));
     /// let strategy = SessionCookie::new("__Host-sid", MemoryStore::default())
     ///     .signed(newest)
     ///     .also_accept(before);
     /// # let _ = strategy;
     /// ```
     #[must_use]
-    pub fn also_accept(mut self, key: Key) -> Self {
+    pub fn also_accept(mut self, key: CookieKey) -> Self {
         self.cookie.seal.also_accept(key);
         self
     }

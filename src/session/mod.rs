@@ -15,7 +15,5 @@ mod store_0_14;
 
 pub use self::{
     cookie::SessionCookie, data::SessionData, error::SessionError, from_session::FromSession,
-    lookup::SessionLookup, store_0_14::TowerSessions014Store,
+    lookup::SessionLookup, seal::CookieKey, store_0_14::TowerSessions014Store,
 };
-/// The key of a signed or encrypted cookie, of the `cookie` crate; tower-sessions takes the same.
-pub use ::cookie::Key as CookieKey;
