@@ -71,7 +71,7 @@ pub use self::{
     keys::Keys,
     provider::CryptoProvider,
     remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys},
-    typestate::{Stated, Unstated},
+    typestate::{HasAudience, HasIssuer, WantsAudience, WantsIssuer},
     verified::VerifiedToken,
 };
 pub use crate::{

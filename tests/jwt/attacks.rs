@@ -358,7 +358,8 @@ async fn more_than_one_token_is_refused_wherever_they_are() {
 async fn long_tokens_are_not_looked_at() {
     let asked = hs();
     let long = minted(HS, None, &claims_with(json!({"x": "x".repeat(9_000)})));
-    let limit = Jwt::<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>::MAX_LEN;
+    let limit =
+        Jwt::<tower_user_scope::jwt::HasIssuer, tower_user_scope::jwt::HasAudience>::MAX_LEN;
     let why = asked.user(&long).await.expect_err("too long");
     assert!(
         matches!(why, Why::Token(TokenErrorKind::TooLong { .. })),

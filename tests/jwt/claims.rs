@@ -299,7 +299,7 @@ async fn a_claim_that_is_missing_is_named() {
 }
 
 async fn explained(
-    strategy: Jwt<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>,
+    strategy: Jwt<tower_user_scope::jwt::HasIssuer, tower_user_scope::jwt::HasAudience>,
     token: &str,
 ) -> (String, TokenError, Option<String>) {
     let layer = UserScopeLayer::builder()
@@ -436,7 +436,7 @@ async fn what_an_unverified_token_says_is_marked_and_is_nobodys() {
 #[tokio::test]
 async fn settings_that_change_after_a_token_was_seen_count_for_it_too() {
     use tower_user_scope::{MaybeFuture, Outcome, strategy::Strategy};
-    type Ready = Jwt<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>;
+    type Ready = Jwt<tower_user_scope::jwt::HasIssuer, tower_user_scope::jwt::HasAudience>;
     type Change = (&'static str, fn(Ready) -> Ready);
     let is_found = |strategy: &Ready, request: Request<()>| {
         let (head, ()) = request.into_parts();
