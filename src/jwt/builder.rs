@@ -16,13 +16,13 @@ use crate::clock::SystemClock;
 /// It is a [`Strategy`](crate::strategy::Strategy) once the accepted
 /// [`issuer`](Self::issuer) and [`audience`](Self::audience) were chosen, or any was accepted
 /// explicitly. The identity is *proved*, ends with the token, and has a
-/// [`VerifiedToken`] among its attributes.
+/// [`VerifiedToken`](super::VerifiedToken) among its attributes.
 ///
 /// Verdicts are [cached](Self::cache), so that the next request with the same token costs a hash
 /// instead of a signature. An invalid token is 401 with
 /// `WWW-Authenticate: Bearer error="invalid_token"`; a token that is not in `Bearer` syntax or was
 /// sent twice is 400 with `invalid_request` (RFC 6750 section 3.1). The
-/// [`TokenError`](super::TokenError) goes to the audit event only.
+/// [`TokenError`](super::TokenError)(super::TokenError) goes to the audit event only.
 ///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
@@ -60,7 +60,7 @@ impl Jwt<HasIssuer, HasAudience> {
     ///
     /// Two issuers may use the same id for different users, so `build()` fails unless users of
     /// different issuers are told apart: by [`tenant_claim("iss")`](Self::tenant_claim), by
-    /// [`identity`](Self::identity) from [`VerifiedToken::issuer`], or not at all
+    /// [`identity`](Self::identity) from [`VerifiedToken::issuer`](super::VerifiedToken::issuer), or not at all
     /// ([`issuers_share_users`](Self::issuers_share_users)).
     #[must_use]
     pub fn of_issuers(issuers: impl IntoIterator<Item = Issuer<HasAudience>>) -> Self {

@@ -29,7 +29,7 @@ impl<I, A> Jwt<I, A> {
     }
 
     /// Takes the user's id from this claim instead of `sub`; its value has to be a string. A number
-    /// is refused with [`TokenErrorKind::NumericId`]: which user it is, [`identity`](Self::identity)
+    /// is refused with [`TokenErrorKind::NumericId`](super::TokenErrorKind::NumericId)(super::TokenErrorKind::NumericId): which user it is, [`identity`](Self::identity)
     /// can say.
     #[must_use]
     pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {

@@ -246,7 +246,7 @@ async fn b26_a_fallback_is_the_first_whose_condition_holds_and_never_a_user() {
         match context.principal() {
             Principal::Service(name) => assert!(service && *name == "internal"),
             Principal::Anonymous => assert!(!service, "a local request"),
-            Principal::User(id) => panic!("a fallback became the user {id}"),
+            other => panic!("a fallback became {other:?}"),
         }
         assert!(context.evidence().is_fallback() && !context.evidence().is_proved());
         assert!(
