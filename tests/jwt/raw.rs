@@ -156,7 +156,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 
         let metadata = event.metadata();
         // Refusals have a line of their own, which is not the fetch's.
-        if metadata.target().starts_with("tower_user_scope::strategy") {
+        if metadata.target().starts_with("tower_user_scope::jwt") {
             let mut text = Text(String::new());
             event.record(&mut text);
             let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
