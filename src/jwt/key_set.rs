@@ -14,17 +14,17 @@ use super::{
     skipped::Skipped,
 };
 
-/// Keys of one issuer: by their ids and algorithms, or for tokens without a `kid` by their
-/// algorithm.
+/// The keys of one issuer.
 ///
-/// A token with a `kid` is verified with the key of that id that is for its algorithm (RFC 7517
-/// section 4.5), or where no key has the id with those keys that have no id at all. A token
-/// without a `kid` is verified with the keys without an id, at most [`KeySet::MAX_TRIED`] of an
-/// algorithm, or where there is none of those with the only key that is for its algorithm.
+/// A token is verified with these keys, if they are for its algorithm:
 ///
-/// Keys of one id for different algorithms are different keys, and the same key twice is one.
-/// Which of two *different* keys of one id and one algorithm is meant can't be told, so neither
-/// is used.
+/// - with a `kid`, the key of that id (RFC 7517 section 4.5); if no key has that id, the keys without
+///   an id;
+/// - without a `kid`, the keys without an id, at most [`KeySet::MAX_TRIED`]; if there are none, the
+///   only key for the algorithm.
+///
+/// Keys with the same id for different algorithms are different keys. Equal keys are merged. Two
+/// different keys with the same id and algorithm are ambiguous, and neither is used.
 ///
 /// ```
 /// use tower_user_scope::jwt::KeySet;
@@ -44,13 +44,13 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// How many keys a set may have. Of a published set, the first so many are looked at.
+    /// The maximum number of keys. Of a published set, later keys are ignored.
     pub const MAX_KEYS: usize = published::MAX_KEYS;
 
-    /// How many keys without an id are tried for one algorithm.
+    /// The maximum number of keys without an id for one algorithm.
     pub const MAX_TRIED: usize = published::MAX_TRIED;
 
-    /// A set of these keys.
+    /// Creates a set of these keys.
     ///
     /// # Errors
     /// [`KeyError`] for no key, more than [`MAX_KEYS`](Self::MAX_KEYS), two different ones with one
@@ -67,14 +67,14 @@ impl KeySet {
         }
     }
 
-    /// A JWK set (RFC 7517 section 5), of which each key counts for itself: one that can't be
-    /// used leaves the others alone, and is named in a warning of `tracing`.
+    /// Reads a JWK set (RFC 7517 section 5). A key that can't be used is left out, and reported in a
+    /// warning of `tracing`.
     ///
     /// [`from_jwks_strict`](Self::from_jwks_strict) refuses such a set.
     ///
     /// # Errors
-    /// [`KeyError`] for what is not a set, for secrets beside public keys, and where no key is
-    /// left for the reason that the first was left out.
+    /// [`KeyError`] for a text that is not a set, and for secrets beside public keys. If no key is left,
+    /// why the first one was left out.
     pub fn from_jwks(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let (keys, skipped) = usable(json.as_ref().as_bytes(), |_| Ok(()))?;
         if !skipped.is_empty() {
@@ -86,8 +86,8 @@ impl KeySet {
         Self::of_one_kind(keys)
     }
 
-    /// A JWK set (RFC 7517 section 5), of which each key has to be good. Keys that say that they
-    /// are not for verifying or are of an unknown type are left out, as the RFC asks.
+    /// Reads a JWK set (RFC 7517 section 5), and fails if a key can't be used. Keys that are declared for
+    /// another purpose, or of an unknown type, are left out, as the RFC asks.
     ///
     /// ```
     /// use tower_user_scope::jwt::{KeyError, KeySet};
@@ -102,7 +102,7 @@ impl KeySet {
     /// ```
     ///
     /// # Errors
-    /// [`KeyError`] for what is no set, for a key that can't be used, and as [`new`](Self::new).
+    /// [`KeyError`] for a text that is not a set, for a key that can't be used, and as [`new`](Self::new).
     pub fn from_jwks_strict(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let published = published(json.as_ref().as_bytes())?;
         if published.total > Self::MAX_KEYS {
@@ -137,13 +137,13 @@ impl KeySet {
         Self::of_one_kind(keys)
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Never true: a set without keys can't be made.
+    /// Returns false: a set has at least one key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

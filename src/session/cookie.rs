@@ -83,32 +83,30 @@ use crate::{
 ///
 /// # The cookie
 ///
-/// A server never sees a cookie's attributes, so the name is what protects it: browsers accept
+/// A server does not see a cookie's attributes, so only the name protects it: browsers accept
 /// `__Host-…` only from the host itself, over TLS and for all paths, and `__Secure-…` only over
 /// TLS (RFC 6265bis section 4.1.3). Any name works; `__Host-` is the one to take, as otherwise
 /// another subdomain can plant a session.
 ///
-/// The name has to be on the wire exactly so. A second cookie of the name is refused with 400,
-/// equal or not, as is one whose name differs in case or is percent-encoded: whoever planted it
-/// hoped that some reader takes the wrong one. A cookie is no protection against requests from
-/// other sites by itself; that is `SameSite`'s part.
+/// The name is compared exactly. A second cookie of the name, equal or not, is refused with 400; so is
+/// a cookie whose name differs in case or is percent-encoded, as an attacker may have set it. A cookie
+/// alone does not protect from requests of other sites: use `SameSite`.
 ///
-/// # What is which verdict
+/// # Verdicts
 ///
 /// | the request has | verdict | status |
 /// | --- | --- | --- |
-/// | no such cookie | [`Absent`](Outcome::Absent), the store is not asked | |
-/// | several | [`InvalidError`](Outcome::Invalid), the store is not asked | 400 |
-/// | no session id in it, or no good signature | `InvalidError`, the store is not asked | 401 |
+/// | no such cookie | [`Absent`](Outcome::Absent), the store is not read | |
+/// | several | [`InvalidError`](Outcome::Invalid), the store is not read | 400 |
+/// | no session id in it, or no good signature | `InvalidError`, the store is not read | 401 |
 /// | a session that the store doesn't know, or that has expired | `InvalidError` | 401 |
-/// | a session whose user is no user id | `InvalidError` | 401 |
+/// | a session with an invalid user id | `InvalidError` | 401 |
 /// | a session without a user | `Absent` | |
 /// | a session of a user | [`Found`](Outcome::Found) | |
 /// | a session, and the store does not answer | [`UnavailableError`](Outcome::Unavailable) | 503 |
 ///
-/// The source of an `InvalidError` is a [`SessionError`]. The store is asked once for each request
-/// that gets as far as this strategy, and never where an earlier one has decided.
-/// It is waited for no longer than the layer's [time limit](crate::middleware::LayerBuilder::time_limit).
+/// The source of an `InvalidError` is a [`SessionError`]. The store is read once for each request
+/// that reaches this strategy, within the layer's [time limit](crate::middleware::LayerBuilder::time_limit).
 ///
 /// *A session that is unknown or has expired* is a bad credential like any other: taking it for
 /// none would let an attacker who can break sessions turn users into whatever comes next in the
@@ -177,7 +175,7 @@ use crate::{
 /// that hosts of yours share; a twin with a path of its own needs that path too.
 ///
 /// *A session without a user*, a visitor's with a shopping cart, is a good session that is
-/// nobody's: it is no reason to refuse a token that comes with it, so the next strategy is
+/// nobody's: it does not keep a token that comes with it from being used, so the next strategy is
 /// asked. It is not *no credential* either, and a [`Fallback`](crate::Fallback) does not act on
 /// it, unless [`allow_visitors`](Self::allow_visitors) says that visitors are expected.
 pub struct SessionCookie<S> {
@@ -293,7 +291,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Takes a session that the store doesn't know, or that has expired, for no session at all:
     /// the next strategy is asked, and a [`Fallback`](crate::Fallback) may act.
     ///
-    /// A cookie that is no session id, is sealed wrongly, or was sent twice is still refused. A
+    /// A cookie that is not a session id, is sealed wrongly, or was sent twice is still refused. A
     /// fallback may then act on a session without a user too, which is told from an unknown one
     /// by the store alone.
     #[must_use]

@@ -65,7 +65,9 @@ impl fmt::Display for Finding {
             Self::Panicked { reader, message } => {
                 write!(f, "a request of {reader} panicked: {message}")
             }
-            Self::NothingHeard => f.write_str("the recorder heard nothing: give the layer a clone"),
+            Self::NothingHeard => {
+                f.write_str("the recorder has no event: use a clone of it as the layer's observer")
+            }
             Self::ScopesLeftOpen { count } => write!(f, "{count} scopes were never closed"),
         }
     }

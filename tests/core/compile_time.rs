@@ -39,7 +39,7 @@ async fn answer(request: Request<NoRequestBody>) -> Result<Response<NoResponseBo
 }
 
 #[tokio::test]
-async fn nothing_is_asked_of_either_body() {
+async fn bodies_need_no_bounds() {
     let layer = builder().context_only().build().expect("valid");
     let request = Request::new(NoRequestBody).as_user("alice");
     let Ok(response) = layer.layer(service_fn(answer)).oneshot(request).await;
@@ -108,7 +108,7 @@ impl Service<Request<Local>> for Local {
 }
 
 #[tokio::test]
-async fn what_stays_on_its_thread_is_served_there() {
+async fn services_and_bodies_that_are_not_send_are_served() {
     macro_rules! check {
         ($layer:expr) => {
             let calls = Local(Rc::default());

@@ -397,7 +397,7 @@ fn b06_a_context_survives_a_trip_and_comes_back_equal() {
 }
 
 #[test]
-fn b06_an_end_travels_along_and_nobody_vouches_for_what_has_ended() {
+fn b06_a_portable_context_keeps_its_expiry_and_an_expired_one_is_refused() {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::new(seconds, 7);
     let clock = TestClock::at(at(1_000));
     let alice = || Identity::proved(UserId::try_from("alice").expect("an id"));
@@ -470,7 +470,7 @@ fn b06_what_a_credential_is_bound_to_still_binds_after_a_trip() {
 }
 
 #[test]
-fn b06_a_trip_makes_nobody_more_believed_than_before() {
+fn b06_a_portable_context_never_gains_evidence() {
     let wire = |context: &UserContext| {
         serde_json::to_value(PortableContext::from(context)).expect("serialises")
     };
@@ -566,7 +566,7 @@ fn b08_one_user_name_in_two_tenants_is_two_users() {
 }
 
 #[test]
-fn code_that_wants_a_user_gets_an_error_and_not_a_default() {
+fn code_that_requires_a_user_gets_an_error_and_not_a_default() {
     for (context, nobody) in [(service("internal"), false), (anonymous(), true)] {
         assert_eq!(context.user_id(), None, "{context:?} is no user");
         let error = context.require_user().expect_err("nor does it become one");

@@ -345,7 +345,7 @@ async fn a_header_and_a_parameter_may_agree_and_not_differ() {
 }
 
 #[tokio::test]
-async fn b07_no_id_makes_anybody_somebody() {
+async fn b07_a_correlation_id_identifies_nobody() {
     let all: Vec<_> = KINDS
         .iter()
         .map(|(_, header, _)| (*header, b"bob".as_slice()))

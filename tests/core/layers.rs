@@ -287,7 +287,7 @@ async fn an_outer_factory_is_gone_outside_the_outer_scope_too_where_its_context_
 }
 
 #[tokio::test]
-async fn a_context_that_goes_round_and_round_takes_no_more_room() {
+async fn a_context_that_passes_through_many_layers_does_not_grow() {
     let layer = UserScopeLayer::builder()
         .strategy(ExistingContext::new())
         .factory(|user| Factory(user.scoped_key("factory")))
@@ -319,7 +319,7 @@ async fn a_context_that_goes_round_and_round_takes_no_more_room() {
 }
 
 #[tokio::test]
-async fn every_observer_hears_every_event() {
+async fn every_observer_gets_every_event() {
     use tower_user_scope::testing::Recorder;
     let (first, second) = (Recorder::new(), Recorder::new());
     let layer = UserScopeLayer::builder()
@@ -378,7 +378,7 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
 }
 
 #[tokio::test]
-async fn who_stands_in_for_an_outer_layer_goes_on_before_an_inner_fallback_acts() {
+async fn the_fallback_of_an_outer_layer_comes_before_that_of_an_inner_layer() {
     let layer = |name: &str| {
         UserScopeLayer::builder()
             .strategy(api_key())

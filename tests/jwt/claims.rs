@@ -191,7 +191,7 @@ async fn a_claim_that_nobody_asked_for_may_be_anything() {
 }
 
 #[tokio::test]
-async fn a_claim_of_another_type_is_none_to_the_application() {
+async fn a_claim_of_another_type_is_missing_for_the_application() {
     let members = [("sid", "7"), ("jti", "[]"), ("iat", "\"x\"")];
     let token = signed(HS, HEAD, &text_with(&members));
     let context = hs().send(bearer(&token)).await.expect("a good token");

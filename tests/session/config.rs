@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 #[test]
-fn what_can_not_work_is_an_error_of_build() {
+fn a_configuration_that_can_not_work_is_an_error_of_build() {
     let store = MemoryStore::default;
     let new = |name: &str| SessionCookie::new(name, store());
     let key = || ours(&Key::generate());
@@ -150,7 +150,7 @@ fn what_can_not_work_is_an_error_of_build() {
 }
 
 #[tokio::test]
-async fn nothing_secret_prints() {
+async fn debug_output_has_no_secret() {
     let store = MemoryStore::default();
     let key = Key::generate();
     let id = session_with(

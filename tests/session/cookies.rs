@@ -175,7 +175,7 @@ async fn a_value_too_long_for_an_id_is_refused_unread() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_in_another_cookie_hide_nothing() {
+async fn bytes_that_are_not_text_in_another_cookie_hide_nothing() {
     let store = MemoryStore::default();
     let alice = session_of(&store, "alice").await;
     let foreign: Vec<u8> = [
@@ -302,7 +302,7 @@ async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_s
 }
 
 #[test]
-fn what_needs_no_store_or_one_in_memory_is_answered_at_once() {
+fn an_answer_without_a_store_or_from_one_in_memory_needs_no_future() {
     let strategy = SessionCookie::new(SID, MemoryStore::default());
     let id = Id(7);
     for line in [
