@@ -76,7 +76,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// was sent, dropped or failed, or for an upgraded connection when the last handle is gone.
     ///
     /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
-    /// logged, and stops nobody else's.
+    /// logged, and does not affect other hooks.
     ///
     /// A response that was sent whole may be an error, so a hook that commits looks at the
     /// [status](ClosedScope::status) too. The client has its answer by then: what must fail *with*

@@ -84,7 +84,7 @@ pub enum KeyError {
     /// RFC 8032 section 5.1.3 allows.
     #[error("the key is not a point on the curve of {0}")]
     NotOnCurve(Algorithm),
-    /// An Ed25519 key of small order, for which anybody can write signatures.
+    /// An Ed25519 key of small order, for which signatures can be forged.
     #[error("the key is a point of small order, for which anybody can sign")]
     SmallOrder,
     /// Algorithms of different kinds for one key.

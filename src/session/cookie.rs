@@ -72,7 +72,7 @@ use crate::{
 /// let app = Router::new()
 ///     .route("/me", get(me))
 ///     .layer(scope)
-///     // After the layer, so that a stale cookie doesn't keep anybody from logging in.
+///     // Outside the layer, so that a stale cookie does not prevent a login.
 ///     .route("/login", post(log_in))
 ///     .route("/logout", post(log_out))
 ///     .layer(sessions);
@@ -150,7 +150,7 @@ use crate::{
 /// ```
 ///
 /// This is so on public pages too: a visitor whose session has ended gets a 401 where one
-/// without any cookie gets the page. For pages that nobody has to log in for,
+/// without any cookie gets the page. For pages that need no login,
 /// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) and a fallback make such a visitor
 /// anonymous. ([`optional`](Strategy::optional) does so for forged and repeated cookies too.)
 ///
@@ -168,8 +168,8 @@ use crate::{
 /// ```
 ///
 /// *A twin*, a second cookie of the name, comes from another host of the domain, such as
-/// `blog.example.com` with `Domain=example.com`. Browsers let nobody set one for a `__Host-` name,
-/// so take such a name. For any other name, browsers keep the two apart by name, domain and path
+/// `blog.example.com` with `Domain=example.com`. Browsers prevent that for a `__Host-` name,
+/// so use one. For any other name, browsers keep the two apart by name, domain and path
 /// (RFC 6265bis section 5.7), and so `sid=; Max-Age=0; Domain=example.com; Path=/` clears the twin and
 /// not the cookie of `app.example.com` itself. Send that with the 400, once for each parent domain
 /// that hosts of yours share; a twin with a path of its own needs that path too.

@@ -35,9 +35,8 @@ impl TestUser {
 /// user sees of another.
 ///
 /// Requests are polled in an order that the seed decides, held up between polls, read slowly
-/// and cancelled. Users' ids are unlike anything else, so that one in somebody else's response
-/// is a leak. With a [`Recorder`] that observes the layer, factories that were used by or kept
-/// for somebody else are found too.
+/// and cancelled. Users' ids are random, so that one in another user's response is a leak. With a [`Recorder`] that observes the layer, factories that were used by or kept
+/// for another user are found too.
 ///
 /// All requests run in one task, so what the check finds it finds again with the same seed, as
 /// long as the service itself does nothing at random. It interleaves at awaits; a race between

@@ -1,4 +1,4 @@
-//! Everything that is accepted, refused or removed is an event with a typed reason, and no
+//! Each request or header that is accepted, refused or removed is an event with a typed reason. No
 //! event, log line or `Debug` holds a credential.
 
 use std::{

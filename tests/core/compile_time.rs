@@ -1,4 +1,4 @@
-//! What the compiler promises: no bound that is not needed. What it says to wrong use is in
+//! The public types need no unnecessary bounds. The compiler's messages for wrong use are in
 //! `tests/ui`.
 
 use std::{

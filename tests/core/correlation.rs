@@ -1,5 +1,5 @@
-//! B07: correlation ids that a client gives are kept when they are good, made when they are
-//! absent and refused when they are bad, and never decide who the user is.
+//! B07: a client's correlation ids are kept if they are valid, generated if they are absent and refused
+//! if they are invalid. They never decide who the user is.
 
 use std::convert::Infallible;
 

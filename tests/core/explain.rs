@@ -1,4 +1,4 @@
-//! What would happen to a request is what happens to it, told without making it.
+//! `explain` reports what would happen to a request, without handling it.
 
 use std::{convert::Infallible, net::IpAddr};
 

@@ -1,5 +1,5 @@
-//! B21, B26: what is bad or can't be checked is refused, and the fallback acts only where
-//! nothing was sent and is never a user.
+//! B21, B26: a credential that is invalid or can't be checked is refused. A fallback acts only if no
+//! credential was sent, and is never a user.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,5 +1,5 @@
-//! B23, B24: an identity header is believed only from somewhere, read strictly, and removed on
-//! every path on which it was not believed.
+//! B23, B24: an identity header is accepted from trusted senders only, read strictly, and removed
+//! wherever it was not accepted.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! Layers within layers: what an outer one found, left or let act is no way round an inner one.
+//! Nested layers: nothing that an outer layer leaves in a request bypasses an inner layer.
 
 use std::{convert::Infallible, sync::Arc};
 

@@ -1,5 +1,4 @@
-//! What can be said of any strategy holds for it in a static list and in one from configuration
-//! alike.
+//! Modifiers of strategies work the same in static lists and in lists from configuration.
 
 use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 

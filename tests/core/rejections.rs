@@ -1,5 +1,5 @@
-//! What is said instead of an answer: the right status, over HTTP and gRPC, and nothing that
-//! helps an attacker.
+//! The responses to refused requests: the right status, over HTTP and gRPC, and nothing that helps an
+//! attacker.
 
 use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
 

@@ -1,4 +1,4 @@
-//! B22: under the unanimous rule every strategy is asked, and two that find different
+//! B22: under the unanimous rule every strategy is called, and two that find different
 //! principals are a conflict that is refused and audited.
 
 use std::{

@@ -1,4 +1,4 @@
-//! Tokens: who is accepted, what is refused and why.
+//! Tokens: which are accepted, which are refused and why.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! Tokens that an attacker would send: none is accepted, and none is looked at for long.
+//! Tokens of attackers: none is accepted, and none takes long to refuse.
 
 use http::{HeaderValue, Request, StatusCode, header};
 use serde_json::json;

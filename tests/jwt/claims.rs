@@ -1,5 +1,5 @@
-//! Of a token's claims only what was asked for is read, and read as RFC 7519 says; a refusal
-//! names the values that were compared.
+//! Only the claims that are needed are read, as RFC 7519 defines them. A refusal names the compared
+//! values.
 
 use std::{
     convert::Infallible,

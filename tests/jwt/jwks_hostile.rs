@@ -1,4 +1,4 @@
-//! What a hostile issuer can cost: for each way in which its server misbehaves, how a fetch ends,
+//! The cost of a hostile issuer: for each way in which its server misbehaves, how a fetch ends,
 //! and at most how many requests, bytes and lines of a log it takes.
 
 use std::{error::Error, net::Shutdown, time::Duration};

@@ -1,5 +1,5 @@
-//! How documents are fetched: past proxies or through them, from where and to where, again only
-//! where they have changed, and without a secret in what is shown.
+//! How documents are fetched: with proxies or without, which URLs and redirects, conditional requests,
+//! and no secret in errors and logs.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! A withdrawn key goes, whatever becomes of the task, the runtime and the fetch that had to see
-//! to it; and whoever can't be helped gets an error, never a panic or another fetch.
+//! A withdrawn key is no longer accepted, whatever happens to the background task, its runtime and its
+//! fetch. A request without keys gets an error, never a panic or another fetch.
 
 use std::{
     future::pending,

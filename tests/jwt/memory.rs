@@ -1,4 +1,4 @@
-//! What a flood of distinct tokens, each of them good, leaves on the heap.
+//! The memory that a flood of distinct valid tokens takes.
 
 mod tokens;
 

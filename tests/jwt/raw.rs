@@ -1,5 +1,4 @@
-//! A server that sends any bytes, for documents that no library would send, and what the crate
-//! logs of them.
+//! A server that sends arbitrary bytes, and the lines that the crate logs of them.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 

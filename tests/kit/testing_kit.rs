@@ -1,5 +1,5 @@
-//! The kit finds planted leaks, each of a kind that real services have had, and is content with
-//! a service that has none.
+//! The isolation check finds planted leaks, of kinds that real services have had, and passes a service
+//! without any.
 
 use std::{
     collections::HashMap,

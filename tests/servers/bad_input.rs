@@ -1,5 +1,4 @@
-//! Bad input gets a clear error and loses nothing: the server goes on, and where HTTP allows it
-//! so does the connection.
+//! Bad input gets a clear error. The server goes on, and so does the connection if HTTP allows it.
 
 use http::{HeaderValue, header::COOKIE};
 use tokio::{

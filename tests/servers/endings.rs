@@ -1,4 +1,4 @@
-//! How a scope ends, on real servers and where a client goes away in the middle.
+//! How a scope ends, on real servers and with clients that disconnect.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! Rule 10: what can't work is an error of `build()`, and nothing secret prints.
+//! A configuration that can't work is an error of `build()`, and `Debug` shows no secret.
 
 use serde_json::json;
 use tower_sessions::{MemoryStore, cookie::Key, session::Id};

@@ -1,4 +1,4 @@
-//! B21, B23: which cookie is believed to name a session, plain, signed and encrypted.
+//! B21, B23: which cookie names a session: plain, signed and encrypted.
 
 use http::{HeaderValue, Request, header};
 use proptest::{prelude::*, strategy::Strategy as Generate};

@@ -1,4 +1,4 @@
-//! B21, B26, B34: whose session it is, in every way that a record and a store can be wrong.
+//! B21, B26, B34: the user of a session, and all errors of records and stores.
 
 use std::{
     error::Error as StdError,

@@ -1,5 +1,4 @@
-//! Nothing is waited for for ever: each strategy and each step has a time limit, by default and
-//! without a word of the application's.
+//! Each strategy and each step has a time limit by default.
 
 use std::{
     convert::Infallible,
