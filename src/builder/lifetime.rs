@@ -14,8 +14,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// default. Zero is an error of `build()`.
     ///
     /// The limit applies to each of them separately. When it has passed, the future is dropped and
-    /// the request is refused with 503; the [reason](crate::rejection::RejectionKind) and the audit event name
-    /// the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
+    /// the request is refused with 503; the [reason](crate::rejection::RejectionKind) and the audit event
+    /// name the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
     /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
     /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
     ///

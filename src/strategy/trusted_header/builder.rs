@@ -31,8 +31,8 @@ use crate::{
 /// is wrapped in a [`WithoutTrailers`](crate::middleware::WithoutTrailers).
 ///
 /// A value that comes twice, as a comma-separated list, empty, or not as UTF-8 is
-/// [`InvalidError`], equal or not. Optional white space around it is ignored (RFC 9110
-/// section 5.5).
+/// [`InvalidError`](crate::InvalidError), equal or not. Optional white space around it is ignored
+/// (RFC 9110 section 5.5).
 ///
 /// ```
 /// use tower_user_scope::TrustedHeader;
