@@ -3,6 +3,24 @@
 //!
 //! The step sees the context and the request's head, so that it can check, for example, that a thread
 //! belongs to the user.
+//!
+//! ```
+//! use tower_user_scope::{ExistingContext, UserScopeLayer, authorize::ForbiddenError};
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(ExistingContext::new())
+//!     .authorize(|context, head| {
+//!         let admin = context.user_id().is_some_and(|user| user == "root");
+//!         if head.uri.path().starts_with("/admin") && !admin {
+//!             return Err(ForbiddenError::new("not_an_admin").into());
+//!         }
+//!         Ok(())
+//!     })
+//!     .context_only()
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 use std::{
     any::type_name,

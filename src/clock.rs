@@ -1,4 +1,11 @@
 //! The clock: no other file of the crate reads the system's time.
+//!
+//! ```
+//! use tower_user_scope::clock::{Clock, SystemClock};
+//!
+//! let now = SystemClock.now();
+//! # let _ = now;
+//! ```
 
 use std::{fmt, sync::Arc, time::SystemTime};
 

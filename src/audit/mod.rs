@@ -3,6 +3,22 @@
 //! Every event goes to `tracing` under the target `tower_user_scope::audit`, and as a value to
 //! each [`Observer`] of the layer. The verdict of each strategy goes to `tracing` at debug level under
 //! the target `tower_user_scope`. No event contains a credential.
+//!
+//! ```
+//! use tower_user_scope::{ExistingContext, UserScopeLayer, audit::AuditEvent};
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(ExistingContext::new())
+//!     .observer(|event: &AuditEvent<'_>| {
+//!         if let AuditEvent::Refused { .. } = event {
+//!             // Counted in the application's metrics.
+//!         }
+//!     })
+//!     .context_only()
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 mod display;
 mod event;

@@ -2,6 +2,18 @@
 //!
 //! The response has what a client needs and nothing that helps an attacker. The [`Rejection`], in the
 //! audit event and in the response's extensions for outer layers, has the rest.
+//!
+//! ```
+//! use http::Response;
+//! use tower_user_scope::Rejection;
+//!
+//! /// What an outer layer logs of a response.
+//! fn reason<B>(response: &Response<B>) -> Option<String> {
+//!     let rejection = response.extensions().get::<Rejection>()?;
+//!     Some(rejection.to_string())
+//! }
+//! # let _ = reason::<()>;
+//! ```
 
 mod challenge;
 mod grpc;
