@@ -1,0 +1,12 @@
+use tower_user_scope::{ExistingContext, UserScopeLayer};
+struct App {
+    users: UserScopeLayer,
+}
+fn main() {
+    let users = UserScopeLayer::builder()
+        .strategy(ExistingContext::new())
+        .context_only()
+        .build()
+        .unwrap();
+    let _ = App { users };
+}

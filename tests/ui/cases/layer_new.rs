@@ -1,0 +1,4 @@
+use tower_user_scope::UserScopeLayer;
+fn main() {
+    let _ = UserScopeLayer::new();
+}
