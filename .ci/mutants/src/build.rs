@@ -239,7 +239,7 @@ fn rendered(messages: &[Value]) -> String {
 }
 
 fn cargo(arguments: &[&str]) -> Result<(bool, Vec<Value>), String> {
-    let target = std::env::current_dir().map_err(shown)?.join("target");
+    let target = fs::canonicalize("target").map_err(shown)?;
     let output = Command::new("cargo")
         .args(arguments)
         .args(["--quiet", "--locked", "--message-format=json"])

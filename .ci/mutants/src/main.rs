@@ -4,7 +4,7 @@ mod build;
 mod source;
 mod trial;
 
-use std::{collections::BTreeMap, env, fs, process::ExitCode};
+use std::{collections::BTreeMap, env, fs, process::ExitCode, time::Duration};
 
 use crate::{build::Tree, source::Mutant, trial::Fate};
 
@@ -35,6 +35,7 @@ struct Arguments {
     seed: u64,
     within: Option<String>,
     again: bool,
+    minutes: Option<u64>,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -43,6 +44,7 @@ fn arguments() -> Result<Arguments, String> {
         seed: 1,
         within: None,
         again: false,
+        minutes: None,
     };
     let mut given = env::args().skip(1);
     while let Some(option) = given.next() {
@@ -55,6 +57,7 @@ fn arguments() -> Result<Arguments, String> {
             "--sample" => read.sample = value()?.parse().map_err(|_| "--sample N")?,
             "--seed" => read.seed = value()?.parse().map_err(|_| "--seed N")?,
             "--in" => read.within = Some(value()?),
+            "--minutes" => read.minutes = Some(value()?.parse().map_err(|_| "--minutes N")?),
             "--again" => read.again = true,
             _ => return Err(format!("unknown option {option}")),
         }
@@ -83,12 +86,10 @@ fn sample(mutants: &[Mutant], size: usize, seed: u64) -> Vec<Mutant> {
     }
     let most = of.values().map(Vec::len).max().unwrap_or_default();
     let rounds = (0..most).flat_map(|round| of.values().filter_map(move |found| found.get(round)));
-    let mut chosen: Vec<Mutant> = rounds
+    rounds
         .take(size)
         .map(|(_, mutant)| (*mutant).clone())
-        .collect();
-    chosen.sort_by_key(|mutant| mutant.number);
-    chosen
+        .collect()
 }
 
 /// FNV-1a, and a last round that mixes it.
@@ -127,11 +128,17 @@ fn run() -> Result<ExitCode, String> {
         chosen = sample(&chosen, arguments.sample, arguments.seed);
     }
 
-    let fates = trial::run(&tree.tests()?, &chosen)?;
+    let fates = {
+        let limit = arguments
+            .minutes
+            .map(|minutes| Duration::from_secs(minutes * 60));
+        trial::run(&tree.tests()?, &chosen, limit)?
+    };
     let equivalent = fs::read_to_string(EQUIVALENT).unwrap_or_default();
     let mut table: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     let mut survivors = Vec::new();
-    for (mutant, fate) in chosen.iter().zip(&fates) {
+    let tried = |(_, fate): &(&Mutant, &Fate)| !matches!(fate, Fate::Untried);
+    for (mutant, fate) in chosen.iter().zip(&fates).filter(tried) {
         let row = table
             .entry(module_of(&mutant.file).unwrap_or_default())
             .or_default();

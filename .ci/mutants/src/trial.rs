@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
+    io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -23,6 +24,8 @@ pub enum Fate {
     Survived,
     /// No test comes to where it is.
     Unreached,
+    /// The time was over.
+    Untried,
 }
 
 /// A test, and what it comes to without any change.
@@ -35,17 +38,26 @@ struct Test {
 
 /// Longer than any test takes on a busy machine; a change that waits for ever is killed by it.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Tests that take longer are about load and memory, and would take most of the time here.
+const SLOW: Duration = Duration::from_secs(4);
 /// So many tests are run with a change before the others are.
 const AT_FIRST: usize = 25;
 
 type Programs = [(PathBuf, PathBuf)];
 
-pub fn run(programs: &Programs, mutants: &[Mutant]) -> Result<Vec<Fate>, String> {
+pub fn run(
+    programs: &Programs,
+    mutants: &[Mutant],
+    limit: Option<Duration>,
+) -> Result<Vec<Fate>, String> {
     let tests = known_tests(programs)?;
     eprintln!("{} tests in {} programs", tests.len(), programs.len());
     let started = Instant::now();
     let done = AtomicUsize::new(0);
     let fates = in_parallel(mutants, |mutant| {
+        if limit.is_some_and(|limit| started.elapsed() > limit) {
+            return Fate::Untried;
+        }
         let fate = try_one(programs, &tests, mutant.number);
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if !matches!(fate, Fate::Killed) {
@@ -130,6 +142,10 @@ fn known_tests(programs: &Programs) -> Result<Vec<Test>, String> {
             return None;
         }
         let reached = fs::read_to_string(&file).unwrap_or_default();
+        if took > SLOW {
+            eprintln!("takes {} s, and is left out: {name}", took.as_secs());
+            return None;
+        }
         Some(Test {
             program: *program,
             name: name.clone(),
@@ -153,25 +169,39 @@ fn tried(
 ) -> bool {
     let mut command = Command::new(program);
     command
-        .args(["--exact", "--quiet", "--test-threads=2"])
+        .args(["--exact", "--test-threads=2"])
         .args(names)
         .current_dir(folder)
         // As cargo sets them for tests.
         .env("CARGO_MANIFEST_DIR", folder)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         // What it starts is ended with it.
         .process_group(0);
     let Ok(mut child) = command.spawn() else {
         return false;
     };
+    // One that fails is enough.
+    let failed = Arc::new(AtomicBool::new(false));
+    if let Some(output) = child.stdout.take() {
+        let failed = Arc::clone(&failed);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if line.starts_with("test ") && line.ends_with("FAILED") {
+                    failed.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+    }
     let started = Instant::now();
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return status.success(),
-            Ok(None) if started.elapsed() < limit => thread::sleep(Duration::from_millis(5)),
+            Ok(None) if started.elapsed() < limit && !failed.load(Ordering::Relaxed) => {
+                thread::sleep(Duration::from_millis(5));
+            }
             _ => {
                 let group = format!("-{}", child.id());
                 let _ = Command::new("kill").args(["-9", "--", &group]).status();
