@@ -350,13 +350,11 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
             extensions.get::<Scoped<Bare>>().is_some(),
         )))
     }
-    let outer = UserScopeLayer::builder()
-        .strategy(header())
-        .factory(|_| Bare)
-        .insert_as_arc()
-        .insert_as_value()
-        .build()
-        .expect("good");
+    let outer = || {
+        UserScopeLayer::builder()
+            .strategy(header())
+            .factory(|_| Bare)
+    };
     // It reads outer contexts, so that they are there while its list is asked.
     let inner = UserScopeLayer::builder()
         .strategy(api_key())
@@ -364,16 +362,27 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
         .context_only()
         .build()
         .expect("good");
-    for (headers, expected) in [
+    for (outer, kept) in [
+        (outer(), "alice false false true"),
+        (outer().insert_as_arc(), "alice false true true"),
+        (outer().insert_as_value(), "alice true false true"),
         (
-            &[("x-user-id", "alice"), ("x-key", "bob")][..],
-            "bob false false false",
+            outer().insert_as_arc().insert_as_value(),
+            "alice true true true",
         ),
-        (&[("x-user-id", "alice")], "alice true true true"),
     ] {
-        let service = outer.layer(inner.layer(service_fn(beside)));
-        let (_, body) = answer(service, request(headers)).await;
-        assert_eq!(body, expected, "{headers:?}");
+        let outer = outer.build().expect("good");
+        for (headers, expected) in [
+            (
+                &[("x-user-id", "alice"), ("x-key", "bob")][..],
+                "bob false false false",
+            ),
+            (&[("x-user-id", "alice")], kept),
+        ] {
+            let service = outer.layer(inner.layer(service_fn(beside)));
+            let (_, body) = answer(service, request(headers)).await;
+            assert_eq!(body, expected, "{headers:?}, else {kept}");
+        }
     }
 }
 
