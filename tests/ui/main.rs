@@ -2,6 +2,7 @@
 //!
 //! Each file in `cases` is a program, with the compiler's output beside it. After a change,
 //! `TRYBUILD=overwrite cargo test -p ui-tests` updates the output.
+//! Where the output can't say what to do, the program's last line names the documentation that does.
 
 use std::{env, io::Write, process::Command};
 

@@ -9,3 +9,5 @@ fn main() {
         .context_only()
         .build();
 }
+
+// The message can't say what to do: `LayerBuilder::authorize_async` does.

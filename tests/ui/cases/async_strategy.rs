@@ -8,3 +8,5 @@ fn main() {
         },
     ));
 }
+
+// The message can't say what to do: `from_async_fn` does.

@@ -7,3 +7,5 @@ fn main() {
         .build();
     let _: Router = Router::new().route("/", get(async || "hello")).layer(users);
 }
+
+// The message can't say what to do: `LayerBuilder::build` does.

@@ -10,3 +10,5 @@ fn main() {
         .unwrap();
     let _ = App { users };
 }
+
+// The message can't say what to do: `UserScopeLayer`, and the recipe of the guide that it names does.

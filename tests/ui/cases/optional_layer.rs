@@ -11,3 +11,5 @@ fn main() {
         .route("/", get(async || "hello"))
         .layer(option_layer(Some(users)));
 }
+
+// The message can't say what to do: the recipe for optional layers of the guide does.

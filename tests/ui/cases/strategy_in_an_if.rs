@@ -7,3 +7,5 @@ fn main() {
     }
     let _ = builder;
 }
+
+// The message can't say what to do: `LayerBuilder::strategy` does.
