@@ -34,7 +34,7 @@ impl Greeter {
         match self.user.principal() {
             Principal::User(id) => format!("hello, {id}"),
             Principal::Service(name) => format!("hello, service {name}"),
-            Principal::Anonymous => "hello, whoever you are".to_owned(),
+            _ => "hello, whoever you are".to_owned(),
         }
     }
 }

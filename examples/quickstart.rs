@@ -74,7 +74,7 @@ impl AgentFactory {
         let who = match self.user.principal() {
             Principal::User(id) => id.to_string(),
             Principal::Service(name) => format!("service {name}"),
-            Principal::Anonymous => "nobody".to_owned(),
+            _ => "nobody".to_owned(),
         };
         format!("{who}|{}|#{}", self.user.strategy(), self.number)
     }

@@ -1,4 +1,4 @@
-//! Getting at the context and the factory, wherever there are extensions.
+//! Accessors for the context and the factory of a request, on all types with extensions.
 
 use std::any::type_name;
 
@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::{context::UserContext, factory::Scoped};
 
-/// What the layer put into a request, for `http::Request`, its `Parts`, bare `Extensions` and,
-/// with the `tonic` feature, `tonic::Request`.
+/// Returns what the layer inserted into a request. Implemented for `http::Request`, its `Parts`,
+/// `Extensions` and, with the feature `tonic`, `tonic::Request`.
 ///
 /// ```
 /// use tower_user_scope::{UserContext, UserScopeExt};
@@ -25,21 +25,21 @@ use crate::{context::UserContext, factory::Scoped};
 /// assert!(error.to_string().contains("UserScopeLayer"));
 /// ```
 pub trait UserScopeExt: private::HasExtensions {
-    /// The context of the request.
+    /// Returns the context of the request.
     ///
     /// # Errors
-    /// [`MissingScopeError`] where the request did not come through a layer.
+    /// [`MissingScopeError`] if the request did not pass through a layer.
     fn user_context(&self) -> Result<&UserContext, MissingScopeError> {
         self.scope_extensions()
             .get()
             .ok_or_else(|| MissingScopeError::of::<UserContext>(None))
     }
 
-    /// The fresh factory of the request.
+    /// Returns the factory of the request.
     ///
     /// # Errors
-    /// [`MissingScopeError`] where the request did not come through a layer, or through one that
-    /// builds something else.
+    /// [`MissingScopeError`] if the request did not pass through a layer, or the layer builds another
+    /// type.
     fn scoped<F: Send + Sync + 'static>(&self) -> Result<&Scoped<F>, MissingScopeError> {
         let extensions = self.scope_extensions();
         extensions.get().ok_or_else(|| {
@@ -76,7 +76,7 @@ impl private::HasExtensions for Parts {
     }
 }
 
-/// The request did not come through a layer that inserts what is asked for.
+/// The request did not pass through a layer that inserts the requested type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{}", self.explain())]
 pub struct MissingScopeError {
@@ -92,7 +92,7 @@ impl MissingScopeError {
         }
     }
 
-    /// The name of the type that was asked for.
+    /// Returns the name of the requested type.
     #[must_use]
     pub fn wanted(&self) -> &'static str {
         self.wanted

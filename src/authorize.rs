@@ -1,7 +1,26 @@
-//! May *this* principal make *this* request? The step between resolution and the factory.
+//! Authorization: decides between resolution and the factory whether the principal may make the
+//! request.
 //!
-//! It sees the context and the request's head, so that "does the thread that it names belong
-//! to the user?" has its place.
+//! The step sees the context and the request's head, so that it can check, for example, that a thread
+//! belongs to the user.
+//!
+//! ```
+//! use tower_user_scope::{ExistingContext, UserScopeLayer, authorize::ForbiddenError};
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(ExistingContext::new())
+//!     .authorize(|context, head| {
+//!         let admin = context.user_id().is_some_and(|user| user == "root");
+//!         if head.uri.path().starts_with("/admin") && !admin {
+//!             return Err(ForbiddenError::new("not_an_admin").into());
+//!         }
+//!         Ok(())
+//!     })
+//!     .context_only()
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 use std::{
     any::type_name,
@@ -14,15 +33,15 @@ use thiserror::Error;
 
 use crate::{context::UserContext, maybe_future::MaybeFuture, outcome::UnavailableError};
 
-/// Says whether the principal of a context may make a request.
+/// Decides whether the principal of a context may make a request.
 ///
 /// [`LayerBuilder::authorize`](crate::middleware::LayerBuilder::authorize) and
-/// [`LayerBuilder::authorize_async`](crate::middleware::LayerBuilder::authorize_async) make one of a closure.
+/// [`LayerBuilder::authorize_async`](crate::middleware::LayerBuilder::authorize_async) make one from a closure.
 pub trait Authorize {
-    /// What is polled where the answer has to be waited for.
+    /// The future that decides when [`authorize`](Self::authorize) has to wait.
     type Future: Future<Output = Result<(), AuthorizeError>>;
 
-    /// Allows the request, or says why not.
+    /// Returns `Ok` if the principal may make the request.
     fn authorize(&self, context: &UserContext, head: &Parts) -> MaybeFuture<Self::Future>;
 }
 
@@ -46,20 +65,20 @@ pub struct ForbiddenError {
 }
 
 impl ForbiddenError {
-    /// Not this principal, for a reason such as `thread_of_somebody_else`.
+    /// Creates an error with a reason, such as `thread_of_somebody_else`.
     #[must_use]
     pub const fn new(reason: &'static str) -> Self {
         Self { reason }
     }
 
-    /// The reason.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.reason
     }
 }
 
-/// Everybody who was resolved may do everything: the layer has no `authorize` step.
+/// Allows every request: the default, for layers without an `authorize` step.
 #[derive(Clone, Copy, Debug)]
 pub struct Anyone {
     pub(crate) _private: (),
@@ -74,7 +93,7 @@ impl Authorize for Anyone {
     }
 }
 
-/// A closure that answers at once as the `authorize` step.
+/// A closure as the `authorize` step; see [`LayerBuilder::authorize`](crate::middleware::LayerBuilder::authorize).
 #[derive(Clone)]
 pub struct AuthorizeFn<F>(pub(crate) F);
 
@@ -89,7 +108,8 @@ where
     }
 }
 
-/// A closure that returns a future as the `authorize` step.
+/// A closure that returns a future as the `authorize` step; see
+/// [`LayerBuilder::authorize_async`](crate::middleware::LayerBuilder::authorize_async).
 #[derive(Clone)]
 pub struct AuthorizeAsyncFn<F>(pub(crate) F);
 

@@ -1,22 +1,28 @@
-//! What time it is: the only place in the crate that asks the system.
+//! The clock: no other file of the crate reads the system's time.
+//!
+//! ```
+//! use tower_user_scope::clock::{Clock, SystemClock};
+//!
+//! let now = SystemClock.now();
+//! # let _ = now;
+//! ```
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-/// Tells the time by which the crate decides whether a token, a session, a key or an identity
-/// has ended.
+/// Returns the time that decides whether a token, a session, a key or an identity has expired.
 ///
 /// [`LayerBuilder::clock`](crate::middleware::LayerBuilder::clock) sets it for a layer and the strategies of its list;
-/// [`SystemClock`] is the default. With the feature `testing` there is a clock that tests set,
+/// [`SystemClock`] is the default. With the feature `testing` tests can use
 /// [`testing::TestClock`](crate::testing::TestClock).
 ///
-/// A clock may jump, forwards and backwards. It is asked about each credential that ends, so it
-/// must answer at once.
+/// A clock may jump, forwards and backwards. It is called for each credential that expires, so it must
+/// not block.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
 /// use tower_user_scope::{ExistingContext, UserScopeLayer, clock::Clock};
 ///
-/// /// Lets everything end five seconds early, for a service whose answers take so long.
+/// /// Lets credentials expire five seconds early, for a service whose responses take that long.
 /// #[derive(Debug)]
 /// struct Ahead;
 ///

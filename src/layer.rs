@@ -15,6 +15,10 @@ use crate::{
 
 /// Resolves the user of each request and inserts a fresh factory into its extensions.
 ///
+/// [`builder`](Self::builder) starts one; there is no `new`. Its type has the list of strategies in
+/// it, so for a field of a struct the [recipes](crate::guide::recipes) show how to name it or to box
+/// it.
+///
 /// See the [crate's documentation](crate) for what it does, and [`LayerBuilder`](crate::middleware::LayerBuilder) for what can be
 /// said. Clones share their configuration.
 ///

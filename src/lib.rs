@@ -181,6 +181,23 @@ pub use self::{
 };
 
 /// The middleware itself: the builder of the layer, its service, and what a call returns.
+///
+/// Types that hold a layer or a service name these.
+///
+/// ```
+/// use tower_user_scope::{
+///     ConfigError, ExistingContext, UserScopeLayer, factory::ContextOnly,
+///     middleware::{Empty, Then},
+/// };
+///
+/// type Users = UserScopeLayer<Then<Empty, ExistingContext>, ContextOnly>;
+///
+/// fn users() -> Result<Users, ConfigError> {
+///     UserScopeLayer::builder().strategy(ExistingContext::new()).context_only().build()
+/// }
+/// # users()?;
+/// # Ok::<(), ConfigError>(())
+/// ```
 pub mod middleware {
     pub use crate::{
         builder::LayerBuilder,
@@ -193,11 +210,33 @@ pub mod middleware {
 }
 
 /// Why a request would be resolved as it is: what `UserScopeLayer::explain` returns.
+///
+/// ```
+/// use http::Request;
+/// use tower_user_scope::{ExistingContext, UserScopeLayer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_user_scope::ConfigError> {
+/// let layer = UserScopeLayer::builder().strategy(ExistingContext::new()).context_only().build()?;
+/// let (head, ()) = Request::new(()).into_parts();
+/// println!("{}", layer.explain(&head).await);
+/// # Ok(())
+/// # }
+/// ```
 pub mod explain {
     pub use crate::resolve::Explanation;
 }
 
 /// The extractors' rejection, for axum.
+///
+/// ```
+/// use tower_user_scope::{UserId, extract::ExtractError};
+///
+/// async fn handler(user: Result<UserId, ExtractError>) -> String {
+///     user.map_or_else(|error| error.to_string(), |user| user.to_string())
+/// }
+/// # let _ = handler;
+/// ```
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod extract {

@@ -8,7 +8,8 @@ use std::{
 /// The answer of a step that may have to wait: there now, or a future of it.
 ///
 /// Strategies, `authorize` steps and factories return one. A synchronous implementation names
-/// [`std::future::Ready`] as its future and always answers [`Now`](Self::Ready).
+/// [`std::future::Ready`] as its future and always answers [`Ready`](Self::Ready).
+/// This enum never grows.
 ///
 /// ```
 /// use std::future::Ready;

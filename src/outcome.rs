@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::context::{IdError, IdErrorKind, Identity};
 
-/// The result of a strategy for one request.
+/// The result of a strategy for one request; the enum never grows.
 #[derive(Debug)]
 #[must_use]
 pub enum Outcome {
@@ -38,6 +38,7 @@ impl Outcome {
 
 /// An [`Outcome`] without what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Verdict {
     /// See [`Outcome::Found`].
     Found,
@@ -308,7 +309,7 @@ pub enum UnavailableErrorKind {
 /// Whether a strategy's credential is on the wire, good or bad.
 ///
 /// A [`Fallback`](crate::Fallback) acts only if every strategy returns [`NotSent`](Self::NotSent),
-/// whatever their outcomes were.
+/// whatever their outcomes were. The enum never grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Presence {
     /// The request has the strategy's credential, valid or not.

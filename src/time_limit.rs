@@ -1,4 +1,4 @@
-//! How long something may be waited for.
+//! The time limits of a layer, and the timer that enforces them.
 
 #[cfg(feature = "tokio")]
 use std::{future::Future, panic::catch_unwind, sync::Once};
@@ -10,13 +10,13 @@ use std::{
 
 use pin_project::pin_project;
 
-/// How long each strategy and step is waited for where the application says nothing.
+/// The default time limit of each strategy and step.
 pub(crate) const DEFAULT: Duration = Duration::from_secs(10);
 
-/// How long the steps of a layer may be waited for; `None` for ever.
+/// The time limits of a layer's steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimeLimits {
-    /// Each strategy, and each step that has no limit of its own.
+    /// For each strategy, and each step without a limit of its own. `None` is no limit.
     pub(crate) each: Option<Duration>,
     pub(crate) authorize: Option<Duration>,
     pub(crate) factory: Option<Duration>,
@@ -42,23 +42,23 @@ impl TimeLimits {
     }
 }
 
-/// What is waited for.
+/// What the layer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
-    /// The strategy of this place in the list.
+    /// The strategy with this index in the list.
     Strategy(usize),
     Authorize,
     Factory,
 }
 
-/// Strikes when something has been waited for too long. It costs no timer until it is polled,
-/// which is when something really has to be waited for.
+/// Expires when the layer has waited too long. The timer is created at the first poll, so that a
+/// request that never waits has none.
 ///
-/// Without the feature `tokio`, and where there is no runtime with timers, it never strikes.
+/// Without the feature `tokio`, or a runtime with timers, it never expires.
 #[derive(Debug, Default)]
 #[pin_project]
 pub(crate) struct Deadline {
-    of: Option<Awaited>,
+    awaited: Option<Awaited>,
     #[cfg(feature = "tokio")]
     #[pin]
     timer: Option<Timer>,
@@ -74,23 +74,22 @@ struct Timer {
 }
 
 impl Deadline {
-    /// Ready with the limit where this has been waited for as long. `limit` is asked at the
-    /// first poll of each thing that is waited for.
+    /// Returns the limit once it has passed. `limit` is called at the first poll for each `awaited`.
     #[cfg_attr(
         not(feature = "tokio"),
         expect(clippy::needless_pass_by_value, reason = "not so with the feature")
     )]
     pub(crate) fn poll(
         self: Pin<&mut Self>,
-        of: Awaited,
+        awaited: Awaited,
         cx: &mut Context<'_>,
         limit: impl FnOnce() -> Option<Duration>,
     ) -> Poll<Duration> {
         #[cfg(feature = "tokio")]
         {
             let mut this = self.project();
-            if *this.of != Some(of) {
-                *this.of = Some(of);
+            if *this.awaited != Some(awaited) {
+                *this.awaited = Some(awaited);
                 this.timer.set(limit().and_then(Timer::new));
             }
             match this.timer.as_pin_mut() {
@@ -100,7 +99,7 @@ impl Deadline {
         }
         #[cfg(not(feature = "tokio"))]
         {
-            let _ = (self.of, of, cx, limit);
+            let _ = (self.awaited, awaited, cx, limit);
             Poll::Pending
         }
     }
@@ -108,15 +107,15 @@ impl Deadline {
 
 #[cfg(feature = "tokio")]
 impl Timer {
-    /// `None` outside a Tokio runtime and in one whose timers are off. Tokio tells that by a
-    /// panic only, which must not be the request's.
+    /// Creates a timer; `None` without a Tokio runtime that has timers. Tokio panics if they are
+    /// disabled, which must not fail the request.
     fn new(limit: Duration) -> Option<Self> {
-        static TOLD: Once = Once::new();
+        static REPORTED: Once = Once::new();
         let sleep = tokio::runtime::Handle::try_current()
             .ok()
             .and_then(|_| catch_unwind(|| tokio::time::sleep(limit)).ok());
         if sleep.is_none() {
-            TOLD.call_once(|| {
+            REPORTED.call_once(|| {
                 tracing::error!(
                     target: "tower_user_scope",
                     ?limit,

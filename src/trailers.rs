@@ -1,4 +1,4 @@
-//! Request bodies without their trailers.
+//! A request body that discards its trailers.
 
 use std::{
     pin::Pin,
@@ -8,7 +8,7 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-/// A body that ends before its trailers, which are discarded (RFC 9110 section 6.5.1).
+/// A body that discards its trailers (RFC 9110 section 6.5.1).
 ///
 /// Trailers arrive after the layer has decided who sent the request, so it can't remove an
 /// identity header from them. A request that *announces* such a trailer is refused; HTTP does not

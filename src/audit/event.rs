@@ -1,4 +1,4 @@
-//! What can happen, as a value.
+//! The audit events, as values.
 
 use std::{borrow::Cow, net::IpAddr, time::Duration};
 
@@ -13,54 +13,54 @@ use crate::{
     violation::IsolationError,
 };
 
-/// Something that an operator may have to answer for.
+/// An event that matters for security.
 ///
-/// What an event is about is borrowed while it is observed; [`into_owned`](Self::into_owned)
-/// makes one to keep, or to send to another task.
+/// An observer gets borrowed events; [`into_owned`](Self::into_owned) returns one to keep, or to send
+/// to another task.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AuditEvent<'a> {
-    /// A strategy was asked and answered.
+    /// A strategy resolved a request.
     #[non_exhaustive]
     Consulted {
         /// The strategy.
         strategy: &'static str,
-        /// What it said.
+        /// Its verdict.
         verdict: Verdict,
     },
     /// A request goes on to the inner service.
     #[non_exhaustive]
     Accepted {
-        /// As whose, and found by what.
+        /// Its context.
         context: Cow<'a, UserContext>,
     },
     /// A request was refused.
     #[non_exhaustive]
     Refused {
-        /// Why, with everything the response leaves out.
+        /// Why, with what the response leaves out.
         rejection: Cow<'a, Rejection>,
-        /// Whose it was, where somebody was found who was then refused.
+        /// The subject, if one was found and then refused.
         subject: Option<Cow<'a, Subject>>,
-        /// The request's id, where it has one already, or the client sent one that can be read.
+        /// The request's id, if it has one already or the client sent a valid one.
         request_id: Option<Cow<'a, RequestId>>,
         /// The request's method.
         method: Cow<'a, Method>,
         /// The request's path, as the layer sees it, without the query: at most 256 bytes of
         /// visible ASCII, others percent-encoded.
         path: Cow<'a, str>,
-        /// The address at the other end, where it is known.
+        /// The peer's address, if it is known.
         peer: Option<IpAddr>,
     },
     /// A header was removed before the inner service could see it.
     #[non_exhaustive]
     HeaderStripped {
-        /// The strategy that it would have spoken to.
+        /// The strategy that reads it.
         strategy: &'static str,
         /// Its name, as it was sent.
         header: Cow<'a, HeaderName>,
         /// Why it was removed.
         reason: StripReason,
-        /// The address at the other end, where it is known.
+        /// The peer's address, if it is known.
         peer: Option<IpAddr>,
         /// From which networks it would have been believed, where the peer is in none of them:
         /// the first eight, and how many more.
@@ -69,7 +69,7 @@ pub enum AuditEvent<'a> {
         /// have no event of their own.
         more: usize,
     },
-    /// A bad credential counted as none, because its strategy is
+    /// An invalid credential counted as absent, because its strategy is
     /// [`optional`](crate::strategy::Strategy::optional).
     #[non_exhaustive]
     CredentialPassedOver {
@@ -84,7 +84,7 @@ pub enum AuditEvent<'a> {
     TraceIgnored {
         /// What is wrong with it.
         problem: CorrelationErrorKind,
-        /// The address at the other end, where it is known.
+        /// The peer's address, if it is known.
         peer: Option<IpAddr>,
     },
     /// Two strategies found different principals in one request.
@@ -99,10 +99,10 @@ pub enum AuditEvent<'a> {
     /// is not allowed.
     #[non_exhaustive]
     CrossUserAccess {
-        /// Whose, where.
+        /// The users and the factory.
         violation: Cow<'a, IsolationError>,
     },
-    /// A factory is still held although its scope has closed: something captured it.
+    /// A factory is still referenced after its scope has closed: something captured it.
     #[non_exhaustive]
     FactoryRetained {
         /// Whose it is.
@@ -111,8 +111,7 @@ pub enum AuditEvent<'a> {
         factory: &'static str,
         /// How many handles there are.
         holders: usize,
-        /// Since when: how long before the scope closed it was opened. Known where the layer
-        /// has an observer or a hook.
+        /// How long the scope was open. Known if the layer has an observer or a hook.
         opened_before: Option<Duration>,
         /// The path of the request, without its query. Known as above.
         path: Option<Cow<'a, str>>,
@@ -126,7 +125,7 @@ pub enum AuditEvent<'a> {
         ending: Ending,
         /// How long it was open.
         lasted: Duration,
-        /// The status of the response, where there was one.
+        /// The status of the response, if there was one.
         status: Option<StatusCode>,
     },
 }
@@ -140,7 +139,7 @@ fn owned_text(text: Cow<'_, str>) -> Cow<'static, str> {
 }
 
 impl AuditEvent<'_> {
-    /// Returns the event with everything that it is about.
+    /// Returns the event with owned contents.
     #[must_use]
     pub fn into_owned(self) -> AuditEvent<'static> {
         match self {

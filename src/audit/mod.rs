@@ -1,8 +1,24 @@
-//! What is seen: an audit event for everything that was accepted, refused or removed.
+//! Audit events: one for each request or header that was accepted, refused or removed.
 //!
 //! Every event goes to `tracing` under the target `tower_user_scope::audit`, and as a value to
-//! the layer's [`Observer`], where there is one. What each strategy said goes to `tracing` at
-//! debug level under the crate's own target. No event carries a credential.
+//! each [`Observer`] of the layer. The verdict of each strategy goes to `tracing` at debug level under
+//! the target `tower_user_scope`. No event contains a credential.
+//!
+//! ```
+//! use tower_user_scope::{ExistingContext, UserScopeLayer, audit::AuditEvent};
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(ExistingContext::new())
+//!     .observer(|event: &AuditEvent<'_>| {
+//!         if let AuditEvent::Refused { .. } = event {
+//!             // Counted in the application's metrics.
+//!         }
+//!     })
+//!     .context_only()
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 mod display;
 mod event;

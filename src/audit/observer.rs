@@ -1,11 +1,11 @@
-//! The application's own view of the audit events.
+//! The trait that receives audit events.
 
 use super::AuditEvent;
 
 /// Receives every [`AuditEvent`] as a value, for metrics, an audit trail, or a test.
 ///
-/// It is called while the request is being handled: hand over whatever takes long. Closures
-/// that take `&AuditEvent<'_>` are observers.
+/// It is called while the request is handled, so it must not block. Implemented by closures that take
+/// `&AuditEvent<'_>`.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use super::AuditEvent;
 /// }
 /// ```
 pub trait Observer {
-    /// Something happened.
+    /// Receives an event.
     fn observe(&self, event: &AuditEvent<'_>);
 }
 

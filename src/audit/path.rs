@@ -1,4 +1,4 @@
-//! How a request's path and method appear in what is logged.
+//! Formats a request's path and method for logs.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -6,10 +6,10 @@ use http::Method;
 
 const MAX_PATH_LEN: usize = 256;
 const MAX_METHOD_LEN: usize = 32;
-const CUT: &str = "...";
+const ELLIPSIS: &str = "...";
 
-/// The path in visible ASCII, other bytes percent-encoded, and at most 256 bytes long: clients
-/// choose it, and may put characters into it that rewrite the line on a terminal.
+/// Returns the path in visible ASCII, other bytes percent-encoded, truncated to 256 bytes. Clients
+/// choose it, and control characters could rewrite a line on a terminal.
 pub(crate) fn loggable(path: &str) -> Cow<'_, str> {
     if path.len() <= MAX_PATH_LEN && path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Cow::Borrowed(path);
@@ -17,8 +17,8 @@ pub(crate) fn loggable(path: &str) -> Cow<'_, str> {
     let mut text = String::with_capacity(MAX_PATH_LEN);
     for byte in path.bytes() {
         let len = if byte.is_ascii_graphic() { 1 } else { 3 };
-        if text.len() + len + CUT.len() > MAX_PATH_LEN {
-            text.push_str(CUT);
+        if text.len() + len + ELLIPSIS.len() > MAX_PATH_LEN {
+            text.push_str(ELLIPSIS);
             break;
         }
         if byte.is_ascii_graphic() {
@@ -31,7 +31,7 @@ pub(crate) fn loggable(path: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// At most 32 bytes of the method, which is ASCII and may be any word.
+/// Returns the method, an arbitrary ASCII token, truncated to 32 bytes.
 pub(super) fn method(method: &Method) -> &str {
     let name = method.as_str();
     name.get(..MAX_METHOD_LEN).unwrap_or(name)

@@ -1,4 +1,4 @@
-//! Where events go: to `tracing`, and to the observers.
+//! Sends audit events to `tracing` and to the observers.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, iter, sync::Arc};
 
@@ -14,17 +14,17 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Sends events to where they are seen.
+/// Sends events to `tracing` and to the observers of a layer.
 #[derive(Clone, Default)]
 pub(crate) struct Audit {
-    /// Whether `tracing` hears nothing, because nothing happens.
+    /// Whether events go to observers only, because no request is handled.
     hypothetical: bool,
     observers: Vec<Arc<dyn Observer + Send + Sync>>,
     user_ids: UserIdTelemetry,
 }
 
 impl Audit {
-    /// For what would happen: told to this observer alone.
+    /// Creates an instance for `explain`, whose events go to this observer only.
     pub(crate) fn hypothetical(observer: Arc<dyn Observer + Send + Sync>) -> Self {
         Self {
             hypothetical: true,
@@ -33,7 +33,7 @@ impl Audit {
         }
     }
 
-    pub(crate) fn observe_with(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
+    pub(crate) fn add_observer(&mut self, observer: Arc<dyn Observer + Send + Sync>) {
         self.observers.push(observer);
     }
 
@@ -41,7 +41,7 @@ impl Audit {
         !self.observers.is_empty()
     }
 
-    pub(crate) fn show_user_ids(&mut self, how: UserIdTelemetry) {
+    pub(crate) fn set_user_ids(&mut self, how: UserIdTelemetry) {
         self.user_ids = how;
     }
 
@@ -49,7 +49,8 @@ impl Audit {
         self.user_ids.validate()
     }
 
-    /// On the hot path, and all that happens there where nobody listens.
+    /// As [`emit`](Self::emit), without building the event if there is no observer: it runs for each
+    /// strategy of each request.
     #[inline]
     pub(crate) fn consulted(&self, strategy: &'static str, outcome: &Outcome) {
         if !self.hypothetical {
@@ -62,17 +63,18 @@ impl Audit {
         }
         if !self.observers.is_empty() {
             let verdict = outcome.verdict();
-            self.tell_observers(&AuditEvent::Consulted { strategy, verdict });
+            self.notify_observers(&AuditEvent::Consulted { strategy, verdict });
         }
     }
 
-    /// As [`emit`](Self::emit); all that happens for every request where nobody listens.
+    /// As [`emit`](Self::emit), without building the event if there is no observer: it runs for each
+    /// request.
     #[inline]
     pub(crate) fn accepted(&self, context: &UserContext) {
         self.trace_accepted(context);
         if !self.observers.is_empty() {
             let context = Cow::Borrowed(context);
-            self.tell_observers(&AuditEvent::Accepted { context });
+            self.notify_observers(&AuditEvent::Accepted { context });
         }
     }
 
@@ -80,18 +82,17 @@ impl Audit {
         if !self.hypothetical {
             self.trace(event);
         }
-        self.tell_observers(event);
+        self.notify_observers(event);
     }
 
-    fn tell_observers(&self, event: &AuditEvent<'_>) {
+    fn notify_observers(&self, event: &AuditEvent<'_>) {
         for observer in &self.observers {
             observer.observe(event);
         }
     }
 
-    /// The span that the inner service's work happens in, where somebody records it. One that
-    /// nobody does would still pass each entry and exit on to the `log` crate, where that bridge
-    /// is compiled in.
+    /// Returns the span of the inner service, if a subscriber records it. A disabled span would still
+    /// pass each entry and exit to the `log` crate, if that bridge is compiled in.
     #[inline]
     pub(crate) fn span(&self, context: &UserContext) -> Option<Span> {
         tracing::span_enabled!(target: "tower_user_scope", tracing::Level::INFO)
@@ -112,7 +113,7 @@ impl Audit {
             thread_id = tracing::field::Empty,
             run_id = tracing::field::Empty,
         );
-        // An id that nobody reads is never made.
+        // Ids are generated when they are first read.
         if !span.is_disabled() {
             if let Some(id) = self.user_ids.plain(context.principal()) {
                 span.record("user.id", id);
@@ -265,7 +266,7 @@ impl Audit {
     }
 }
 
-/// The error that everything above it passed on: what the operator has to look at.
+/// Returns the last source of an error, which is the cause.
 fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
     iter::successors(error.source(), |&error| error.source()).last()
 }

@@ -1,11 +1,11 @@
-//! How a user's id appears in what is logged.
+//! How user ids appear in telemetry.
 
 use crate::{config_error::ConfigError, context::Principal};
 
-/// How a user's id appears in spans and `tracing` events: as `user.id` or `user.hash`, the names
-/// that OpenTelemetry has for them.
+/// How user ids appear in spans and `tracing` events. The fields are `user.id` and `user.hash`, as in
+/// OpenTelemetry's conventions.
 ///
-/// An [`Observer`](crate::audit::Observer) sees the context itself, whatever this says.
+/// It does not apply to an [`Observer`](crate::audit::Observer), which gets the context.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum UserIdTelemetry {
@@ -14,15 +14,15 @@ pub enum UserIdTelemetry {
     Omitted,
     /// As it is, under `user.id`.
     Plain,
-    /// As a keyed hash, under `user.hash`: who reads the log can follow a user and not say who it is, and who has
-    /// the key can look for a user's lines.
+    /// As a keyed hash, under `user.hash`: readers of the log can follow a user but not identify one,
+    /// and with the key the lines of a user can be found.
     #[cfg(feature = "telemetry")]
     #[cfg_attr(docsrs, doc(cfg(feature = "telemetry")))]
     Hashed(UserIdKey),
 }
 
 impl UserIdTelemetry {
-    /// The value of `user.id`.
+    /// Returns the value of `user.id`.
     pub(super) fn plain<'a>(&self, principal: &'a Principal) -> Option<&'a str> {
         match (self, principal) {
             (Self::Plain, Principal::User(id)) => Some(id.as_str()),
@@ -30,7 +30,7 @@ impl UserIdTelemetry {
         }
     }
 
-    /// The value of `user.hash`.
+    /// Returns the value of `user.hash`.
     #[cfg_attr(
         not(feature = "telemetry"),
         expect(clippy::unused_self, reason = "there is no key")
@@ -73,8 +73,8 @@ mod key {
 
     /// The key under which [`UserIdTelemetry::Hashed`](super::UserIdTelemetry::Hashed) hashes.
     ///
-    /// Without it nobody can try out ids; it has to be the same in all processes whose logs are
-    /// to be read together. One of fewer than 16 bytes is an error of `build()`.
+    /// Without the key, hashes can't be found by trying ids. All processes whose logs are read together
+    /// need the same key. A key of fewer than 16 bytes is an error of `build()`.
     ///
     /// ```
     /// use tower_user_scope::{
@@ -101,7 +101,7 @@ mod key {
     }
 
     impl UserIdKey {
-        /// A key of these bytes.
+        /// Creates a key of these bytes.
         pub fn new(secret: impl AsRef<[u8]>) -> Self {
             let secret = secret.as_ref();
             Self {
@@ -110,8 +110,8 @@ mod key {
             }
         }
 
-        /// What stands for the user in the log: the first 16 bytes of the id's HMAC-SHA-256 (RFC
-        /// 2104) in 32 hexadecimal digits. Users of one id in two tenants have the same.
+        /// Returns the first 16 bytes of the id's HMAC-SHA-256 (RFC 2104) as 32 hexadecimal digits. The
+        /// same id in two tenants has the same hash.
         #[must_use]
         pub fn hash(&self, id: &UserId) -> String {
             let Some(keyed) = &self.keyed else {

@@ -1,4 +1,4 @@
-//! Whether the principal may make the request.
+//! The `authorize` step.
 
 use std::future::Future;
 
@@ -10,15 +10,15 @@ use crate::{
     context::UserContext,
 };
 
-/// May they make this request?
+/// # Authorization
 ///
-/// Said once: a second step would take the place of the first.
+/// One step at most: a second call does not compile.
 impl<L, M> LayerBuilder<L, M, Anyone> {
-    /// Asks a closure whether the principal may make the request, after it was resolved and
-    /// before the factory is built.
+    /// Decides with a closure whether the principal may make the request. The closure runs after
+    /// resolution and before the factory is built.
     ///
-    /// Ask about ids that the context holds, such as [`UserContext::thread_id`], and not about
-    /// the header that one came in: the context's is the one that everything after uses.
+    /// Check ids of the context, such as [`UserContext::thread_id`], and not the headers that they came
+    /// in: everything after this step uses the context's.
     ///
     /// ```
     /// use tower_user_scope::{ExistingContext, UserScopeLayer, authorize::ForbiddenError};

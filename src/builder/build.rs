@@ -1,4 +1,4 @@
-//! Checks what was configured, and makes the layer of it.
+//! Checks the configuration and builds the layer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +20,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// `Result<UserScopeLayer<..>, ConfigError>` does not implement `Layer`.
     ///
     /// # Errors
-    /// [`ConfigError`] for whatever would make every request, or a kind of them, fail: nothing
-    /// is left to be found out by the first request.
+    /// [`ConfigError`] for a configuration with which all requests, or all of a kind, would fail.
     pub fn build(mut self) -> Result<UserScopeLayer<L, M, A>, ConfigError>
     where
         L: StrategyList,
@@ -58,7 +57,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         }
         #[cfg(feature = "tokio")]
         let _ = self.settings.lazy_limit.set(limits.factory());
-        // Where nobody watches, no request pays for a count of those who do.
+        // Without observers and hooks, requests don't pay for watching their scope.
         let watched = self.settings.audit.is_observed() || !self.settings.hooks.is_empty();
         let watch = watched.then(|| {
             Arc::new(Watch {

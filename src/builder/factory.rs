@@ -1,4 +1,4 @@
-//! What is built for a request, and in which shape handlers find it.
+//! The factory: what is built for a request, and as which type handlers get it.
 
 use std::future::Future;
 #[cfg(feature = "tokio")]
@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// What is built for them?
+/// # The factory
 ///
-/// Said once, as [`authorize`](LayerBuilder::authorize) is.
+/// One of these methods has to be called, once.
 impl<L, A> LayerBuilder<L, NoFactory, A> {
-    /// Builds a factory with a closure that answers at once and can't fail.
+    /// Builds a factory with a closure that is synchronous and can't fail.
     ///
     /// Shared infrastructure is what the closure captured; it sees a user only through the
     /// context of the request.
@@ -90,17 +90,17 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         N: MakeFactory,
         N::Factory: Send + Sync + 'static,
     {
-        self.remake(|_| Provided::new(make))
+        self.map_make(|_| Provided::new(make))
     }
 
     /// Builds no factory: handlers need nothing but the [`UserContext`].
     pub fn context_only(self) -> LayerBuilder<L, ContextOnly, A> {
-        self.remake(|_| ContextOnly { _private: () })
+        self.map_make(|_| ContextOnly { _private: () })
     }
 }
 
 impl<L, M, A> LayerBuilder<L, M, A> {
-    fn remake<N>(self, change: impl FnOnce(M) -> N) -> LayerBuilder<L, N, A> {
+    fn map_make<N>(self, change: impl FnOnce(M) -> N) -> LayerBuilder<L, N, A> {
         LayerBuilder {
             list: self.list,
             make: change(self.make),
@@ -110,7 +110,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     }
 }
 
-/// In which shape do handlers find it?
+/// # Migration from a shared factory
 impl<L, M, T, A> LayerBuilder<L, Provided<M, T>, A>
 where
     T: Send + Sync + 'static,
@@ -121,7 +121,7 @@ where
     /// Nothing checks who uses a bare `Arc<T>`; one that is still held when the scope closes is
     /// reported, as a [`Scoped`](crate::Scoped) is. Move the handlers to that one by and by.
     pub fn insert_as_arc(self) -> Self {
-        self.remake(|make| make.reshape(Shapes::with_arc))
+        self.map_make(|make| make.reshape(Shapes::with_arc))
     }
 
     /// Inserts a clone of the factory as `T` too, for handlers that took `Extension<T>`.
@@ -131,7 +131,7 @@ where
     where
         T: Clone,
     {
-        self.remake(|make| make.reshape(Shapes::with_value))
+        self.map_make(|make| make.reshape(Shapes::with_value))
     }
 
     /// Gives up building the factory after `limit` instead of the [time limit](Self::time_limit)

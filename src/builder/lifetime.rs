@@ -1,4 +1,4 @@
-//! How long each step is waited for, how long a scope lives, and who may touch what is in it.
+//! Time limits, isolation, and hooks for the end of a scope.
 
 #[cfg(feature = "tokio")]
 use std::{future::Future, time::Duration};
@@ -6,16 +6,16 @@ use std::{future::Future, time::Duration};
 use super::LayerBuilder;
 use crate::scope::{ClosedScope, Isolation};
 
-/// How long is it waited for?
+/// # Time limits
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 impl<L, M, A> LayerBuilder<L, M, A> {
-    /// Waits for each strategy, for the `authorize` step and for the factory no longer than
-    /// `limit`, by default 10 seconds; zero is an error of `build()`.
+    /// Sets the time limit of each strategy, the `authorize` step and the factory: 10 seconds by
+    /// default. Zero is an error of `build()`.
     ///
-    /// Each has this much time for itself. Where it strikes, what was waited for is dropped and
-    /// the request is answered with 503; the [reason](crate::rejection::RejectionKind) and the audit event name
-    /// the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
+    /// The limit applies to each of them separately. When it has passed, the future is dropped and
+    /// the request is refused with 503; the [reason](crate::rejection::RejectionKind) and the audit event
+    /// name the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
     /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
     /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
     ///
@@ -42,25 +42,24 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
-    /// Waits as long as it takes, except for what has a limit of its own. A store that hangs then
-    /// holds its requests, and whatever they hold, for ever.
+    /// Removes the time limit, except for strategies and steps with a limit of their own. A store that
+    /// hangs then keeps its requests, and their memory and connections, for ever.
     pub fn without_time_limit(mut self) -> Self {
         self.settings.limits.each = None;
         self
     }
 
-    /// Gives up the `authorize` step after `limit` instead of the
-    /// [time limit](Self::time_limit) of all steps.
+    /// Sets the time limit of the `authorize` step, instead of the [common one](Self::time_limit).
     pub fn authorize_time_limit(mut self, limit: Duration) -> Self {
         self.settings.limits.authorize = Some(limit);
         self
     }
 }
 
-/// How long does it live, and who may touch it?
+/// # Scope
 impl<L, M, A> LayerBuilder<L, M, A> {
-    /// Says what happens when one user's factory is used in another user's scope; by default it
-    /// is refused.
+    /// Sets what happens when one user's factory is used in another user's scope. By default the use is
+    /// refused.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.settings.isolation = isolation;
         self
@@ -77,7 +76,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// was sent, dropped or failed, or for an upgraded connection when the last handle is gone.
     ///
     /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
-    /// logged, and stops nobody else's.
+    /// logged, and does not affect other hooks.
     ///
     /// A response that was sent whole may be an error, so a hook that commits looks at the
     /// [status](ClosedScope::status) too. The client has its answer by then: what must fail *with*

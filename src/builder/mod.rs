@@ -1,4 +1,4 @@
-//! What the application configures, checked by `build()`.
+//! The builder of the layer. `build()` checks the configuration, so that no request has to.
 
 mod authorization;
 mod build;
@@ -27,8 +27,8 @@ use crate::{
 
 /// Configures a [`UserScopeLayer`]; see [`UserScopeLayer::builder`].
 ///
-/// Strategies are asked in the order in which they are added. The layer can be built once it
-/// says what it makes for each request.
+/// Strategies are tried in the order in which they are added. The layer can be built once a factory,
+/// or `context_only`, was chosen.
 #[must_use]
 pub struct LayerBuilder<L = Empty, M = NoFactory, A = Anyone> {
     list: L,
@@ -37,7 +37,7 @@ pub struct LayerBuilder<L = Empty, M = NoFactory, A = Anyone> {
     settings: Settings,
 }
 
-/// What can be said without changing the type of the builder.
+/// The settings that don't change the type of the builder.
 struct Settings {
     rule: Rule,
     fallbacks: Vec<Fallback>,
@@ -51,7 +51,7 @@ struct Settings {
     strict: bool,
     hooks: Hooks,
     limits: TimeLimits,
-    /// Told when all is said.
+    /// Set by `build()`, as `factory_time_limit` may come after `lazy_factory_async`.
     #[cfg(feature = "tokio")]
     lazy_limit: LazyLimit,
 }

@@ -1,4 +1,4 @@
-//! What clients are answered, and what operators see.
+//! Responses to refused requests, and audit events.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     rejection::RespondToRejection,
 };
 
-/// What is said and seen?
+/// # Responses and telemetry
 impl<L, M, A> LayerBuilder<L, M, A> {
     /// Replaces the responses to refused requests; see [`RespondToRejection`].
     pub fn rejection_response(
@@ -19,15 +19,15 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
-    /// Hands every audit event to an observer too; to each one, where this is said more than once.
+    /// Adds an observer, which receives every audit event.
     pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Self {
-        self.settings.audit.observe_with(Arc::new(observer));
+        self.settings.audit.add_observer(Arc::new(observer));
         self
     }
 
-    /// Says how user ids appear in spans and `tracing` events; by default not at all.
+    /// Sets how user ids appear in spans and `tracing` events. By default they don't.
     pub fn user_ids_in_telemetry(mut self, how: UserIdTelemetry) -> Self {
-        self.settings.audit.show_user_ids(how);
+        self.settings.audit.set_user_ids(how);
         self
     }
 }

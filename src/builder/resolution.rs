@@ -1,4 +1,4 @@
-//! Who sends a request: strategies, fallbacks, ids and the clock.
+//! Strategies, fallbacks, correlation ids and the clock.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     strategy::{BoxStrategy, Fallback, Strategy},
 };
 
-/// Who is it?
+/// # Resolution
 impl<L, M, A> LayerBuilder<L, M, A> {
     /// Adds a strategy at the end of the list.
     ///
@@ -20,13 +20,12 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// [`strategies`](Self::strategies). A [`Fallback`] is added with
     /// [`fallback`](Self::fallback).
     pub fn strategy<S: Strategy>(self, strategy: S) -> LayerBuilder<Then<L, S>, M, A> {
-        self.relist(|list| Then::new(list, strategy))
+        self.map_list(|list| Then::new(list, strategy))
     }
 
     /// Adds strategies whose number and order were read from configuration.
     ///
-    /// Each costs a virtual call for a request that gets to it, and one allocation where it
-    /// really waits.
+    /// Each costs a virtual call for each request that reaches it, and an allocation if it waits.
     pub fn strategies(
         self,
         strategies: impl IntoIterator<Item = BoxStrategy>,
@@ -34,28 +33,29 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     where
         L: StrategyList,
     {
-        self.relist(|list| ThenEach::new(list, strategies.into_iter().collect()))
+        self.map_list(|list| ThenEach::new(list, strategies.into_iter().collect()))
     }
 
-    /// Asks *every* strategy, and refuses a request in which two of them find different
-    /// principals with 401.
+    /// Tries *all* strategies, and refuses with 401 a request in which two of them find different
+    /// principals.
     ///
-    /// By default the first one that finds somebody decides and later ones are not even asked.
-    /// Recommended wherever the list has both what is asserted (a header) and what is proved (a
-    /// token, a session).
+    /// By default the first strategy that finds a principal decides, and later ones are not tried.
+    /// Recommended for lists that have both asserted identities (a header) and proved ones (a token, a
+    /// session).
     pub fn unanimous(mut self) -> Self {
         self.settings.rule = Rule::Unanimous;
         self
     }
 
-    /// Adds who acts where nobody sent anything; the first whose condition holds is taken.
+    /// Adds a principal for requests without any credential. The first fallback whose condition holds
+    /// is used.
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.settings.fallbacks.push(fallback);
         self
     }
 
-    /// Refuses with 401 identities that are only asserted, such as by a header: a token or a
-    /// session is wanted.
+    /// Refuses with 401 identities that are only asserted, such as by a header. Proved are those of a
+    /// token or a session.
     pub fn require_proved(mut self) -> Self {
         self.settings.require_proved = true;
         self
@@ -68,7 +68,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
-    /// Says where correlation ids are read from; see [`CorrelationSources`] for the default.
+    /// Sets where correlation ids are read from; see [`CorrelationSources`] for the default.
     pub fn correlation(mut self, ids: CorrelationSources) -> Self {
         self.settings.correlation = ids;
         self
@@ -80,7 +80,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
-    fn relist<N>(self, change: impl FnOnce(L) -> N) -> LayerBuilder<N, M, A> {
+    fn map_list<N>(self, change: impl FnOnce(L) -> N) -> LayerBuilder<N, M, A> {
         LayerBuilder {
             list: change(self.list),
             make: self.make,

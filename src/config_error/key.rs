@@ -8,14 +8,14 @@ use super::Algorithm;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// It can't be read: no PEM, DER or JWK of the kind that its algorithm needs.
+    /// It is not PEM, DER or a JWK of the kind that its algorithm needs.
     #[error("the key can't be read as one for {algorithm}")]
     #[non_exhaustive]
     Unreadable {
         /// The algorithm that it was meant for.
         algorithm: Algorithm,
     },
-    /// The text is no JSON Web Key, or no set of them (RFC 7517).
+    /// The text is not a JSON Web Key or a set of them (RFC 7517).
     #[error("the text is not a JSON Web Key or a set of them")]
     NotJwk,
     /// A member of a JWK that is needed is missing, or is not what RFC 7517 or 7518 says.
@@ -58,7 +58,7 @@ pub enum KeyError {
     },
     /// An HMAC secret that is long enough and can be guessed: a short piece over and over, such as
     /// zeros, a count, fewer than six different bytes, or one that a document shows.
-    #[error("the secret can be guessed: make one of random bytes")]
+    #[error("the secret can be guessed: use random bytes")]
     GuessableSecret,
     /// An RSA modulus of fewer than 2,048 bits (RFC 7518 section 3.3), or of more than 8,192 or
     /// than the crypto provider verifies with.
@@ -84,7 +84,7 @@ pub enum KeyError {
     /// RFC 8032 section 5.1.3 allows.
     #[error("the key is not a point on the curve of {0}")]
     NotOnCurve(Algorithm),
-    /// An Ed25519 key of small order, for which anybody can write signatures.
+    /// An Ed25519 key of small order, for which signatures can be forged.
     #[error("the key is a point of small order, for which anybody can sign")]
     SmallOrder,
     /// Algorithms of different kinds for one key.

@@ -38,19 +38,19 @@ pub enum ConfigError {
         /// The name, as it was given.
         name: String,
     },
-    /// A network that is no address and no CIDR range.
+    /// A network that is neither an address nor a CIDR range.
     #[error("`{network}` is not an address or a network such as 10.0.0.0/8")]
     Network {
         /// The network, as it was given.
         network: String,
     },
     /// A list of trusted networks with nothing in it.
-    #[error("the list of trusted proxies is empty, so no header would ever be believed")]
+    #[error("the list of trusted proxies is empty, so no header would be trusted")]
     NoNetwork,
     /// A network that has nearly every address in it: wider than `10.0.0.0/8` or `fc00::/7`, the
     /// widest private ones, by itself or together with its neighbours in the list.
     #[error(
-        "`{network}` trusts far too many peers; if everybody is meant, say \
+        "`{network}` has too many addresses; to trust every peer, use \
          `dangerously_trust_any_peer()`"
     )]
     EveryAddress {
@@ -84,11 +84,11 @@ pub enum ConfigError {
         max: usize,
     },
     /// A list of shared secrets with nothing in it.
-    #[error("the list of shared secrets is empty, so no header would ever be believed")]
+    #[error("the list of shared secrets is empty, so no header would be trusted")]
     NoSecret,
     /// One header is to carry two shared secrets at once.
     #[error(
-        "the header `{name}` can't carry two secrets at once; if either is meant, say \
+        "the header `{name}` can't have two secrets at once; to accept either, use \
          `shared_secrets(\"{name}\", [new, old])`"
     )]
     SecretsApart {
@@ -118,16 +118,18 @@ pub enum ConfigError {
         name: String,
     },
     /// A cookie that is to be signed or encrypted twice.
-    #[error("a cookie is signed or encrypted, once; for an older key say `also_accept(key)`")]
+    #[error(
+        "the cookie is signed or encrypted twice; to accept an older key, use `also_accept(key)`"
+    )]
     CookieSealedTwice,
     /// A key for a cookie that is neither signed nor encrypted.
     #[error("`also_accept(key)` needs `signed(key)` or `encrypted(key)`")]
     CookieKeyWithoutUse,
-    /// A cookie key that is no random bytes.
-    #[error("a cookie key is zeroes or a repeated word and no random bytes")]
+    /// A cookie key that is not 64 random bytes.
+    #[error("the cookie key is not 64 random bytes: it is shorter, zeroes or a repeated word")]
     WeakCookieKey,
     /// One cookie key was given twice.
-    #[error("a cookie key is given twice")]
+    #[error("the same cookie key was given twice")]
     CookieKeyReused,
     /// A session strategy that reads nothing of the session, or an empty key.
     #[error("the session strategy has no key to read, or an empty one")]
@@ -143,7 +145,7 @@ pub enum ConfigError {
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
     #[error(transparent)]
     Token(#[from] TokenConfigError),
-    /// What a strategy of the application has to say of its own configuration.
+    /// An error of an application's own strategy.
     #[error("{0}")]
     Custom(String),
 }

@@ -27,32 +27,32 @@ pub enum TokenConfigError {
     #[error("an issuer or an audience is empty")]
     EmptyName,
     /// There is no issuer, or two are of the same name.
-    #[error("each issuer has to be named once")]
+    #[error("there is no issuer, or two have the same name")]
     Issuers,
     /// Several issuers, and nothing that tells one's users from another's.
     #[error(
-        "a user of one issuer would be another issuer's of the same id: tell them apart with \
-         `tenant_claim(\"iss\")` or `identity(..)`, or say `issuers_share_users()`"
+        "two issuers may use the same id for different users: tell them apart with \
+         `tenant_claim(\"iss\")` or `identity(..)`, or call `issuers_share_users()`"
     )]
     SameUsers,
-    /// A claim that is no string, or has no name, can't hold an id.
-    #[error("the claim `{name}` can't hold an id")]
+    /// A claim that is not a string, or has an empty name, can't contain an id.
+    #[error("the claim `{name}` can't contain an id")]
     ClaimName {
         /// The name, as it was given.
         name: String,
     },
     /// The name of a cookie, a query parameter or a sub-protocol is empty or not a token
     /// (RFC 9110 section 5.6.2).
-    #[error("`{name}` can't be where a token is found")]
+    #[error("`{name}` can't be the name of a cookie, a query parameter or a sub-protocol")]
     SourceName {
         /// The name, as it was given.
         name: String,
     },
     /// The leeway is longer than five minutes.
-    #[error("a leeway of more than five minutes keeps expired tokens alive")]
+    #[error("the leeway is longer than five minutes")]
     LongLeeway,
     /// The URL of a key set or an issuer can't be one.
-    #[error("the URL `{url}` can't be fetched from: {problem}")]
+    #[error("the URL `{url}` is not fetched: {problem}")]
     Url {
         /// The URL, without user name, password and query.
         url: String,
@@ -72,7 +72,7 @@ pub enum TokenConfigError {
     /// and keys have to be kept for at least as long as the time between two refreshes.
     #[error("the remote key set's intervals don't fit each other")]
     Intervals,
-    /// The HTTPS client could not be made.
-    #[error("the HTTPS client could not be made: {0}")]
+    /// The HTTPS client could not be created.
+    #[error("the HTTPS client could not be created: {0}")]
     Client(String),
 }

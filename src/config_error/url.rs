@@ -9,7 +9,7 @@ pub enum UrlProblem {
     /// It is not an absolute URL with a host.
     #[error("it is not an absolute URL")]
     NotAUrl,
-    /// It is not `https`: over anything else, somebody else can publish keys. Plain `http` is
+    /// It is not `https`: otherwise an attacker on the network could replace the keys. Plain `http` is
     /// for loopback addresses only, and never where an `https` issuer's metadata says so.
     #[error("it is not an https URL; plain http is for loopback only")]
     NotHttps,
@@ -22,7 +22,7 @@ pub enum UrlProblem {
     /// It has a fragment, which no server gets to see.
     #[error("it has a fragment")]
     Fragment,
-    /// It has a placeholder in braces, such as `{tenantid}`, that nobody filled in.
+    /// It has a placeholder in braces, such as `{tenantid}`, that was not replaced.
     #[error("it has a placeholder in braces")]
     Placeholder,
     /// The metadata of an `https` issuer names an IP address or `localhost` that is not its own

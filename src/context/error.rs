@@ -7,7 +7,7 @@ use super::{Evidence, Principal};
 /// How many generations of children a context can have.
 pub(super) const MAX_DEPTH: u8 = 32;
 
-/// A child was asked of a context at [`MAX_DEPTH`].
+/// A child was asked of a context at [`UserContext::MAX_DEPTH`](crate::UserContext::MAX_DEPTH).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a context has at most {} generations of children", MAX_DEPTH)]
 pub struct DepthError {

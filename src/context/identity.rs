@@ -11,6 +11,7 @@ use crate::clock::Clock;
 
 /// Who acts. A service is not a user, and nobody is neither.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Principal {
     /// A user of the application.
     User(UserId),

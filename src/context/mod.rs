@@ -1,6 +1,16 @@
 //! What is known: identifiers, the identity, and the context that ties both to one request.
 //!
 //! Nothing here knows how an identity is found or what is built from it.
+//!
+//! ```
+//! use tower_user_scope::{Identity, UserContext, UserId, context::TenantId};
+//!
+//! let alice = Identity::proved(UserId::try_from("alice")?)
+//!     .with_tenant_id(TenantId::try_from("acme")?);
+//! let context = UserContext::builder(alice).build();
+//! assert_eq!(context.tenant_id().map(TenantId::as_str), Some("acme"));
+//! # Ok::<(), tower_user_scope::context::IdError>(())
+//! ```
 
 mod builder;
 mod correlated;

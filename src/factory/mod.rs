@@ -1,6 +1,22 @@
 //! What is built: the application's own factory, fresh for each request.
 //!
 //! Shared infrastructure goes in as the application's own type; nothing here keeps a user.
+//!
+//! ```
+//! use tower_user_scope::{ExistingContext, UserContext, UserScopeLayer};
+//!
+//! /// Reads what one user owns.
+//! struct Documents {
+//!     user: UserContext,
+//! }
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(ExistingContext::new())
+//!     .factory(|user| Documents { user: user.clone() })
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 mod lazy;
 mod make_factory;

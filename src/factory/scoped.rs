@@ -116,10 +116,25 @@ impl<F> Scoped<F> {
         Ok(this.shared.factory())
     }
 
-    /// Returns a handle that is not checked: the factory can be used in any user's scope.
+    /// Returns the factory without the check of each access: it can be used in the scope of any
+    /// user, and after its own scope has closed.
     ///
-    /// Meant for a service that acts for several users. Anywhere else it is the leak that
-    /// [`Scoped`] prevents.
+    /// This is right for a service that acts for several users at once, such as an export that
+    /// reads all of their data. It is wrong as a cure for an [`IsolationError`], which says that
+    /// one user's request reached another user's factory. It counts as a handle that is still held
+    /// when the scope closes.
+    ///
+    /// ```
+    /// use tower_user_scope::Scoped;
+    ///
+    /// struct Repository;
+    ///
+    /// /// Copies what two users own, in the scope of whoever asked for it.
+    /// fn merge(from: &Scoped<Repository>, to: &Scoped<Repository>) {
+    ///     let (from, to) = (Scoped::unchecked(from), Scoped::unchecked(to));
+    ///     let _: (&Repository, &Repository) = (&from, &to);
+    /// }
+    /// ```
     #[must_use]
     pub fn unchecked(this: &Self) -> Unchecked<F> {
         Unchecked {
@@ -232,7 +247,8 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
     }
 }
 
-/// A factory whose uses are not checked; see [`Scoped::unchecked`].
+/// A factory whose use is not checked: [`Scoped::unchecked`] returns it. It dereferences to the
+/// factory.
 pub struct Unchecked<F> {
     shared: Arc<Shared<F>>,
 }

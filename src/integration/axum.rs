@@ -16,14 +16,14 @@ use crate::{
     rejection::FactoryErrorKind,
 };
 
-/// Why an extractor of this crate has nothing to give.
+/// The rejection of this crate's extractors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExtractError {
-    /// The route is outside the layer: a mistake in the application, told in the log. 500.
+    /// The route is not inside the layer: a mistake in the application, which is logged. 500.
     #[error(transparent)]
     MissingScope(#[from] MissingScopeError),
-    /// A user is wanted: 401 where nobody acts, 403 where a service does.
+    /// The handler requires a user. 401 if the principal is anonymous, 403 if it is a service.
     #[error(transparent)]
     UserRequired(#[from] UserRequiredError),
 }
@@ -33,7 +33,7 @@ impl IntoResponse for ExtractError {
         match self {
             Self::MissingScope(missing) => {
                 tracing::error!(target: "tower_user_scope::audit", "{missing}");
-                // Types of the application, and that a route has no layer, are nobody's business.
+                // The message names types of the application, which clients must not see.
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
             Self::UserRequired(required) if required.is_anonymous() => {
@@ -85,7 +85,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for UserContext {
     }
 }
 
-/// The user's id; a service or nobody is refused, because there is no default user.
+/// Extracts the user's id, and refuses other principals: there is no default user.
 impl<S: Send + Sync> FromRequestParts<S> for UserId {
     type Rejection = ExtractError;
 
@@ -102,7 +102,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for UserId {
     }
 }
 
-/// 503 where something could not be reached in time, else 500; the reason is in the log.
+/// 503 if something could not be reached in time, else 500. The reason is logged.
 impl IntoResponse for FactoryError {
     fn into_response(self) -> Response {
         match self.kind() {

@@ -1,7 +1,6 @@
-//! What servers call things: axum's extractors, tonic's accessors and statuses.
+//! Integration with servers: axum's extractors, tonic's accessors and statuses.
 //!
-//! Nothing else in the crate knows a server, but for `peer::servers`, which reads the address of
-//! the connection.
+//! No other room knows a server, except `peer::servers`, which reads the address of the connection.
 
 #[cfg(feature = "axum")]
 mod axum;

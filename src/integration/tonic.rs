@@ -1,4 +1,4 @@
-//! tonic: accessors on its requests, its statuses for our errors, and the names of its services.
+//! tonic: accessors on requests, statuses for errors, and the names of services.
 
 use http::Extensions;
 use tonic::{Request, Status, server::NamedService};
@@ -17,21 +17,21 @@ impl<T> HasExtensions for Request<T> {
     }
 }
 
-/// One service alone can have a layer: `server.add_service(layer.layer(GreeterServer::new(..)))`.
+/// Lets a layer wrap a single service: `server.add_service(layer.layer(GreeterServer::new(..)))`.
 impl<S: NamedService, L, M, A> NamedService for UserScope<S, L, M, A> {
     const NAME: &'static str = S::NAME;
 }
 
-/// The service is outside the layer: `INTERNAL`.
+/// `INTERNAL`: the service is not inside the layer.
 impl From<MissingScopeError> for Status {
     fn from(missing: MissingScopeError) -> Self {
         tracing::error!(target: "tower_user_scope::audit", "{missing}");
-        // Types of the application, and that a route has no layer, are nobody's business.
+        // The message names types of the application, which clients must not see.
         Status::internal("the request could not be prepared")
     }
 }
 
-/// `UNAUTHENTICATED` where nobody acts, `PERMISSION_DENIED` where a service does.
+/// `UNAUTHENTICATED` if the principal is anonymous, `PERMISSION_DENIED` if it is a service.
 impl From<UserRequiredError> for Status {
     fn from(required: UserRequiredError) -> Self {
         if required.is_anonymous() {
@@ -42,8 +42,7 @@ impl From<UserRequiredError> for Status {
     }
 }
 
-/// `UNAVAILABLE` where something could not be reached in time, else `INTERNAL`; the reason is in
-/// the log.
+/// `UNAVAILABLE` if something could not be reached in time, else `INTERNAL`. The reason is logged.
 impl From<FactoryError> for Status {
     fn from(error: FactoryError) -> Self {
         match error.kind() {

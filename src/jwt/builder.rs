@@ -5,8 +5,9 @@
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use super::{
-    Issuer, Keys, Stated, TokenCache, TokenSource, Unstated, cache::VerdictCache,
-    identify::Identify, issuer::IssuerRules, revocation::Revocation, settings::Settings,
+    HasAudience, HasIssuer, Issuer, Keys, TokenCache, TokenSource, WantsAudience, WantsIssuer,
+    cache::VerdictCache, identify::Identify, issuer::IssuerRules, revocation::Revocation,
+    settings::Settings,
 };
 use crate::clock::SystemClock;
 
@@ -15,13 +16,13 @@ use crate::clock::SystemClock;
 /// It is a [`Strategy`](crate::strategy::Strategy) once the accepted
 /// [`issuer`](Self::issuer) and [`audience`](Self::audience) were chosen, or any was accepted
 /// explicitly. The identity is *proved*, ends with the token, and has a
-/// [`VerifiedToken`] among its attributes.
+/// [`VerifiedToken`](super::VerifiedToken) among its attributes.
 ///
 /// Verdicts are [cached](Self::cache), so that the next request with the same token costs a hash
 /// instead of a signature. An invalid token is 401 with
 /// `WWW-Authenticate: Bearer error="invalid_token"`; a token that is not in `Bearer` syntax or was
 /// sent twice is 400 with `invalid_request` (RFC 6750 section 3.1). The
-/// [`TokenError`](super::TokenError) goes to the audit event only.
+/// [`TokenError`](super::TokenError)(super::TokenError) goes to the audit event only.
 ///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
@@ -36,7 +37,7 @@ use crate::clock::SystemClock;
 /// # let _ = strategy;
 /// # Ok::<(), tower_user_scope::jwt::KeyError>(())
 /// ```
-pub struct Jwt<I = Unstated, A = Unstated> {
+pub struct Jwt<I = WantsIssuer, A = WantsAudience> {
     pub(super) settings: Arc<Settings>,
     _state: PhantomData<(I, A)>,
 }
@@ -53,24 +54,24 @@ impl Jwt {
     }
 }
 
-impl Jwt<Stated, Stated> {
+impl Jwt<HasIssuer, HasAudience> {
     /// Verifies tokens of several issuers, each with its own keys and audiences: `iss` selects
     /// the issuer, and only that issuer's keys may verify the token.
     ///
     /// Two issuers may use the same id for different users, so `build()` fails unless users of
     /// different issuers are told apart: by [`tenant_claim("iss")`](Self::tenant_claim), by
-    /// [`identity`](Self::identity) from [`VerifiedToken::issuer`], or not at all
+    /// [`identity`](Self::identity) from [`VerifiedToken::issuer`](super::VerifiedToken::issuer), or not at all
     /// ([`issuers_share_users`](Self::issuers_share_users)).
     #[must_use]
-    pub fn of_issuers(issuers: impl IntoIterator<Item = Issuer<Stated>>) -> Self {
+    pub fn of_issuers(issuers: impl IntoIterator<Item = Issuer<HasAudience>>) -> Self {
         Self::with(issuers.into_iter().map(|issuer| issuer.rules).collect())
     }
 }
 
-impl<A> Jwt<Unstated, A> {
+impl<A> Jwt<WantsIssuer, A> {
     /// Accepts tokens whose `iss` is exactly this name.
     #[must_use]
-    pub fn issuer(mut self, name: impl Into<String>) -> Jwt<Stated, A> {
+    pub fn issuer(mut self, name: impl Into<String>) -> Jwt<HasIssuer, A> {
         let name = name.into().into_boxed_str();
         self.rules().name = Some(name);
         self.with_state()
@@ -79,15 +80,15 @@ impl<A> Jwt<Unstated, A> {
     /// Accepts tokens of any issuer, and tokens without `iss`. Safe only if the keys sign no other
     /// issuer's tokens.
     #[must_use]
-    pub fn dangerously_accept_any_issuer(self) -> Jwt<Stated, A> {
+    pub fn dangerously_accept_any_issuer(self) -> Jwt<HasIssuer, A> {
         self.with_state()
     }
 }
 
-impl<I> Jwt<I, Unstated> {
+impl<I> Jwt<I, WantsAudience> {
     /// Accepts tokens one of whose `aud` values is exactly this name.
     #[must_use]
-    pub fn audience(mut self, audience: impl Into<String>) -> Jwt<I, Stated> {
+    pub fn audience(mut self, audience: impl Into<String>) -> Jwt<I, HasAudience> {
         let audience = audience.into().into_boxed_str();
         self.rules().audiences.push(audience);
         self.with_state()
@@ -96,7 +97,7 @@ impl<I> Jwt<I, Unstated> {
     /// Accepts tokens for any audience: a token that was issued for another service is valid here
     /// too.
     #[must_use]
-    pub fn dangerously_accept_any_audience(self) -> Jwt<I, Stated> {
+    pub fn dangerously_accept_any_audience(self) -> Jwt<I, HasAudience> {
         self.with_state()
     }
 }

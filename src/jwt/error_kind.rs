@@ -11,11 +11,11 @@ use crate::context::IdError;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
-    /// It is longer than is looked at.
+    /// It is longer than the limit.
     #[error("the token has more than {limit} bytes")]
     #[non_exhaustive]
     TooLong {
-        /// How many bytes are looked at.
+        /// The limit in bytes.
         limit: usize,
     },
     /// It is not three parts of strict base64url (RFC 7515 section 7.1), or the header is no
@@ -26,7 +26,7 @@ pub enum TokenErrorKind {
     /// section 4.1.11, RFC 7797).
     #[error("the token has a critical header parameter")]
     CriticalHeader,
-    /// The header's `alg` is none that is ever accepted, such as `none`.
+    /// The header's `alg` is not supported, such as `none`.
     #[error("the token's algorithm is not supported")]
     UnsupportedAlgorithm,
     /// The key is not for the header's `alg`.
@@ -35,7 +35,7 @@ pub enum TokenErrorKind {
     /// The header's `typ` is not the one that was asked for (RFC 8725 section 3.11).
     #[error("the token is of another type")]
     WrongType,
-    /// No key has the header's `kid`, or none is for its `alg`.
+    /// There is no key for the header's `kid` and `alg`.
     #[error("no key is known for the token")]
     UnknownKey,
     /// The header has no `kid` and more than one key could be meant.
@@ -60,7 +60,7 @@ pub enum TokenErrorKind {
     NumericDate(&'static str),
     /// The claim for the user's id is a number: whether `7`, `7.0` and `"7"` are one user is for
     /// the application to decide, by [`identity`](super::Jwt::identity).
-    #[error("the token's claim `{0}` is a number: say by `Jwt::identity` which user it is")]
+    #[error("the token's claim `{0}` is a number: convert it to a user id with `Jwt::identity`")]
     NumericId(Cow<'static, str>),
     /// `exp` has passed.
     #[error("the token has expired")]
@@ -68,22 +68,22 @@ pub enum TokenErrorKind {
     /// `nbf` has not come.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `iss` is none of the issuers.
+    /// `iss` is not an accepted issuer.
     #[error("the token is from another issuer")]
     WrongIssuer,
-    /// `aud` names none of the audiences.
+    /// `aud` has no accepted audience.
     #[error("the token is for another audience")]
     WrongAudience,
-    /// The claim for an id holds none.
-    #[error("a claim of the token holds an id that is none: {0}")]
+    /// The claim for an id has an invalid one.
+    #[error("the token has an invalid id: {0}")]
     Id(#[source] IdError),
     /// The claims are not the application's type.
     #[error("the token's claims are not of the application's type")]
     ApplicationClaims,
-    /// Only the holder of a key may use it (`cnf`, RFC 7800), which no bearer is known to be.
+    /// It is bound to a key (`cnf`, RFC 7800), and nothing checks that the sender has the key.
     #[error("the token is bound to a key, and nothing shows that its sender has it")]
     SenderConstrained,
-    /// The revocation check knows the token.
+    /// A revocation check refused it.
     #[error("the token was revoked")]
     Revoked,
 }

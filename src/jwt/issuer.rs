@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{KeyError, KeySet, Stated, TokenConfigError, Unstated, keys::Keys};
+use super::{HasAudience, KeyError, KeySet, TokenConfigError, WantsAudience, keys::Keys};
 
 /// One of several issuers of a [`Jwt`](super::Jwt), with its own keys and audiences.
 ///
@@ -20,7 +20,7 @@ use super::{KeyError, KeySet, Stated, TokenConfigError, Unstated, keys::Keys};
 /// # Ok::<(), tower_user_scope::jwt::KeyError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Issuer<A = Unstated> {
+pub struct Issuer<A = WantsAudience> {
     pub(super) rules: IssuerRules,
     _audience: PhantomData<A>,
 }
@@ -53,7 +53,7 @@ impl Issuer {
 impl<A> Issuer<A> {
     /// Accepts tokens for this audience. Call it again to accept another.
     #[must_use]
-    pub fn audience(mut self, audience: impl Into<String>) -> Issuer<Stated> {
+    pub fn audience(mut self, audience: impl Into<String>) -> Issuer<HasAudience> {
         self.rules.audiences.push(audience.into().into_boxed_str());
         Issuer {
             rules: self.rules,

@@ -20,8 +20,9 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 
 impl Key {
     /// Reads a JSON Web Key (RFC 7517), bound to its `alg`. A key without `alg` is bound to the
-    /// algorithm of its curve, an RSA key to `RS256`; see [`also_for`](Self::also_for). `Ed25519` and `EdDSA` are the same
-    /// (RFC 9864). Unknown members are ignored, and a member that is `null` counts as missing.
+    /// algorithm of its curve, an RSA key to `RS256`; see [`also_for`](Self::also_for).
+    /// `Ed25519` and `EdDSA` are the same (RFC 9864). Unknown members are ignored, and a member that is
+    /// `null` counts as missing.
     ///
     /// # Errors
     /// [`KeyError`] for a key that is not for verifying, is private or weak, or doesn't fit its

@@ -15,10 +15,9 @@ use super::{
 /// A key that verifies tokens, bound to its algorithms: a token's own `alg` chooses among
 /// those and never beyond them (RFC 8725 section 3.1).
 ///
-/// A weak key is an error, in whichever form it comes: an RSA key that is too short, too long or
-/// easily factored, a point that is not on its curve or of small order, a secret that is too short
-/// or can be guessed. Each key is checked, and used, as the number that it is: leading zeros don't
-/// matter.
+/// A weak key is an error in each format: an RSA key that is too short, too long or easily factored, a
+/// point that is not on its curve or of small order, a secret that is too short or can be guessed.
+/// Leading zeros of a number are ignored.
 ///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Key};
@@ -43,7 +42,7 @@ impl Key {
     ///
     /// # Errors
     /// [`KeyError::ShortSecret`] for fewer bytes than the hash has, [`KeyError::GuessableSecret`]
-    /// for one that somebody finds who tries the obvious, such as zeros, and
+    /// for one that is easy to guess, such as zeros, and
     /// [`KeyError::Unreadable`] for an algorithm that is not HMAC.
     pub fn hmac(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         if !algorithm.is_symmetric() {
@@ -67,13 +66,13 @@ impl Key {
     /// Reads a public key in PEM: one block, `PUBLIC KEY` (RFC 7468 section 13), for RSA also
     /// `RSA PUBLIC KEY`.
     ///
-    /// A certificate is refused, because nothing here checks who signed it and whether it has
-    /// ended; so is a private key. `openssl x509 -pubkey -noout` and `openssl pkey -pubout` write
+    /// A certificate is refused, as its signature and validity are not checked here; so is a private
+    /// key. `openssl x509 -pubkey -noout` and `openssl pkey -pubout` write
     /// the public key of either.
     ///
     /// # Errors
     /// [`KeyError::Certificate`] and [`KeyError::PrivateKey`] for those,
-    /// [`KeyError::Unreadable`] for what is no key, or not one for the algorithm, and another
+    /// [`KeyError::Unreadable`] for a text that is not a key for the algorithm, and another
     /// [`KeyError`] for a weak one.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let refused = |error: Option<_>| error.unwrap_or(KeyError::Unreadable { algorithm });
@@ -137,7 +136,7 @@ impl Key {
         }
     }
 
-    /// Gives the key an id: it is for tokens whose `kid` is the same.
+    /// Sets the id: the `kid` of the tokens that the key verifies.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into().into_boxed_str());
@@ -161,13 +160,13 @@ impl Key {
         Ok(self)
     }
 
-    /// The key's id, where it has one.
+    /// Returns the key's id.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// The algorithms that it is bound to.
+    /// Returns the algorithms that the key is bound to.
     #[must_use]
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms

@@ -2,35 +2,29 @@
 //!
 //! Knows nothing of how sets are fetched.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, SeqAccess, Visitor},
-};
-use serde_json::Value;
 use tracing::warn;
 
 use super::{
-    Algorithm, CryptoProvider, Key, KeyError, TokenErrorKind, header::Header, jwk::Jwk,
+    Algorithm, CryptoProvider, Key, KeyError, TokenErrorKind,
+    header::Header,
+    jwk::Jwk,
+    published::{self, conflicts, deduplicated, published, usable},
     skipped::Skipped,
 };
 
-/// Keys of one issuer: by their ids and algorithms, or for tokens without a `kid` by their
-/// algorithm.
+/// The keys of one issuer.
 ///
-/// A token with a `kid` is verified with the key of that id that is for its algorithm (RFC 7517
-/// section 4.5), or where no key has the id with those keys that have no id at all. A token
-/// without a `kid` is verified with the keys without an id, at most [`KeySet::MAX_TRIED`] of an
-/// algorithm, or where there is none of those with the only key that is for its algorithm.
+/// A token is verified with these keys, if they are for its algorithm:
 ///
-/// Keys of one id for different algorithms are different keys, and the same key twice is one.
-/// Which of two *different* keys of one id and one algorithm is meant can't be told, so neither
-/// is used.
+/// - with a `kid`, the key of that id (RFC 7517 section 4.5); if no key has that id, the keys without
+///   an id;
+/// - without a `kid`, the keys without an id, at most [`KeySet::MAX_TRIED`]; if there are none, the
+///   only key for the algorithm.
+///
+/// Keys with the same id for different algorithms are different keys. Equal keys are merged. Two
+/// different keys with the same id and algorithm are ambiguous, and neither is used.
 ///
 /// ```
 /// use tower_user_scope::jwt::KeySet;
@@ -50,13 +44,13 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// How many keys a set may have. Of a published set, the first so many are looked at.
-    pub const MAX_KEYS: usize = 100;
+    /// The maximum number of keys. Of a published set, later keys are ignored.
+    pub const MAX_KEYS: usize = published::MAX_KEYS;
 
-    /// How many keys without an id are tried for one algorithm.
-    pub const MAX_TRIED: usize = 4;
+    /// The maximum number of keys without an id for one algorithm.
+    pub const MAX_TRIED: usize = published::MAX_TRIED;
 
-    /// A set of these keys.
+    /// Creates a set of these keys.
     ///
     /// # Errors
     /// [`KeyError`] for no key, more than [`MAX_KEYS`](Self::MAX_KEYS), two different ones with one
@@ -73,14 +67,14 @@ impl KeySet {
         }
     }
 
-    /// A JWK set (RFC 7517 section 5), of which each key counts for itself: one that can't be
-    /// used leaves the others alone, and is named in a warning of `tracing`.
+    /// Reads a JWK set (RFC 7517 section 5). A key that can't be used is left out, and reported in a
+    /// warning of `tracing`.
     ///
     /// [`from_jwks_strict`](Self::from_jwks_strict) refuses such a set.
     ///
     /// # Errors
-    /// [`KeyError`] for what is not a set, for secrets beside public keys, and where no key is
-    /// left for the reason that the first was left out.
+    /// [`KeyError`] for a text that is not a set, and for secrets beside public keys. If no key is left,
+    /// why the first one was left out.
     pub fn from_jwks(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let (keys, skipped) = usable(json.as_ref().as_bytes(), |_| Ok(()))?;
         if !skipped.is_empty() {
@@ -92,8 +86,8 @@ impl KeySet {
         Self::of_one_kind(keys)
     }
 
-    /// A JWK set (RFC 7517 section 5), of which each key has to be good. Keys that say that they
-    /// are not for verifying or are of an unknown type are left out, as the RFC asks.
+    /// Reads a JWK set (RFC 7517 section 5), and fails if a key can't be used. Keys that are declared for
+    /// another purpose, or of an unknown type, are left out, as the RFC asks.
     ///
     /// ```
     /// use tower_user_scope::jwt::{KeyError, KeySet};
@@ -108,7 +102,7 @@ impl KeySet {
     /// ```
     ///
     /// # Errors
-    /// [`KeyError`] for what is no set, for a key that can't be used, and as [`new`](Self::new).
+    /// [`KeyError`] for a text that is not a set, for a key that can't be used, and as [`new`](Self::new).
     pub fn from_jwks_strict(json: impl AsRef<str>) -> Result<Self, KeyError> {
         let published = published(json.as_ref().as_bytes())?;
         if published.total > Self::MAX_KEYS {
@@ -143,13 +137,13 @@ impl KeySet {
         Self::of_one_kind(keys)
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Never true: a set without keys can't be made.
+    /// Returns false: a set has at least one key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -234,124 +228,6 @@ impl KeySet {
             (Some(_), Some(_)) => Err(TokenErrorKind::AmbiguousKey),
             (None, _) => Err(TokenErrorKind::WrongAlgorithm),
         }
-    }
-}
-
-/// Returns the keys of a set that can be used and that `admits` accepts, and a report of the others.
-fn usable(
-    json: &[u8],
-    admits: impl Fn(&Key) -> Result<(), KeyError>,
-) -> Result<(Vec<Key>, Skipped), KeyError> {
-    let published = published(json)?;
-    let unread = published.total - published.read.len();
-    let mut skipped = Skipped::new(published.total, unread);
-    let mut keys = Vec::new();
-    for value in &published.read {
-        let jwk = Jwk::new(value);
-        let key = jwk.clone().and_then(Jwk::key);
-        match key.and_then(|key| admits(&key).map(|()| key)) {
-            Ok(key) => keys.push(key),
-            Err(error) => {
-                let id = jwk.ok().and_then(|jwk| jwk.id().ok().flatten());
-                skipped.add(id, error);
-            }
-        }
-    }
-    let keys = deduplicated(keys);
-    let conflicts = conflicts(&keys);
-    let mut usable = Vec::with_capacity(keys.len());
-    for (key, conflict) in keys.into_iter().zip(conflicts) {
-        match conflict {
-            Some(error) => skipped.add(key.id(), error),
-            None => usable.push(key),
-        }
-    }
-    Ok((usable, skipped))
-}
-
-/// Removes keys that are equal to an earlier one.
-fn deduplicated(keys: Vec<Key>) -> Vec<Key> {
-    let mut known = HashSet::new();
-    let first: Vec<bool> = keys
-        .iter()
-        .map(|key| known.insert(key.fingerprint()))
-        .collect();
-    drop(known);
-    let keys = keys.into_iter().zip(first);
-    keys.filter_map(|(key, first)| first.then_some(key))
-        .collect()
-}
-
-/// Returns for each key why it can't be in a set with the others.
-fn conflicts(keys: &[Key]) -> Vec<Option<KeyError>> {
-    let mut count: HashMap<(Option<&str>, Algorithm), usize> = HashMap::new();
-    for key in keys {
-        for algorithm in key.algorithms() {
-            *count.entry((key.id(), *algorithm)).or_default() += 1;
-        }
-    }
-    let conflict = |key: &Key| {
-        key.algorithms().iter().find_map(|algorithm| {
-            let count = count[&(key.id(), *algorithm)];
-            match key.id() {
-                Some(_) if count > 1 => Some(KeyError::DuplicateKeyId),
-                None if count > KeySet::MAX_TRIED => Some(KeyError::TooManyWithoutId {
-                    algorithm: *algorithm,
-                    limit: KeySet::MAX_TRIED,
-                }),
-                _ => None,
-            }
-        })
-    };
-    keys.iter().map(conflict).collect()
-}
-
-fn published(json: &[u8]) -> Result<Published, KeyError> {
-    #[derive(Deserialize)]
-    struct JwkSet {
-        keys: Published,
-    }
-
-    serde_json::from_slice::<JwkSet>(json)
-        .map(|set| set.keys)
-        .map_err(|_| KeyError::NotJwk)
-}
-
-/// The `keys` of a JWK set: at most [`KeySet::MAX_KEYS`] of them, and how many there were.
-struct Published {
-    read: Vec<Value>,
-    total: usize,
-}
-
-impl<'de> Deserialize<'de> for Published {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = Published;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of keys")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Published, A::Error> {
-                let mut read = Vec::new();
-                while read.len() < KeySet::MAX_KEYS {
-                    let Some(key) = keys.next_element()? else {
-                        let total = read.len();
-                        return Ok(Published { read, total });
-                    };
-                    read.push(key);
-                }
-                let mut total = read.len();
-                while keys.next_element::<IgnoredAny>()?.is_some() {
-                    total += 1;
-                }
-                Ok(Published { read, total })
-            }
-        }
-
-        deserializer.deserialize_seq(Read)
     }
 }
 

@@ -47,6 +47,7 @@ mod numeric_date;
 mod options;
 mod point;
 mod provider;
+mod published;
 mod remote;
 mod revocation;
 mod rsa;
@@ -70,7 +71,7 @@ pub use self::{
     keys::Keys,
     provider::CryptoProvider,
     remote::{FetchDocument, FetchError, Fetched, HttpsFetch, RemoteKeys},
-    typestate::{Stated, Unstated},
+    typestate::{HasAudience, HasIssuer, WantsAudience, WantsIssuer},
     verified::VerifiedToken,
 };
 pub use crate::{

@@ -14,33 +14,33 @@ use crate::{
 };
 
 impl<I, A> Jwt<I, A> {
-    /// Looks for the token here, and nowhere else.
+    /// Sets the only place where tokens are looked for.
     #[must_use]
     pub fn token_source(mut self, source: TokenSource) -> Self {
         self.settings_mut().sources = vec![source];
         self
     }
 
-    /// Looks for the token here too.
+    /// Adds a place where tokens are looked for.
     #[must_use]
     pub fn also_token_source(mut self, source: TokenSource) -> Self {
         self.settings_mut().sources.push(source);
         self
     }
 
-    /// Takes the user's id from this claim instead of `sub`; its value has to be a string. A number
-    /// is refused with [`TokenErrorKind::NumericId`]: which user it is, [`identity`](Self::identity)
-    /// can say.
+    /// Takes the user's id from this claim instead of `sub`. Its value has to be a string: a number is
+    /// refused with [`TokenErrorKind::NumericId`](super::TokenErrorKind::NumericId), unless
+    /// [`identity`](Self::identity) converts it.
     #[must_use]
     pub fn user_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.settings_mut().identify.set_user_id_claim(name.into());
         self
     }
 
-    /// Takes the tenant from this claim, where it is there; its value has to be a string.
+    /// Takes the tenant from this claim, if the token has it. Its value has to be a string.
     ///
-    /// With several issuers, `iss` is the claim that tells their users apart. Another one holds
-    /// whatever its issuer wrote into it, another issuer's tenants included.
+    /// With several issuers, use `iss`: it tells their users apart. Any other claim has what its issuer
+    /// wrote, which may be a tenant of another issuer.
     #[must_use]
     pub fn tenant_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.settings_mut()
@@ -49,25 +49,25 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Says that all issuers are of one user base: an id is one user's, whichever of them signs
-    /// it. Right for a move from one to another, and for regions of one provider.
+    /// Treats the same id from different issuers as the same user. For a migration from one issuer to
+    /// another, and for regions of one provider.
     #[must_use]
     pub fn issuers_share_users(mut self) -> Self {
         self.settings_mut().issuers_share_users = true;
         self
     }
 
-    /// Accepts tokens that are bound to a key of their sender's (`cnf`: RFC 8705, RFC 9449) like
-    /// any other, which are refused unless this is said: whoever steals one can use it, where
-    /// nothing in front checks that the sender has the key.
+    /// Accepts tokens that are bound to a key of their sender (`cnf`: RFC 8705, RFC 9449), which are
+    /// refused by default. This crate does not check that the sender has the key: unless a proxy does,
+    /// a stolen token can be used.
     #[must_use]
     pub fn dangerously_accept_sender_constrained(mut self) -> Self {
         self.settings_mut().accept_sender_constrained = true;
         self
     }
 
-    /// Takes the thread's id from this claim, where it is there: a request that names another
-    /// one is refused.
+    /// Takes the thread's id from this claim, if the token has it. A request that names another thread
+    /// is refused.
     #[must_use]
     pub fn thread_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.settings_mut()
@@ -76,8 +76,8 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Takes the run's id from this claim, where it is there: a request that names another one
-    /// is refused.
+    /// Takes the run's id from this claim, if the token has it. A request that names another run is
+    /// refused.
     #[must_use]
     pub fn run_id_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.settings_mut()
@@ -86,15 +86,15 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Checks ids by other rules than [`IdRules::new`].
+    /// Sets the rules for ids, instead of [`IdRules::new`].
     #[must_use]
     pub fn id_rules(mut self, rules: IdRules) -> Self {
         self.settings_mut().identify.rules(rules);
         self
     }
 
-    /// Adds the claims, as a type of the application's, to the context's attributes. Claims that
-    /// are not of the type are refused. Said once more, it adds another type.
+    /// Adds the claims, as a type of the application, to the context's attributes. A token whose claims
+    /// are not of the type is refused. Call it again to add another type.
     ///
     /// ```
     /// use serde::Deserialize;
@@ -127,14 +127,12 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Makes the identity of the claims, as a type of the application's, which are added to its
-    /// attributes too: for ids that are made of several claims, and principals that are services.
+    /// Makes the identity from the claims with a closure: for ids of several claims, numeric ids, and
+    /// principals that are services. The claims, as a type of the application, are added to the
+    /// identity's attributes too.
     ///
-    /// No rule of this crate reads `sub` before it, so that a `sub` that is a number, as some
-    /// issuers write it, is the closure's to read.
-    ///
-    /// It runs once for a token that is [remembered](Self::cache), and not for each request with
-    /// it: what can change before the token ends is for [`revoked_if`](Self::revoked_if).
+    /// The closure runs once for each [cached](Self::cache) token, and not for each request. Check what
+    /// may change before the token ends in [`revoked_if`](Self::revoked_if).
     ///
     /// ```
     /// use serde::Deserialize;
@@ -169,54 +167,52 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
-    /// Asks for this `typ`, such as `at+jwt` for access tokens (RFC 9068 section 4): an ID token
-    /// of the same issuer is then none. Compared without case and without `application/`.
+    /// Requires this `typ`, such as `at+jwt` for access tokens (RFC 9068 section 4), so that an ID token
+    /// of the same issuer is refused. Compared without regard to case and to `application/`.
     #[must_use]
     pub fn token_type(mut self, media_type: impl Into<Cow<'static, str>>) -> Self {
         self.settings_mut().token_type = Some(media_type.into());
         self
     }
 
-    /// How far `exp` and `nbf` may be off, for clocks that differ: 30 seconds unless this says
-    /// otherwise, at most five minutes, whole seconds.
+    /// Sets the tolerance for `exp` and `nbf`, for clocks that differ: 30 seconds by default, at most
+    /// five minutes, in whole seconds.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.settings_mut().leeway = leeway;
         self
     }
 
-    /// Looks at tokens of at most so many bytes, instead of [`MAX_LEN`](Self::MAX_LEN).
+    /// Sets the length of the longest accepted token in bytes, instead of [`MAX_LEN`](Self::MAX_LEN).
     #[must_use]
     pub fn max_len(mut self, bytes: usize) -> Self {
         self.settings_mut().max_len = bytes;
         self
     }
 
-    /// Says whose cryptography verifies the tokens; see [`CryptoProvider`].
+    /// Sets the cryptography that verifies the tokens; see [`CryptoProvider`].
     #[must_use]
     pub fn crypto_provider(mut self, provider: CryptoProvider) -> Self {
         self.settings_mut().provider = Some(provider);
         self
     }
 
-    /// How many tokens that were verified are remembered. By default
-    /// [`TokenCache::new`].
+    /// Sets the limits of the cache of verified tokens, instead of [`TokenCache::new`].
     #[must_use]
     pub fn cache(mut self, limits: TokenCache) -> Self {
         self.settings_mut().cache = Some(Arc::new(VerdictCache::new(limits)));
         self
     }
 
-    /// Remembers no token: each request pays for its signature.
+    /// Turns the cache off: the signature is verified for each request.
     #[must_use]
     pub fn without_cache(mut self) -> Self {
         self.settings_mut().cache = None;
         self
     }
 
-    /// Asks this about each token that is otherwise good, remembered or not, and refuses it
-    /// where the answer is `true`. It runs in place and must not block. Said once more, it is
-    /// another check beside the first.
+    /// Refuses verified tokens for which this closure returns true. It is called for each request, also
+    /// for cached tokens, and must not block. Call it again to add another check.
     #[must_use]
     pub fn revoked_if(
         mut self,

@@ -97,7 +97,7 @@ fn is_power_of_65537(rest: u64, prime: u64) -> bool {
 mod tests {
     use super::*;
 
-    /// 2^2047 + `add`, which is no product of two primes but passes for one here.
+    /// 2^2047 + `add`, which is not a product of two primes but passes the checks.
     fn modulus(add: u16) -> BigUint {
         (BigUint::from(1_u8) << 2_047) + add
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, request::Parts};
 
 use super::{
-    Jwt, JwtFuture, Stated, TokenErrorKind, TokenSource, cache::VerdictCache,
+    HasAudience, HasIssuer, Jwt, JwtFuture, TokenErrorKind, TokenSource, cache::VerdictCache,
     settings::Verification,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     strategy::{InvalidError, InvalidErrorKind, Outcome, Presence, Strategy, Stripped},
 };
 
-impl Strategy for Jwt<Stated, Stated> {
+impl Strategy for Jwt<HasIssuer, HasAudience> {
     type Future = JwtFuture;
 
     fn name(&self) -> &'static str {

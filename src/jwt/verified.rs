@@ -8,13 +8,13 @@ use std::{
 
 use super::claims::Claims;
 
-/// A token that was verified, without the token: among the
-/// [attributes](crate::UserContext::attributes) of every context that a [`Jwt`](super::Jwt)
-/// found, and what a revocation check is asked about.
+/// The claims of a verified token: among the
+/// [attributes](crate::UserContext::attributes) of every context of a [`Jwt`](super::Jwt),
+/// and the argument of revocation checks.
 ///
-/// A claim is `None` where the token doesn't have it, and where it is not of its type in RFC 7519
-/// and nothing that was configured needs it. A revocation check needs `jti`, `sid` and `iat`: with
-/// one, a token whose `jti` is a number is refused.
+/// A claim is `None` if the token doesn't have it, or if it is not of its type in RFC 7519 and no
+/// setting needs it. With a revocation check, a token whose `jti`, `sid` or `iat` is of another type
+/// is refused.
 ///
 /// ```
 /// use tower_user_scope::{UserContext, jwt::VerifiedToken};
@@ -62,49 +62,49 @@ impl VerifiedToken {
         }
     }
 
-    /// `iss`: who issued it.
+    /// Returns `iss`, the issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.inner.issuer.as_deref()
     }
 
-    /// `sub`: whom it is about; `None` where it is a number.
+    /// Returns `sub`, the subject; `None` if it is a number.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.inner.subject.as_deref()
     }
 
-    /// That of the configured audiences that it is for.
+    /// Returns the configured audience that the token is for.
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
         self.inner.audience.as_deref()
     }
 
-    /// `jti`: the token's own id.
+    /// Returns `jti`, the token's id.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
         self.inner.token_id.as_deref()
     }
 
-    /// `sid`: the session at the issuer (OpenID Connect Front-Channel Logout 1.0).
+    /// Returns `sid`, the session at the issuer (OpenID Connect Front-Channel Logout 1.0).
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
         self.inner.session_id.as_deref()
     }
 
-    /// The id of the key that verified it.
+    /// Returns the id of the key that verified the token.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.inner.key_id.as_deref()
     }
 
-    /// `iat`: when it was issued, in whole seconds.
+    /// Returns `iat`, when the token was issued, in whole seconds.
     #[must_use]
     pub fn issued_at(&self) -> Option<SystemTime> {
         self.inner.issued_at.map(at)
     }
 
-    /// `exp` and the leeway: until when it is accepted.
+    /// Returns until when the token is accepted: `exp` plus the leeway.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         at(self.inner.expires_at)

@@ -32,7 +32,7 @@ pub(super) enum Refused {
     Invalid(InvalidError),
 }
 
-/// What every token has to meet, whoever issued it.
+/// The settings that a token is checked against.
 pub(super) struct Checks<'c> {
     pub(super) issuers: &'c [IssuerRules],
     pub(super) issuer: usize,

@@ -1,4 +1,6 @@
-//! The address at the other end of the connection, as the server in front says it.
+//! The address of the peer, from the extensions that servers set.
+//!
+//! Never from a header.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,10 +8,10 @@ use http::{Extensions, HeaderName, Version, header, request::Parts, uri::Authori
 
 mod servers;
 
-/// The peer's address, put into the request's extensions by a server that knows it.
+/// The peer's address, which the server inserts into the request's extensions.
 ///
-/// axum's `ConnectInfo` and tonic's `TcpConnectInfo` are understood without it. A plain hyper
-/// server inserts one for each connection:
+/// With the features `axum` and `tonic`, their `ConnectInfo` and `TcpConnectInfo` are read too. A
+/// server on hyper inserts a `PeerAddr` for each connection:
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -23,7 +25,7 @@ mod servers;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Where no server said it there is no address, and what asks for one is untrusted.
+/// Returns the peer's address. Callers treat a request without one as untrusted.
 #[inline]
 pub(crate) fn peer_ip(extensions: &Extensions) -> Option<IpAddr> {
     match extensions.get::<PeerAddr>() {
@@ -32,7 +34,7 @@ pub(crate) fn peer_ip(extensions: &Extensions) -> Option<IpAddr> {
     }
 }
 
-/// An IPv4 peer of a dual-stack listener comes as `::ffff:10.0.0.1`.
+/// Returns an IPv4 address for an IPv4-mapped one, as dual-stack listeners have for IPv4 peers.
 #[inline]
 fn canonical_ip(address: &SocketAddr) -> IpAddr {
     match address {
@@ -41,7 +43,7 @@ fn canonical_ip(address: &SocketAddr) -> IpAddr {
     }
 }
 
-const FORWARDED: [HeaderName; 7] = [
+const FORWARDING: [HeaderName; 7] = [
     header::FORWARDED,
     header::VIA,
     HeaderName::from_static("cf-connecting-ip"),
@@ -51,46 +53,46 @@ const FORWARDED: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// One of those, `X-Forwarded-For`, `-Host`, `-Proto` or one of their relatives.
-fn tells_of_a_proxy(name: &HeaderName) -> bool {
+/// Whether a proxy adds this header: one of [`FORWARDING`], or `X-Forwarded-*`.
+fn is_forwarding_header(name: &HeaderName) -> bool {
     let text = name.as_str();
-    FORWARDED.contains(name) || text.starts_with("x-forwarded") || text.starts_with("x_forwarded")
+    FORWARDING.contains(name) || text.starts_with("x-forwarded") || text.starts_with("x_forwarded")
 }
 
-/// Whether a host (RFC 3986 section 3.2.2) is this very machine by its name or its address.
+/// Whether a host (RFC 3986 section 3.2.2) is `localhost` or a loopback address.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Returns whether a request seems to come from this very machine: its peer is a loopback address,
-/// and nothing shows that a proxy on this machine passed it on for somebody else.
+/// Returns whether a request seems to come from this machine: its peer is a loopback address, and
+/// nothing shows that a proxy on this machine forwarded it.
 ///
-/// What shows a proxy: any of `Forwarded`, `Via`, `X-Forwarded-*`, `X-Real-IP` and the like, and
+/// A proxy is shown by any of `Forwarded`, `Via`, `X-Forwarded-*`, `X-Real-IP` and the like, and
 /// HTTP/1.0, which nginx's `proxy_pass` speaks by default before its release 1.29.7 and browsers
 /// don't.
 ///
 /// # Security
 ///
 /// **Don't use this where a proxy, a tunnel or a port forward on the same machine can reach the
-/// service.** The peer is then the proxy, so everybody in the world has a loopback address. A
+/// service.** The peer is then the proxy, so every client has a loopback address. A
 /// proxy that speaks HTTP/1.1 and adds no header, as nginx does with `proxy_http_version 1.1` and
 /// nothing else, can't be told from a local client: not by the `Host` either, in which nginx sends
 /// the address that it connects to, such as `127.0.0.1:3000`. For a job on the same machine, give
 /// it a credential of its own, such as a [`TrustedHeader`](crate::TrustedHeader) with a
 /// `shared_secret`, or serve it on a listener that no proxy connects to.
 ///
-/// Nor is it enough by itself where a browser on this machine can be led here by other sites.
+/// It does not protect from requests that another site makes a browser on this machine send.
 #[must_use]
 pub fn is_loopback(head: &Parts) -> bool {
     peer_ip(&head.extensions).is_some_and(|ip| ip.is_loopback())
         && head.version > Version::HTTP_10
-        && !head.headers.keys().any(tells_of_a_proxy)
+        && !head.headers.keys().any(is_forwarding_header)
 }
 
-/// Whether a request was meant for this machine by somebody on it: not one that a page of another
-/// site, or a name that was rebound to this address, makes a browser send.
+/// Whether `Host`, `Origin` and `Sec-Fetch-Site` are those of this machine. They are not in a request
+/// that a page of another site makes a browser send, DNS rebinding included.
 pub(crate) fn is_meant_for_loopback(head: &Parts) -> bool {
     let is_local = |authority: &str| {
         let authority = authority.parse::<Authority>();

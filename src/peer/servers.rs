@@ -1,4 +1,4 @@
-//! The address of the connection, as the servers that are known by feature say it.
+//! The peer's address in the extensions of axum and tonic.
 
 use std::net::SocketAddr;
 

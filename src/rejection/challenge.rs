@@ -1,15 +1,15 @@
-//! `WWW-Authenticate`: what a client may send to get further (RFC 9110 section 11.6.1).
+//! The `WWW-Authenticate` challenges of a refusal (RFC 9110 section 11.6.1).
 
 use http::{HeaderValue, StatusCode};
 
 use super::Rejection;
 
-/// A 401 has at least one challenge (RFC 9110 section 15.5.2). Where no strategy has a scheme
-/// of its own, this says that the identity comes from elsewhere; clients ignore schemes they
-/// don't know.
-const OTHERWISE: HeaderValue = HeaderValue::from_static("UserScope");
+/// The challenge of a 401 if no strategy has one: RFC 9110 section 15.5.2 asks for at least one.
+/// Clients ignore schemes that they don't know.
+const DEFAULT: HeaderValue = HeaderValue::from_static("UserScope");
 
-/// Merges the challenges of all strategies, that of the one that refused in its sharper form.
+/// Adds the challenges of all strategies to a rejection, one for each scheme. `refused` is that of the
+/// strategy that refused, which names the error.
 pub(crate) fn challenges(
     rejection: Rejection,
     refused: Option<HeaderValue>,
@@ -19,7 +19,7 @@ pub(crate) fn challenges(
     all.extend(refused);
     if rejection.status() == StatusCode::UNAUTHORIZED {
         others(&mut |challenge| {
-            // One challenge for a scheme: the sharper one came first.
+            // The first challenge of a scheme is the one that names the error.
             let known = challenge
                 .as_ref()
                 .is_some_and(|new| all.iter().any(|old| scheme(old) == scheme(new)));
@@ -28,7 +28,7 @@ pub(crate) fn challenges(
             }
         });
         if all.is_empty() {
-            all.push(OTHERWISE);
+            all.push(DEFAULT);
         }
     }
     rejection.with_challenges(all)

@@ -1,4 +1,4 @@
-//! The response over gRPC and gRPC-Web: the refusal's own HTTP status, with a gRPC status.
+//! The response over gRPC and gRPC-Web: the refusal's HTTP status, with a gRPC status.
 //!
 //! gRPC clients take `grpc-status` before the HTTP status, as long as the response has no body:
 //! with `application/problem+json` in it, grpcio reports UNKNOWN. gRPC-Web clients take the HTTP
@@ -12,7 +12,7 @@ use http::{
 
 use super::Rejection;
 
-/// What the request's content type asks for.
+/// The protocol of a request, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Grpc,
@@ -28,7 +28,7 @@ impl Protocol {
     /// tonic-web's, gRPC arrives over HTTP/1.1.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(CONTENT_TYPE)?.as_bytes();
-        // What the client says in parameters and after the plus is not repeated.
+        // The subtype's suffix and parameters are ignored.
         let end = value.iter().position(|byte| matches!(byte, b'+' | b';'));
         let media_type = value.get(..end.unwrap_or(value.len()))?.trim_ascii();
         [Self::Grpc, Self::Web, Self::WebText]

@@ -1,4 +1,6 @@
-//! Why a request was refused, typed.
+//! Why a request was refused.
+//!
+//! Knows nothing of the response's form.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -104,7 +106,7 @@ pub enum RejectionKind {
         strategy: &'static str,
         /// Whether it was authenticated at all.
         authenticated: bool,
-        /// What the `authorize` step said.
+        /// The error of the `authorize` step.
         forbidden: ForbiddenError,
     },
     /// Whether the principal may make this request could not be checked. 503.
@@ -130,12 +132,12 @@ pub enum FactoryErrorKind {
     #[error("it was not ready within {limit:?}")]
     #[non_exhaustive]
     TimedOut {
-        /// How long was waited.
+        /// The time limit.
         limit: Duration,
     },
 }
 
-/// Where no server said the peer's address, most likely nothing that goes by it works.
+/// The hint for a request whose peer's address is not known: most likely the server does not set it.
 macro_rules! peer_is_unknown {
     () => {
         "the peer's address is unknown, and no peer is trusted (`from_proxies`): with axum, serve \
@@ -157,20 +159,20 @@ impl Rejection {
         self
     }
 
-    /// Why, typed.
+    /// Returns why the request was refused.
     #[must_use]
     pub fn kind(&self) -> &RejectionKind {
         &self.kind
     }
 
-    /// The `WWW-Authenticate` challenges that belong into the response, one value for each
-    /// (RFC 9110 section 11.6.1). Not empty where the status is 401.
+    /// Returns the values of the response's `WWW-Authenticate` (RFC 9110 section 11.6.1); at least one
+    /// if the status is 401.
     #[must_use]
     pub fn challenges(&self) -> &[HeaderValue] {
         &self.challenges
     }
 
-    /// The strategy that the reason is about, where it is about one.
+    /// Returns the name of the strategy that refused the request, if one did.
     #[must_use]
     pub fn strategy(&self) -> Option<&'static str> {
         match self.kind() {
@@ -182,7 +184,7 @@ impl Rejection {
         }
     }
 
-    /// The status of the HTTP response.
+    /// Returns the status of the HTTP response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.kind() {
@@ -208,7 +210,7 @@ impl Rejection {
         }
     }
 
-    /// What the log tells a developer to do about it.
+    /// Returns what a developer can do about it, for the log.
     pub(crate) fn hint(&self, peer_is_known: bool) -> Option<&'static str> {
         match self.kind() {
             RejectionKind::NoCredential if !peer_is_known => Some(concat!(
@@ -217,8 +219,8 @@ impl Rejection {
                 peer_is_unknown!()
             )),
             RejectionKind::NotBelieved { .. } if !peer_is_known => Some(concat!(
-                "what was sent for this strategy says nobody, and a fallback is only for requests \
-                 that sent nothing; ",
+                "the request has something for this strategy that identifies nobody, and a \
+                 fallback acts only on requests without any credential; ",
                 peer_is_unknown!()
             )),
             RejectionKind::NoCredential => Some(
@@ -226,8 +228,8 @@ impl Rejection {
                  requests without any, or on a developer's machine a `DevelopmentUser`",
             ),
             RejectionKind::NotBelieved { .. } => Some(
-                "what was sent for this strategy says nobody, and a fallback is only for requests \
-                 that sent nothing: a header from a peer that is not trusted (`from_proxies`), or \
+                "the request has something for this strategy that identifies nobody, and a \
+                 fallback acts only on requests without any credential: a header from a peer that is not trusted (`from_proxies`), or \
                  a session without a user (`allow_visitors`)",
             ),
             RejectionKind::Evidence(_) => {

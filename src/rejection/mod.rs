@@ -1,13 +1,24 @@
-//! What is said instead of an answer: why no factory was built, and the response for it.
+//! Refused requests: why one was refused, and the response for it.
 //!
-//! The response tells a client what to do next and an attacker nothing; the
-//! [`Rejection`] in the audit event, and in the response's extensions for outer layers, tells
-//! the rest.
+//! The response has what a client needs and nothing that helps an attacker. The [`Rejection`], in the
+//! audit event and in the response's extensions for outer layers, has the rest.
+//!
+//! ```
+//! use http::Response;
+//! use tower_user_scope::Rejection;
+//!
+//! /// What an outer layer logs of a response.
+//! fn reason<B>(response: &Response<B>) -> Option<String> {
+//!     let rejection = response.extensions().get::<Rejection>()?;
+//!     Some(rejection.to_string())
+//! }
+//! # let _ = reason::<()>;
+//! ```
 
 mod challenge;
 mod grpc;
 pub(crate) mod kind;
-mod problem;
+mod problem_json;
 mod respond;
 
 pub(crate) use self::{

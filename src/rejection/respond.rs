@@ -1,4 +1,4 @@
-//! Who turns a rejection into a response.
+//! Turns a rejection into a response.
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
@@ -6,13 +6,12 @@ use http::{Response, request::Parts};
 use super::{
     Rejection,
     grpc::{self, Protocol},
-    problem,
+    problem_json,
 };
 
 /// Turns a [`Rejection`] into the response that the client gets.
 ///
-/// Closures of this form are one. The layer puts the rejection into the response's extensions
-/// whoever made it.
+/// Implemented by closures. The layer inserts the rejection into the response's extensions itself.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -28,9 +27,9 @@ use super::{
 /// # check(plain);
 /// ```
 pub trait RespondToRejection {
-    /// The response to the request of this head.
+    /// Returns the response to the request with this head.
     ///
-    /// Nothing from the rejection but its status and challenges is meant for the client.
+    /// Only the rejection's status and challenges are meant for the client.
     fn respond(&self, rejection: &Rejection, head: &Parts) -> Response<Bytes>;
 }
 
@@ -76,7 +75,7 @@ impl RespondToRejection for DefaultResponder {
     fn respond(&self, rejection: &Rejection, head: &Parts) -> Response<Bytes> {
         match Protocol::of(&head.headers) {
             Some(protocol) => grpc::respond(rejection, protocol),
-            None => problem::respond(rejection),
+            None => problem_json::respond(rejection),
         }
     }
 }

@@ -7,6 +7,19 @@
 //!
 //! Nothing here knows how a user is found or how a factory is made: the one that a scope holds is
 //! a `Handle` without a type.
+//!
+//! ```
+//! use tower_user_scope::{ExistingContext, UserScopeLayer, scope::Isolation};
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(ExistingContext::new())
+//!     .isolation(Isolation::Enforce)
+//!     .on_close(|closed| println!("{:?}", closed.ending()))
+//!     .context_only()
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 mod close;
 mod current;

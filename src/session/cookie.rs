@@ -2,7 +2,6 @@
 
 use std::{any::type_name, fmt, sync::Arc};
 
-use ::cookie::Key;
 use http::{HeaderName, header, request::Parts};
 use tower_sessions_core::SessionStore;
 
@@ -11,7 +10,7 @@ use super::{
     id_cookie::IdCookie,
     lookup::{SessionLookup, look_up},
     options::SessionOptions,
-    seal::Kind,
+    seal::{CookieKey, Kind},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -73,7 +72,7 @@ use crate::{
 /// let app = Router::new()
 ///     .route("/me", get(me))
 ///     .layer(scope)
-///     // After the layer, so that a stale cookie doesn't keep anybody from logging in.
+///     // Outside the layer, so that a stale cookie does not prevent a login.
 ///     .route("/login", post(log_in))
 ///     .route("/logout", post(log_out))
 ///     .layer(sessions);
@@ -84,32 +83,30 @@ use crate::{
 ///
 /// # The cookie
 ///
-/// A server never sees a cookie's attributes, so the name is what protects it: browsers accept
+/// A server does not see a cookie's attributes, so only the name protects it: browsers accept
 /// `__Host-…` only from the host itself, over TLS and for all paths, and `__Secure-…` only over
 /// TLS (RFC 6265bis section 4.1.3). Any name works; `__Host-` is the one to take, as otherwise
 /// another subdomain can plant a session.
 ///
-/// The name has to be on the wire exactly so. A second cookie of the name is refused with 400,
-/// equal or not, as is one whose name differs in case or is percent-encoded: whoever planted it
-/// hoped that some reader takes the wrong one. A cookie is no protection against requests from
-/// other sites by itself; that is `SameSite`'s part.
+/// The name is compared exactly. A second cookie of the name, equal or not, is refused with 400; so is
+/// a cookie whose name differs in case or is percent-encoded, as an attacker may have set it. A cookie
+/// alone does not protect from requests of other sites: use `SameSite`.
 ///
-/// # What is which verdict
+/// # Verdicts
 ///
 /// | the request has | verdict | status |
 /// | --- | --- | --- |
-/// | no such cookie | [`Absent`](Outcome::Absent), the store is not asked | |
-/// | several | [`InvalidError`](Outcome::Invalid), the store is not asked | 400 |
-/// | no session id in it, or no good signature | `InvalidError`, the store is not asked | 401 |
+/// | no such cookie | [`Absent`](Outcome::Absent), the store is not read | |
+/// | several | [`InvalidError`](Outcome::Invalid), the store is not read | 400 |
+/// | no session id in it, or no good signature | `InvalidError`, the store is not read | 401 |
 /// | a session that the store doesn't know, or that has expired | `InvalidError` | 401 |
-/// | a session whose user is no user id | `InvalidError` | 401 |
+/// | a session with an invalid user id | `InvalidError` | 401 |
 /// | a session without a user | `Absent` | |
 /// | a session of a user | [`Found`](Outcome::Found) | |
 /// | a session, and the store does not answer | [`UnavailableError`](Outcome::Unavailable) | 503 |
 ///
-/// The source of an `InvalidError` is a [`SessionError`]. The store is asked once for each request
-/// that gets as far as this strategy, and never where an earlier one has decided.
-/// It is waited for no longer than the layer's [time limit](crate::middleware::LayerBuilder::time_limit).
+/// The source of an `InvalidError` is a [`SessionError`]. The store is read once for each request
+/// that reaches this strategy, within the layer's [time limit](crate::middleware::LayerBuilder::time_limit).
 ///
 /// *A session that is unknown or has expired* is a bad credential like any other: taking it for
 /// none would let an attacker who can break sessions turn users into whatever comes next in the
@@ -153,7 +150,7 @@ use crate::{
 /// ```
 ///
 /// This is so on public pages too: a visitor whose session has ended gets a 401 where one
-/// without any cookie gets the page. For pages that nobody has to log in for,
+/// without any cookie gets the page. For pages that need no login,
 /// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) and a fallback make such a visitor
 /// anonymous. ([`optional`](Strategy::optional) does so for forged and repeated cookies too.)
 ///
@@ -171,14 +168,14 @@ use crate::{
 /// ```
 ///
 /// *A twin*, a second cookie of the name, comes from another host of the domain, such as
-/// `blog.example.com` with `Domain=example.com`. Browsers let nobody set one for a `__Host-` name,
-/// so take such a name. For any other name, browsers keep the two apart by name, domain and path
+/// `blog.example.com` with `Domain=example.com`. Browsers prevent that for a `__Host-` name,
+/// so use one. For any other name, browsers keep the two apart by name, domain and path
 /// (RFC 6265bis section 5.7), and so `sid=; Max-Age=0; Domain=example.com; Path=/` clears the twin and
 /// not the cookie of `app.example.com` itself. Send that with the 400, once for each parent domain
 /// that hosts of yours share; a twin with a path of its own needs that path too.
 ///
 /// *A session without a user*, a visitor's with a shopping cart, is a good session that is
-/// nobody's: it is no reason to refuse a token that comes with it, so the next strategy is
+/// nobody's: it does not keep a token that comes with it from being used, so the next strategy is
 /// asked. It is not *no credential* either, and a [`Fallback`](crate::Fallback) does not act on
 /// it, unless [`allow_visitors`](Self::allow_visitors) says that visitors are expected.
 pub struct SessionCookie<S> {
@@ -253,10 +250,10 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Accepts only cookies that were signed with this key, as `SessionManagerLayer::with_signed`
     /// writes them; others never reach the store.
     ///
-    /// A key of zeroes or of few different bytes is an error of `build()`, and so is a second
-    /// `signed` or `encrypted`.
+    /// A key of fewer than 64 bytes, of zeroes or of few different bytes is an error of `build()`,
+    /// and so is a second `signed` or `encrypted`.
     #[must_use]
-    pub fn signed(mut self, key: Key) -> Self {
+    pub fn signed(mut self, key: CookieKey) -> Self {
         self.cookie.seal.with(Kind::Signed, key);
         self
     }
@@ -264,7 +261,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Accepts only cookies that were encrypted with this key, as
     /// `SessionManagerLayer::with_private` writes them; else as [`signed`](Self::signed).
     #[must_use]
-    pub fn encrypted(mut self, key: Key) -> Self {
+    pub fn encrypted(mut self, key: CookieKey) -> Self {
         self.cookie.seal.with(Kind::Encrypted, key);
         self
     }
@@ -278,14 +275,15 @@ impl<S: SessionStore> SessionCookie<S> {
     /// use tower_sessions::MemoryStore;
     /// use tower_user_scope::session::{CookieKey, SessionCookie};
     ///
-    /// let (newest, before) = (CookieKey::generate(), CookieKey::generate());
+    /// # let (newest, before) = (&[1; 64], &[2; 64]);
+    /// let (newest, before) = (CookieKey::from(newest), CookieKey::from(before));
     /// let strategy = SessionCookie::new("__Host-sid", MemoryStore::default())
     ///     .signed(newest)
     ///     .also_accept(before);
     /// # let _ = strategy;
     /// ```
     #[must_use]
-    pub fn also_accept(mut self, key: Key) -> Self {
+    pub fn also_accept(mut self, key: CookieKey) -> Self {
         self.cookie.seal.also_accept(key);
         self
     }
@@ -293,7 +291,7 @@ impl<S: SessionStore> SessionCookie<S> {
     /// Takes a session that the store doesn't know, or that has expired, for no session at all:
     /// the next strategy is asked, and a [`Fallback`](crate::Fallback) may act.
     ///
-    /// A cookie that is no session id, is sealed wrongly, or was sent twice is still refused. A
+    /// A cookie that is not a session id, is sealed wrongly, or was sent twice is still refused. A
     /// fallback may then act on a session without a user too, which is told from an unknown one
     /// by the store alone.
     #[must_use]

@@ -25,15 +25,13 @@ impl<'a> SessionData<'a> {
     /// # Errors
     /// [`SessionError::Value`] if it is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
-        match self.value(key) {
+        match self.values.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => T::deserialize(value).map(Some).map_err(|_| wrong_type(key)),
         }
     }
 
-    /// Returns the value of this key as it was stored.
-    #[must_use]
-    pub fn value(&self, key: &str) -> Option<&'a Value> {
+    pub(super) fn raw(&self, key: &str) -> Option<&'a Value> {
         self.values.get(key)
     }
 

@@ -7,17 +7,17 @@ use crate::{
     strategy::{InvalidError, InvalidErrorKind},
 };
 
-/// What is wrong with a session; the source of the [`InvalidError`] that it becomes.
+/// Why a session was refused: the source of the [`InvalidError`].
 ///
-/// All of them are 401: what the client can do about it is to log in again. No variant holds
-/// the session's id or a value out of its data.
+/// All variants but one are 401: the client can log in again. No variant has the session's id or a
+/// value of its data.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The cookie's value is no session id; the store was not asked.
+    /// The cookie's value is not a session id. The store was not read.
     #[error("the cookie does not hold a session id")]
     Malformed,
-    /// The cookie's value is longer than one can be; nothing of it was read.
+    /// The cookie's value is longer than a session id can be.
     #[error("the cookie's value has {len} bytes and may have {max}")]
     #[non_exhaustive]
     TooLong {
@@ -26,19 +26,19 @@ pub enum SessionError {
         /// How long it may be, in bytes.
         max: usize,
     },
-    /// No key that is accepted signed or encrypted the cookie; the store was not asked.
+    /// The cookie was not signed or encrypted with an accepted key. The store was not read.
     #[error("the cookie was signed or encrypted with none of the accepted keys")]
     Seal,
-    /// The store knows no such session: it has ended, or it never was.
+    /// The store does not have the session: it has ended, or never existed.
     #[error("the store has no such session")]
     Unknown,
-    /// The session has ended, and the store still had it.
+    /// The session has expired, and the store still has it.
     #[error("the session has expired")]
     Expired,
-    /// The store answered with the record of a session that was not asked for.
+    /// The store returned the record of another session.
     #[error("the store returned the record of another session")]
     OtherSession,
-    /// A value of the session has another type than it is read as.
+    /// A value of the session is of another type.
     // No source: serde's messages quote the value.
     #[error("the session's value `{key}` is not of the expected type")]
     #[non_exhaustive]
@@ -46,13 +46,13 @@ pub enum SessionError {
         /// The value's key.
         key: String,
     },
-    /// An id in the session's data is not one.
+    /// An id in the session's data is invalid.
     #[error("the session holds an invalid id: {0}")]
     Id(#[from] IdError),
     /// The application refuses the session; the word goes to the audit event only.
     #[error("the session was refused: {0}")]
     Refused(&'static str),
-    /// There is no `Session` in the request. This is no fault of the client's and becomes 503.
+    /// There is no `Session` in the request. This is a mistake in the application, and becomes 503.
     #[error(
         "the request has no `Session` of tower-sessions 0.15 or 0.14: `SessionManagerLayer` has to \
          be outside of this layer, and of one of these versions"

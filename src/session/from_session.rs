@@ -46,9 +46,9 @@ use crate::{
 /// # What differs from [`SessionCookie`](super::SessionCookie)
 ///
 /// `SessionManagerLayer` has read the cookie before this strategy is asked. Of several cookies
-/// it takes one, it decodes their names, and it takes what is no session id, or not rightly
-/// signed, for a new session: such a request is nobody's here ([`Absent`](Outcome::Absent)) and
-/// a [`Fallback`](crate::Fallback) may act on it. Where it must be refused, use `SessionCookie`.
+/// it takes one, it decodes their names, and it starts a new session if the value is not a session id
+/// or is not signed correctly. For such a request the outcome is [`Absent`](Outcome::Absent), and a
+/// [`Fallback`](crate::Fallback) may act on it. To refuse it, use `SessionCookie`.
 ///
 /// It believes the store: that a record is another session's, or has expired, is noticed by
 /// `SessionCookie` only. And it has the name that the layer read, which may have been trimmed of

@@ -2,6 +2,18 @@
 //!
 //! The cookie has the session's id only; the session's data, with the user, is in the store.
 //! [`SessionCookie`] reads both, [`FromSession`] takes the session of an outer `SessionManagerLayer`.
+//!
+//! ```
+//! use tower_sessions::MemoryStore;
+//! use tower_user_scope::{UserScopeLayer, session::SessionCookie};
+//!
+//! let layer = UserScopeLayer::builder()
+//!     .strategy(SessionCookie::new("__Host-sid", MemoryStore::default()))
+//!     .context_only()
+//!     .build()?;
+//! # let _ = layer;
+//! # Ok::<(), tower_user_scope::ConfigError>(())
+//! ```
 
 mod cookie;
 mod data;
@@ -15,7 +27,5 @@ mod store_0_14;
 
 pub use self::{
     cookie::SessionCookie, data::SessionData, error::SessionError, from_session::FromSession,
-    lookup::SessionLookup, store_0_14::TowerSessions014Store,
+    lookup::SessionLookup, seal::CookieKey, store_0_14::TowerSessions014Store,
 };
-/// The key of a signed or encrypted cookie, of the `cookie` crate; tower-sessions takes the same.
-pub use ::cookie::Key as CookieKey;

@@ -95,7 +95,7 @@ impl SessionOptions {
         let Some(key) = self.keys.first() else {
             return Ok(None);
         };
-        match data.value(key) {
+        match data.raw(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(id)) => Ok(Some(Identity::proved(self.rules.user_id(id)?))),
             Some(_) => Err(wrong_type(key)),

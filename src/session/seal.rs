@@ -6,6 +6,42 @@ use ::cookie::{Cookie, CookieJar, Key};
 
 use crate::config_error::ConfigError;
 
+/// The key of a signed or an encrypted cookie; it never prints.
+///
+/// It is the one that `SessionManagerLayer` signs or encrypts with:
+///
+/// ```
+/// use tower_user_scope::session::CookieKey;
+///
+/// # mod tower_sessions { pub mod cookie { pub struct Key;
+/// #     impl Key { pub fn generate() -> Self { Self } pub fn master(&self) -> &[u8] { &[0; 64] } }
+/// # } }
+/// let key = tower_sessions::cookie::Key::generate();
+/// let ours = CookieKey::from(key.master());
+/// # let _ = ours;
+/// ```
+// `None` where it has too few bytes.
+#[derive(Clone)]
+pub struct CookieKey(Option<Key>);
+
+impl CookieKey {
+    /// Takes the first 64 of these bytes, as `cookie::Key::from` does: 32 that sign and 32 that
+    /// encrypt.
+    ///
+    /// Fewer than 64 bytes, and those that are not random, are
+    /// [an error](ConfigError::WeakCookieKey) of `build()`.
+    #[must_use]
+    pub fn from(bytes: &[u8]) -> Self {
+        Self(Key::try_from(bytes).ok())
+    }
+}
+
+impl fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieKey([REDACTED])")
+    }
+}
+
 /// How the cookie is protected against forgery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -17,19 +53,19 @@ pub(super) enum Kind {
 #[derive(Clone, Default)]
 pub(super) struct Seal {
     kind: Option<Kind>,
-    keys: Vec<Key>,
+    keys: Vec<CookieKey>,
     /// Whether it was configured more than once, which is an error of `build()`.
     sealed_twice: bool,
 }
 
 impl Seal {
-    pub(super) fn with(&mut self, kind: Kind, key: Key) {
+    pub(super) fn with(&mut self, kind: Kind, key: CookieKey) {
         self.sealed_twice |= self.kind.is_some();
         self.kind = Some(kind);
         self.keys.insert(0, key);
     }
 
-    pub(super) fn also_accept(&mut self, key: Key) {
+    pub(super) fn also_accept(&mut self, key: CookieKey) {
         self.keys.push(key);
     }
 
@@ -38,6 +74,7 @@ impl Seal {
         let jar = CookieJar::new();
         self.keys
             .iter()
+            .filter_map(|key| key.0.as_ref())
             .find_map(|key| match kind {
                 Kind::Signed => jar.signed(key).verify(cookie.clone()),
                 Kind::Encrypted => jar.private(key).decrypt(cookie.clone()),
@@ -60,9 +97,10 @@ impl Seal {
             };
         };
         for (index, key) in self.keys.iter().enumerate() {
-            let used = |key: &Key| match kind {
-                Kind::Signed => key.signing().to_vec(),
-                Kind::Encrypted => key.encryption().to_vec(),
+            let used = |key: &CookieKey| match (&key.0, kind) {
+                (None, _) => Vec::new(),
+                (Some(key), Kind::Signed) => key.signing().to_vec(),
+                (Some(key), Kind::Encrypted) => key.encryption().to_vec(),
             };
             if is_weak(&used(key)) {
                 return Err(ConfigError::WeakCookieKey);

@@ -13,8 +13,8 @@ use crate::{context::UserContext, maybe_future::MaybeFuture};
 /// strategy removes such a context at entry and believes nothing of it.
 ///
 /// The context of an outer layer's [`Fallback`](crate::Fallback) or
-/// [`DevelopmentUser`](crate::DevelopmentUser) is no credential: it goes on only where nothing
-/// was sent to any other strategy of the list.
+/// [`DevelopmentUser`](crate::DevelopmentUser) is not a credential: it continues only if the
+/// request has no credential of any other strategy of the list.
 ///
 /// ```
 /// use tower_user_scope::{ExistingContext, UserScopeLayer};

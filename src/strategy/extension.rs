@@ -43,7 +43,7 @@ impl<T: Send + Sync + 'static> FromExtension<T> {
     }
 
     /// Decides all of the outcome from the value: another principal, a tenant, attributes, or
-    /// that it says nobody ([`Outcome::Absent`]).
+    /// none ([`Outcome::Absent`]).
     pub fn outcome<F>(resolve: F) -> FromExtension<T, F>
     where
         F: Fn(&T) -> Outcome,

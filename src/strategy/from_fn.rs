@@ -58,7 +58,7 @@ where
 ///         let Some(key) = key else { return Outcome::Absent };
 ///         match keys.owner_of(key).await {
 ///             Some(id) => Identity::proved(id).into(),
-///             // A key that nobody has is no missing key: it must end the list.
+///             // An unknown key is not a missing key: it must end the list.
 ///             None => InvalidError::new(InvalidErrorKind::Rejected("api_key_unknown")).into(),
 ///         }
 ///     }

@@ -1,4 +1,4 @@
-//! A request as a user, in one line.
+//! Makes a request one of a user, without a layer.
 
 use http::Request;
 
@@ -8,7 +8,7 @@ use crate::{
     scope::Guard,
 };
 
-/// Makes a request somebody's.
+/// Makes a request one of a user.
 #[expect(
     clippy::wrong_self_convention,
     reason = "it reads as what it does: this request, as alice"
@@ -18,7 +18,7 @@ pub trait AsUser: Sized {
     /// [`ExistingContext`](crate::ExistingContext) takes it up.
     ///
     /// # Panics
-    /// Where the text is no user id.
+    /// If the text is not a user id.
     #[must_use]
     fn as_user(self, user_id: &str) -> Self {
         let user_id = UserId::try_from(user_id);
@@ -30,11 +30,11 @@ pub trait AsUser: Sized {
     /// would.
     ///
     /// # Panics
-    /// Where the text is no user id.
+    /// If the text is not a user id.
     #[must_use]
     fn as_user_with<F: Send + Sync + 'static>(self, user_id: &str, factory: F) -> Self;
 
-    /// Inserts a context that was made by hand.
+    /// Inserts a context.
     #[must_use]
     fn with_context(self, context: UserContext) -> Self;
 }

@@ -1,4 +1,4 @@
-//! A clock that stands still until a test moves it.
+//! A clock that tests set.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::clock::Clock;
 
-/// A [`Clock`] that stands still until it is moved. Clones are one clock.
+/// A [`Clock`] that tests set. Clones share the time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,13 +28,13 @@ use crate::clock::Clock;
 pub struct TestClock(Arc<Mutex<SystemTime>>);
 
 impl TestClock {
-    /// A clock that stands at this time.
+    /// Creates a clock that shows this time.
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
         Self(Arc::new(Mutex::new(time)))
     }
 
-    /// A clock that stands at the time that the system's clock shows now.
+    /// Creates a clock that shows the system's current time.
     #[must_use]
     pub fn now() -> Self {
         Self::at(SystemTime::now())
@@ -43,7 +43,7 @@ impl TestClock {
     /// Moves it forwards.
     ///
     /// # Panics
-    /// Where the system can't express the time that it would show.
+    /// If `SystemTime` can't represent the new time.
     pub fn advance(&self, by: Duration) {
         self.change(|time| time.checked_add(by));
     }
@@ -51,7 +51,7 @@ impl TestClock {
     /// Moves it backwards, as an administrator or NTP may do.
     ///
     /// # Panics
-    /// Where the system can't express the time that it would show.
+    /// If `SystemTime` can't represent the new time.
     pub fn turn_back(&self, by: Duration) {
         self.change(|time| time.checked_sub(by));
     }
@@ -63,7 +63,7 @@ impl TestClock {
 
     fn change(&self, change: impl FnOnce(SystemTime) -> Option<SystemTime>) {
         let mut time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *time = change(*time).expect("a time that the system can express");
+        *time = change(*time).expect("a time that `SystemTime` can represent");
     }
 }
 

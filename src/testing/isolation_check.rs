@@ -1,4 +1,4 @@
-//! Many users at once, interleaved as unkindly as a seed can make it.
+//! Sends requests of many users at once, interleaved at random, and looks for leaks between them.
 
 use std::{
     any::Any,
@@ -17,14 +17,14 @@ use tower::Service;
 use super::{Finding, IsolationReport, Recorder};
 use crate::audit::AuditEvent;
 
-/// Somebody whom a check sends requests for.
+/// A user that a check sends requests for.
 #[derive(Clone, Debug)]
 pub struct TestUser {
     id: String,
 }
 
 impl TestUser {
-    /// The user's id: one that is in no response but this user's own.
+    /// Returns the user's id, which must be in no other user's response.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -35,9 +35,8 @@ impl TestUser {
 /// user sees of another.
 ///
 /// Requests are polled in an order that the seed decides, held up between polls, read slowly
-/// and cancelled. Users' ids are unlike anything else, so that one in somebody else's response
-/// is a leak. With a [`Recorder`] that observes the layer, factories that were used by or kept
-/// for somebody else are found too.
+/// and cancelled. Users' ids are random, so that one in another user's response is a leak. With a [`Recorder`] that observes the layer, factories that were used by or kept
+/// for another user are found too.
 ///
 /// All requests run in one task, so what the check finds it finds again with the same seed, as
 /// long as the service itself does nothing at random. It interleaves at awaits; a race between
@@ -88,7 +87,7 @@ pub struct IsolationCheck {
 }
 
 impl IsolationCheck {
-    /// 16 users with 16 requests each, 32 at a time, of which one in ten is cancelled.
+    /// Creates a check of 16 users with 16 requests each, 32 at a time, of which 10 % are cancelled.
     pub fn new() -> Self {
         Self {
             users: 16,
@@ -100,46 +99,46 @@ impl IsolationCheck {
         }
     }
 
-    /// How many users there are; at least two, or nobody could see anybody.
+    /// Sets the number of users; at least two.
     pub fn users(mut self, count: usize) -> Self {
         self.users = count.max(2);
         self
     }
 
-    /// How many requests each of them sends; at least one.
+    /// Sets the number of requests of each user; at least one.
     pub fn requests_of_each(mut self, count: usize) -> Self {
         self.requests_of_each = count.max(1);
         self
     }
 
-    /// How many requests are under way at once; at least two.
+    /// Sets the number of concurrent requests; at least two.
     pub fn in_flight(mut self, count: usize) -> Self {
         self.in_flight = count.max(2);
         self
     }
 
-    /// How many of a hundred requests are cancelled on the way; at most 100.
+    /// Sets the percentage of requests that are cancelled; at most 100.
     pub fn cancel_percent(mut self, percent: u8) -> Self {
         self.cancel_percent = percent.min(100);
         self
     }
 
-    /// What decides the order of everything; a report tells its own.
+    /// Sets the seed of the random order. A report has the seed that it was made with.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Looks at what the layer's audit events say too; give the layer a clone of it. One that
-    /// hears nothing is a finding.
+    /// Also checks the layer's audit events. The layer needs a clone of the recorder as its observer; a
+    /// recorder without any event is a finding.
     pub fn recorder(mut self, recorder: &Recorder) -> Self {
         self.recorder = Some(recorder.clone());
         self
     }
 
-    /// Sends everything and tells what was found.
+    /// Sends all requests, and returns what was found.
     ///
-    /// The inner service's own errors are counted and are no finding.
+    /// Errors of the inner service are counted, and are not findings.
     pub async fn run<S, B, R>(
         self,
         service: S,
@@ -149,7 +148,7 @@ impl IsolationCheck {
         S: Service<Request<B>, Response = Response<R>> + Clone,
         R: Body,
     {
-        let heard_before = self
+        let events_before = self
             .recorder
             .as_ref()
             .map_or(0, |recorder| recorder.events().len());
@@ -159,54 +158,54 @@ impl IsolationCheck {
                 id: format!("user-{number}-{:016x}", rng.u64(..)),
             })
             .collect();
-        let mut waiting: Vec<usize> = (0..self.users)
+        let mut queued: Vec<usize> = (0..self.users)
             .flat_map(|user| std::iter::repeat_n(user, self.requests_of_each))
             .collect();
-        rng.shuffle(&mut waiting);
+        rng.shuffle(&mut queued);
 
         let mut report = IsolationReport {
             seed: self.seed,
-            sent: waiting.len(),
+            sent: queued.len(),
             completed: 0,
             succeeded: 0,
             cancelled: 0,
             failed: 0,
             findings: Vec::new(),
         };
-        let mut under_way: Vec<Exchange<S, B, R>> = Vec::new();
+        let mut in_progress: Vec<Exchange<S, B, R>> = Vec::new();
         poll_fn(|cx| {
-            while under_way.len() < self.in_flight {
-                let Some(user) = waiting.pop() else { break };
-                let patience = (rng.u8(..100) < self.cancel_percent).then(|| rng.usize(..8));
+            while in_progress.len() < self.in_flight {
+                let Some(user) = queued.pop() else { break };
+                let polls_left = (rng.u8(..100) < self.cancel_percent).then(|| rng.usize(..8));
                 let request = request(&users[user]);
-                under_way.push(Exchange::new(user, service.clone(), request, patience));
+                in_progress.push(Exchange::new(user, service.clone(), request, polls_left));
             }
-            rng.shuffle(&mut under_way);
-            let mut held_up = false;
-            under_way.retain_mut(|exchange| {
+            rng.shuffle(&mut in_progress);
+            let mut delayed = false;
+            in_progress.retain_mut(|exchange| {
                 if rng.u8(..4) == 0 {
-                    held_up = true;
+                    delayed = true;
                     return true;
                 }
                 let Some(end) = exchange.advance(cx) else {
                     return true;
                 };
-                exchange.account(end, &users, &mut report);
+                exchange.record(end, &users, &mut report);
                 false
             });
-            if under_way.is_empty() && waiting.is_empty() {
+            if in_progress.is_empty() && queued.is_empty() {
                 return Poll::Ready(());
             }
-            // Whoever was held up, and whoever takes a free place, comes with the next poll.
-            if held_up || under_way.len() < self.in_flight && !waiting.is_empty() {
+            // Delayed and queued requests are polled next time.
+            if delayed || in_progress.len() < self.in_flight && !queued.is_empty() {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
         })
         .await;
         if let Some(recorder) = &self.recorder {
-            let events = recorder.events().split_off(heard_before);
-            report.findings.extend(heard(events));
+            let events = recorder.events().split_off(events_before);
+            report.findings.extend(findings_in(events));
         }
         report
     }
@@ -218,8 +217,8 @@ impl Default for IsolationCheck {
     }
 }
 
-/// What the audit events say that must not have happened.
-fn heard(events: Vec<AuditEvent<'static>>) -> Vec<Finding> {
+/// Returns the findings in the audit events.
+fn findings_in(events: Vec<AuditEvent<'static>>) -> Vec<Finding> {
     if events.is_empty() {
         return vec![Finding::NothingHeard];
     }
@@ -250,16 +249,16 @@ fn heard(events: Vec<AuditEvent<'static>>) -> Vec<Finding> {
     findings
 }
 
-/// One request and its response, advanced a poll at a time.
+/// One request and its response.
 struct Exchange<S: Service<Request<B>>, B, R> {
     user: usize,
-    /// How many polls until it is cancelled, where it is.
-    patience: Option<usize>,
+    /// The number of polls before it is cancelled; `None` if it is not.
+    polls_left: Option<usize>,
     stage: Stage<S, B, R>,
 }
 
 enum Stage<S: Service<Request<B>>, B, R> {
-    Readying(S, Option<Request<B>>),
+    Preparing(S, Option<Request<B>>),
     Calling(Pin<Box<S::Future>>),
     Reading(StatusCode, HeaderMap, Pin<Box<R>>, Vec<u8>),
 }
@@ -280,27 +279,27 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
 {
-    fn new(user: usize, service: S, request: Request<B>, patience: Option<usize>) -> Self {
+    fn new(user: usize, service: S, request: Request<B>, polls_left: Option<usize>) -> Self {
         Self {
             user,
-            patience,
-            stage: Stage::Readying(service, Some(request)),
+            polls_left,
+            stage: Stage::Preparing(service, Some(request)),
         }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        if let Some(polls) = &mut self.patience {
+        if let Some(polls) = &mut self.polls_left {
             match polls.checked_sub(1) {
                 Some(left) => *polls = left,
                 None => return Some(End::Cancelled),
             }
         }
-        // What panicked is dropped with its exchange and never polled again.
+        // After a panic the exchange is dropped, and not polled again.
         let step = catch_unwind(AssertUnwindSafe(|| self.stage.advance(cx)));
         step.unwrap_or_else(|panic| Some(End::Panicked(message(&*panic))))
     }
 
-    fn account(&self, end: End, users: &[TestUser], report: &mut IsolationReport) {
+    fn record(&self, end: End, users: &[TestUser], report: &mut IsolationReport) {
         let reader = &users[self.user].id;
         match end {
             End::Cancelled => report.cancelled += 1,
@@ -323,9 +322,9 @@ where
                 for owner in others {
                     let in_headers = headers
                         .iter()
-                        .filter(|(_, value)| holds(value.as_bytes(), owner))
+                        .filter(|(_, value)| contains(value.as_bytes(), owner))
                         .map(|(name, _)| name.to_string());
-                    let in_body = holds(&body, owner).then(|| "body".to_owned());
+                    let in_body = contains(&body, owner).then(|| "body".to_owned());
                     for place in in_headers.chain(in_body) {
                         report.findings.push(Finding::ForeignBytes {
                             reader: reader.clone(),
@@ -344,10 +343,10 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
 {
-    /// One poll of whatever is waited for.
+    /// Polls once.
     fn advance(&mut self, cx: &mut Context<'_>) -> Option<End> {
         match self {
-            Self::Readying(service, request) => match service.poll_ready(cx) {
+            Self::Preparing(service, request) => match service.poll_ready(cx) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(_)) => return Some(End::Failed),
                 Poll::Ready(Ok(())) => {
@@ -384,13 +383,13 @@ where
                 },
             },
         }
-        // It went on, and nobody else will say when it may again.
+        // The next stage was not polled, so no waker is registered for it.
         cx.waker().wake_by_ref();
         None
     }
 }
 
-fn holds(bytes: &[u8], id: &str) -> bool {
+fn contains(bytes: &[u8], id: &str) -> bool {
     bytes
         .windows(id.len())
         .any(|window| window == id.as_bytes())

@@ -1,8 +1,7 @@
-//! For other people's tests: requests as a user, scripted strategies, a strict inner service, a
-//! recorder of events, and a check that finds what one user sees of another.
+//! Tools for tests of applications: requests as a user, scripted strategies, a strict inner service, a
+//! recorder of events, and a check for leaks between users.
 //!
-//! Nothing here belongs into a running service; turn the `testing` feature on under
-//! `[dev-dependencies]`.
+//! Not for production: turn the feature `testing` on under `[dev-dependencies]`.
 //!
 //! ```
 //! use http::{Request, Response};
@@ -29,7 +28,7 @@
 #![allow(
     clippy::panic,
     clippy::expect_used,
-    reason = "what is wrong in a test ends the test"
+    reason = "a mistake in a test fails the test"
 )]
 
 mod as_user;

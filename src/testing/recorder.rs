@@ -1,10 +1,10 @@
-//! Audit events, kept.
+//! Records audit events.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::audit::{AuditEvent, Observer};
 
-/// Keeps the audit events of a layer; clones share what they keep.
+/// Records the audit events of a layer. Clones share the events.
 ///
 /// ```
 /// use tower_user_scope::{ExistingContext, UserScopeLayer, testing::Recorder};
@@ -25,19 +25,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that has heard nothing.
+    /// Creates an empty recorder.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Everything so far, in order.
+    /// Returns all events so far, in order.
     #[must_use]
     pub fn events(&self) -> Vec<AuditEvent<'static>> {
         self.lock().clone()
     }
 
-    /// Takes everything so far.
+    /// Returns all events so far, and removes them.
     #[must_use]
     pub fn take(&self) -> Vec<AuditEvent<'static>> {
         std::mem::take(&mut *self.lock())

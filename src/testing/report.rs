@@ -1,10 +1,10 @@
-//! What an isolation check found.
+//! The report of an isolation check.
 
 use std::fmt;
 
 use crate::scope::IsolationError;
 
-/// One thing that must not have happened.
+/// A leak, or another reason why a check failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -65,7 +65,9 @@ impl fmt::Display for Finding {
             Self::Panicked { reader, message } => {
                 write!(f, "a request of {reader} panicked: {message}")
             }
-            Self::NothingHeard => f.write_str("the recorder heard nothing: give the layer a clone"),
+            Self::NothingHeard => {
+                f.write_str("the recorder has no event: use a clone of it as the layer's observer")
+            }
             Self::ScopesLeftOpen { count } => write!(f, "{count} scopes were never closed"),
         }
     }
@@ -85,32 +87,32 @@ pub struct IsolationReport {
 }
 
 impl IsolationReport {
-    /// The seed, with which everything happens again in the same order.
+    /// Returns the seed, which reproduces the order of the requests.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// How many requests were sent; each was completed, cancelled, or failed.
+    /// Returns how many requests were sent. Each was completed, was cancelled or failed.
     #[must_use]
     pub fn sent(&self) -> usize {
         self.sent
     }
 
-    /// How many responses were read to their end.
+    /// Returns how many responses were read to their end.
     #[must_use]
     pub fn completed(&self) -> usize {
         self.completed
     }
 
-    /// How many of them were answered with success (2xx, and over gRPC a status of 0), rather
+    /// Returns how many of them were answered with success (2xx, and over gRPC a status of 0), rather
     /// than refused.
     #[must_use]
     pub fn succeeded(&self) -> usize {
         self.succeeded
     }
 
-    /// How many requests the check itself gave up.
+    /// Returns how many requests the check cancelled.
     #[must_use]
     pub fn cancelled(&self) -> usize {
         self.cancelled

@@ -1,4 +1,4 @@
-//! A strategy that says what a test tells it to.
+//! A strategy whose outcomes a test scripts.
 
 use std::{
     fmt,
@@ -16,12 +16,12 @@ use crate::{
     strategy::{Outcome, Presence, Strategy},
 };
 
-/// Answers by a script, and counts how often it was asked.
+/// A strategy that resolves requests with a closure, and counts them.
 ///
 /// ```
 /// use tower_user_scope::{Outcome, UserScopeLayer, testing::Scripted};
 ///
-/// // Asked for the first time, and then.
+/// // The first call fails.
 /// let store = Scripted::new(|nth| match nth {
 ///     0 => Outcome::Unavailable(tower_user_scope::UnavailableError::new(std::io::Error::other("down"))),
 ///     _ => Outcome::Absent,
@@ -39,7 +39,8 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Calls `script` with how often it was asked before. Its credential counts as sent.
+    /// Creates a strategy that calls `script` with the number of earlier calls. Its credential counts
+    /// as sent.
     pub fn new(script: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
         Self {
             script: Arc::new(script),
@@ -48,14 +49,14 @@ impl Scripted {
         }
     }
 
-    /// Says whether its credential counts as sent.
+    /// Sets whether its credential counts as sent.
     #[must_use]
     pub fn presence(mut self, presence: Presence) -> Self {
         self.presence = presence;
         self
     }
 
-    /// How often it was asked, all clones together.
+    /// Returns the number of calls of all clones.
     #[must_use]
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)

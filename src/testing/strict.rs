@@ -1,13 +1,11 @@
-//! An inner service that takes Tower's contract at its word.
+//! An inner service that enforces Tower's contract.
 
 use std::task::{Context, Poll, ready};
 
 use tower::Service;
 
-/// Panics when it is called without having been polled ready, as Tower's contract allows; a
-/// clone is not ready because its original was.
-///
-/// Put it inside a middleware under test.
+/// An inner service for tests of middleware: it panics if it is called before it was polled ready, as
+/// Tower's contract allows. A clone has to be polled ready itself.
 #[derive(Debug)]
 pub struct StrictService<S> {
     inner: S,
@@ -15,7 +13,7 @@ pub struct StrictService<S> {
 }
 
 impl<S> StrictService<S> {
-    /// Watches over calls to `inner`.
+    /// Wraps a service.
     pub fn new(inner: S) -> Self {
         Self {
             inner,
@@ -42,7 +40,7 @@ impl<S: Service<R>, R> Service<R> for StrictService<S> {
     }
 
     /// # Panics
-    /// Where this instance was not polled ready since its last call.
+    /// If this instance was not polled ready since its last call.
     fn call(&mut self, request: R) -> Self::Future {
         assert!(
             std::mem::take(&mut self.ready),

@@ -1,16 +1,16 @@
-//! Which routes a layer doesn't cover.
+//! Finds routes that no layer covers.
 
 use http::{Request, Response};
 use tower::Service;
 
 use crate::rejection::Rejection;
 
-/// The paths at which a service answers although no layer of this crate stands before them.
+/// Returns the paths that no layer of this crate covers.
 ///
-/// In axum a layer covers only the routes that were added before it; one that was added after it
-/// is open to everybody. Each path is asked with a request that every layer refuses: it carries
-/// two `x-request-id`s. What answers it without a [`Rejection`] was never asked who it is, so the
-/// method is `HEAD`, for which handlers should change nothing.
+/// In axum a layer covers only the routes that were added before it, and later ones are open to
+/// everybody. Each path gets a request that every layer refuses, as it has two `x-request-id`s. A
+/// response without a [`Rejection`] is from a path that no layer covers; its handler has run, so the
+/// method is `HEAD`, which should change nothing.
 ///
 /// It needs the layer's [`CorrelationSources`](crate::context::CorrelationSources) to read `x-request-id`, as they do
 /// by default.
@@ -37,7 +37,7 @@ use crate::rejection::Rejection;
 /// ```
 ///
 /// # Panics
-/// Where a path is none, or the service fails.
+/// If a path is not valid, or the service fails.
 pub async fn uncovered<S, B, R>(
     mut service: S,
     paths: impl IntoIterator<Item = impl Into<String>>,

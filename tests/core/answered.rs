@@ -1,4 +1,4 @@
-//! What a layer makes of one request, as a value.
+//! The result of one request through a layer, as a value.
 
 use std::{convert::Infallible, future::Ready};
 

@@ -1,4 +1,4 @@
-//! Everything that is accepted, refused or removed is an event with a typed reason, and no
+//! Each request or header that is accepted, refused or removed is an event with a typed reason. No
 //! event, log line or `Debug` holds a credential.
 
 use std::{
@@ -191,7 +191,7 @@ const STRANGER: [u8; 4] = [203, 0, 113, 9];
 const TRUSTED: (&str, &str) = ("x-proxy-secret", SECRET);
 
 #[tokio::test]
-async fn each_thing_that_happens_is_an_event_with_a_typed_reason() {
+async fn each_decision_is_an_event_with_a_typed_reason() {
     capture();
     let events = Events::default();
     let layer = UserScopeLayer::builder()

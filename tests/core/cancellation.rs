@@ -1,5 +1,5 @@
-//! B34: whoever goes away at any await leaves nothing behind, and the next answer on the same
-//! service is its own user's.
+//! B34: a request that is cancelled at any await leaves nothing behind, and the next response of the
+//! service is for its own user.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,4 @@
-//! What happens while a scope closes belongs to the user whose scope it is, and a part that
-//! fails takes no other with it.
+//! A scope closes as its own user, and a hook that fails does not affect the others.
 
 use std::{
     convert::Infallible,

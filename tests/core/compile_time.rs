@@ -1,4 +1,4 @@
-//! What the compiler promises: no bound that is not needed. What it says to wrong use is in
+//! The public types need no unnecessary bounds. The compiler's messages for wrong use are in
 //! `tests/ui`.
 
 use std::{
@@ -39,7 +39,7 @@ async fn answer(request: Request<NoRequestBody>) -> Result<Response<NoResponseBo
 }
 
 #[tokio::test]
-async fn nothing_is_asked_of_either_body() {
+async fn bodies_need_no_bounds() {
     let layer = builder().context_only().build().expect("valid");
     let request = Request::new(NoRequestBody).as_user("alice");
     let Ok(response) = layer.layer(service_fn(answer)).oneshot(request).await;
@@ -108,7 +108,7 @@ impl Service<Request<Local>> for Local {
 }
 
 #[tokio::test]
-async fn what_stays_on_its_thread_is_served_there() {
+async fn services_and_bodies_that_are_not_send_are_served() {
     macro_rules! check {
         ($layer:expr) => {
             let calls = Local(Rc::default());

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration is told when the layer is built, not by the first request.
+//! A wrong configuration is an error of `build()`, not of the first request.
 
 use std::time::Duration;
 

@@ -117,6 +117,58 @@ fn b01_the_list_of_placeholders_can_be_replaced() {
 }
 
 #[test]
+fn contexts_are_equal_where_subject_evidence_end_and_correlation_ids_are() {
+    type Change = fn(Identity) -> UserContext;
+    fn built(identity: Identity, ids: [&str; 4]) -> UserContext {
+        let [request, thread, run, connection] = ids;
+        UserContext::builder(identity)
+            .request_id(RequestId::try_from(request).expect("an id"))
+            .thread_id(ThreadId::try_from(thread).expect("an id"))
+            .run_id(RunId::try_from(run).expect("an id"))
+            .connection_id(ConnectionId::try_from(connection).expect("an id"))
+            .build()
+    }
+    let alice = || Identity::proved(UserId::try_from("alice").expect("an id"));
+    let changes: [(&str, bool, Change); 9] = [
+        ("nothing", true, |it| built(it, ["q", "t", "r", "c"])),
+        ("an attribute", true, |it| {
+            built(it.with_attribute(1_u8), ["q", "t", "r", "c"])
+        }),
+        ("the subject", false, |_| {
+            let bob = UserId::try_from("bob").expect("an id");
+            built(Identity::proved(bob), ["q", "t", "r", "c"])
+        }),
+        ("the evidence", false, |it| {
+            built(
+                Identity::asserted(it.principal().clone()),
+                ["q", "t", "r", "c"],
+            )
+        }),
+        ("the end", false, |it| {
+            built(
+                it.with_expires_at(SystemTime::UNIX_EPOCH),
+                ["q", "t", "r", "c"],
+            )
+        }),
+        ("the request", false, |it| built(it, ["-", "t", "r", "c"])),
+        ("the thread", false, |it| built(it, ["q", "-", "r", "c"])),
+        ("the run", false, |it| built(it, ["q", "t", "-", "c"])),
+        ("the connection", false, |it| {
+            built(it, ["q", "t", "r", "-"])
+        }),
+    ];
+    let context = built(alice(), ["q", "t", "r", "c"]);
+    for (what, equal, change) in changes {
+        assert_eq!(context == change(alice()), equal, "{what} is another");
+    }
+    let child = context.child().expect("shallow");
+    assert!(
+        child != context && child.clone() == child,
+        "a child is another"
+    );
+}
+
+#[test]
 fn b01_correlation_ids_have_an_alphabet_of_their_own() {
     for bad in [
         "",
@@ -397,7 +449,7 @@ fn b06_a_context_survives_a_trip_and_comes_back_equal() {
 }
 
 #[test]
-fn b06_an_end_travels_along_and_nobody_vouches_for_what_has_ended() {
+fn b06_a_portable_context_keeps_its_expiry_and_an_expired_one_is_refused() {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::new(seconds, 7);
     let clock = TestClock::at(at(1_000));
     let alice = || Identity::proved(UserId::try_from("alice").expect("an id"));
@@ -470,7 +522,7 @@ fn b06_what_a_credential_is_bound_to_still_binds_after_a_trip() {
 }
 
 #[test]
-fn b06_a_trip_makes_nobody_more_believed_than_before() {
+fn b06_a_portable_context_never_gains_evidence() {
     let wire = |context: &UserContext| {
         serde_json::to_value(PortableContext::from(context)).expect("serialises")
     };
@@ -566,7 +618,7 @@ fn b08_one_user_name_in_two_tenants_is_two_users() {
 }
 
 #[test]
-fn code_that_wants_a_user_gets_an_error_and_not_a_default() {
+fn code_that_requires_a_user_gets_an_error_and_not_a_default() {
     for (context, nobody) in [(service("internal"), false), (anonymous(), true)] {
         assert_eq!(context.user_id(), None, "{context:?} is no user");
         let error = context.require_user().expect_err("nor does it become one");

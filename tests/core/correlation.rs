@@ -1,5 +1,5 @@
-//! B07: correlation ids that a client gives are kept when they are good, made when they are
-//! absent and refused when they are bad, and never decide who the user is.
+//! B07: a client's correlation ids are kept if they are valid, generated if they are absent and refused
+//! if they are invalid. They never decide who the user is.
 
 use std::convert::Infallible;
 
@@ -345,7 +345,7 @@ async fn a_header_and_a_parameter_may_agree_and_not_differ() {
 }
 
 #[tokio::test]
-async fn b07_no_id_makes_anybody_somebody() {
+async fn b07_a_correlation_id_identifies_nobody() {
     let all: Vec<_> = KINDS
         .iter()
         .map(|(_, header, _)| (*header, b"bob".as_slice()))

@@ -1,4 +1,4 @@
-//! What would happen to a request is what happens to it, told without making it.
+//! `explain` reports what would happen to a request, without handling it.
 
 use std::{convert::Infallible, net::IpAddr};
 
@@ -108,7 +108,7 @@ async fn an_explanation_says_what_happens() {
 }
 
 #[tokio::test]
-async fn what_would_be_removed_is_told_and_stays() {
+async fn an_explanation_reports_what_would_be_removed_and_removes_nothing() {
     let layer = UserScopeLayer::builder()
         .strategy(
             TrustedHeader::new("x-user-id")
@@ -213,7 +213,7 @@ async fn a_wrong_peer_is_explained_by_its_address_and_the_networks_that_were_wan
 }
 
 #[tokio::test]
-async fn a_trace_that_is_ignored_is_told() {
+async fn an_ignored_trace_is_reported() {
     let layer = UserScopeLayer::builder()
         .strategy(waiting_key())
         .context_only()

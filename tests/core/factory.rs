@@ -261,7 +261,7 @@ async fn b12_a_factory_that_fails_for_one_user_fails_that_request_only() {
 }
 
 #[tokio::test]
-async fn b12_what_could_not_be_reached_is_503_in_every_form() {
+async fn b12_an_unavailable_factory_is_503_in_every_form() {
     let down = || FactoryUnavailableError::new("the database does not answer");
     let sync = builder().try_factory(move |_| Err::<(), _>(down()));
     let future = builder().factory_async(move |_| async move { Err::<(), _>(down()) });

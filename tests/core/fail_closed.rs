@@ -1,5 +1,5 @@
-//! B21, B26: what is bad or can't be checked is refused, and the fallback acts only where
-//! nothing was sent and is never a user.
+//! B21, B26: a credential that is invalid or can't be checked is refused. A fallback acts only if no
+//! credential was sent, and is never a user.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -51,7 +51,7 @@ fn is_unavailable(answered: &Answered) -> bool {
 }
 
 #[tokio::test]
-async fn b21_what_is_bad_or_unchecked_ends_the_list_whatever_comes_after() {
+async fn b21_a_credential_that_is_bad_or_unchecked_ends_the_list() {
     for unanimous in [false, true] {
         for (ends, is_expected) in [
             (invalid(), is_invalid as fn(&Answered) -> bool),
@@ -246,7 +246,7 @@ async fn b26_a_fallback_is_the_first_whose_condition_holds_and_never_a_user() {
         match context.principal() {
             Principal::Service(name) => assert!(service && *name == "internal"),
             Principal::Anonymous => assert!(!service, "a local request"),
-            Principal::User(id) => panic!("a fallback became the user {id}"),
+            other => panic!("a fallback became {other:?}"),
         }
         assert!(context.evidence().is_fallback() && !context.evidence().is_proved());
         assert!(
@@ -257,7 +257,7 @@ async fn b26_a_fallback_is_the_first_whose_condition_holds_and_never_a_user() {
 }
 
 #[tokio::test]
-async fn nobody_is_refused_where_no_fallback_applies() {
+async fn a_request_without_a_credential_is_refused_where_no_fallback_applies() {
     let layer = UserScopeLayer::builder()
         .strategy(absent())
         .fallback(Fallback::service("internal").only_if(|_| false))
@@ -349,7 +349,7 @@ async fn a_development_user_answers_this_machine_only_and_is_marked() {
 }
 
 #[tokio::test]
-async fn where_proof_is_asked_for_nothing_less_will_do() {
+async fn with_require_proved_an_asserted_identity_is_refused() {
     let proof = |strategy: Scripted| {
         UserScopeLayer::builder()
             .strategy(strategy)

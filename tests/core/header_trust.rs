@@ -1,5 +1,5 @@
-//! B23, B24: an identity header is believed only from somewhere, read strictly, and removed on
-//! every path on which it was not believed.
+//! B23, B24: an identity header is accepted from trusted senders only, read strictly, and removed
+//! wherever it was not accepted.
 
 use std::{
     convert::Infallible,
@@ -239,7 +239,7 @@ async fn b24_only_a_listed_peer_is_believed() {
 }
 
 #[tokio::test]
-async fn the_peer_is_known_from_each_servers_own_words() {
+async fn the_peer_is_read_from_each_servers_own_type() {
     let (layer, _) = layer_of(by_address());
     let address: SocketAddr = "10.0.0.7:4711".parse().expect("an address");
     let inserts: &[fn(&mut Extensions, SocketAddr)] = &[
@@ -325,7 +325,7 @@ async fn every_condition_has_to_hold() {
 }
 
 #[tokio::test]
-async fn whoever_is_dangerously_trusted_is_believed() {
+async fn with_dangerously_trust_any_peer_every_peer_is_trusted() {
     let (layer, _) = layer_of(TrustedHeader::new("x-user-id").dangerously_trust_any_peer());
     for peer in [None, STRANGER] {
         assert!(
@@ -554,7 +554,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_secret_can_be_changed_while_the_old_one_is_still_sent_and_nothing_is_reported() {
+async fn a_secret_can_be_changed_while_proxies_still_send_the_old_one() {
     const NEW: &str = "a newer secret, and a longer one";
     let (layer, stripped) =
         layer_of(TrustedHeader::new("x-user-id").shared_secrets("x-proxy-secret", [NEW, SECRET]));

@@ -1,5 +1,5 @@
 //! B11, B34: under hundreds of users interleaved on several threads, with requests that are
-//! refused and requests that are given up, each handler holds its own user's factory, and every
+//! refused and requests that are cancelled, each handler has its own user's factory, and every
 //! factory that is built is dropped.
 
 use std::{

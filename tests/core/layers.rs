@@ -1,4 +1,4 @@
-//! Layers within layers: what an outer one found, left or let act is no way round an inner one.
+//! Nested layers: nothing that an outer layer leaves in a request bypasses an inner layer.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -287,7 +287,7 @@ async fn an_outer_factory_is_gone_outside_the_outer_scope_too_where_its_context_
 }
 
 #[tokio::test]
-async fn a_context_that_goes_round_and_round_takes_no_more_room() {
+async fn a_context_that_passes_through_many_layers_does_not_grow() {
     let layer = UserScopeLayer::builder()
         .strategy(ExistingContext::new())
         .factory(|user| Factory(user.scoped_key("factory")))
@@ -319,7 +319,7 @@ async fn a_context_that_goes_round_and_round_takes_no_more_room() {
 }
 
 #[tokio::test]
-async fn every_observer_hears_every_event() {
+async fn every_observer_gets_every_event() {
     use tower_user_scope::testing::Recorder;
     let (first, second) = (Recorder::new(), Recorder::new());
     let layer = UserScopeLayer::builder()
@@ -350,13 +350,11 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
             extensions.get::<Scoped<Bare>>().is_some(),
         )))
     }
-    let outer = UserScopeLayer::builder()
-        .strategy(header())
-        .factory(|_| Bare)
-        .insert_as_arc()
-        .insert_as_value()
-        .build()
-        .expect("good");
+    let outer = || {
+        UserScopeLayer::builder()
+            .strategy(header())
+            .factory(|_| Bare)
+    };
     // It reads outer contexts, so that they are there while its list is asked.
     let inner = UserScopeLayer::builder()
         .strategy(api_key())
@@ -364,21 +362,32 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
         .context_only()
         .build()
         .expect("good");
-    for (headers, expected) in [
+    for (outer, kept) in [
+        (outer(), "alice false false true"),
+        (outer().insert_as_arc(), "alice false true true"),
+        (outer().insert_as_value(), "alice true false true"),
         (
-            &[("x-user-id", "alice"), ("x-key", "bob")][..],
-            "bob false false false",
+            outer().insert_as_arc().insert_as_value(),
+            "alice true true true",
         ),
-        (&[("x-user-id", "alice")], "alice true true true"),
     ] {
-        let service = outer.layer(inner.layer(service_fn(beside)));
-        let (_, body) = answer(service, request(headers)).await;
-        assert_eq!(body, expected, "{headers:?}");
+        let outer = outer.build().expect("good");
+        for (headers, expected) in [
+            (
+                &[("x-user-id", "alice"), ("x-key", "bob")][..],
+                "bob false false false",
+            ),
+            (&[("x-user-id", "alice")], kept),
+        ] {
+            let service = outer.layer(inner.layer(service_fn(beside)));
+            let (_, body) = answer(service, request(headers)).await;
+            assert_eq!(body, expected, "{headers:?}, else {kept}");
+        }
     }
 }
 
 #[tokio::test]
-async fn who_stands_in_for_an_outer_layer_goes_on_before_an_inner_fallback_acts() {
+async fn the_fallback_of_an_outer_layer_comes_before_that_of_an_inner_layer() {
     let layer = |name: &str| {
         UserScopeLayer::builder()
             .strategy(api_key())

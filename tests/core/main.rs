@@ -1,4 +1,4 @@
-//! What the crate promises wherever it runs: one file a promise.
+//! Promises of the crate that need no server: one file for each.
 
 mod answered;
 mod audit;

@@ -1,4 +1,4 @@
-//! B40: handlers that took the shared object take the fresh one without a changed line.
+//! B40: handlers of a shared object get the object of their user without a changed line.
 
 use std::sync::{
     Arc,

@@ -1,5 +1,4 @@
-//! What can be said of any strategy holds for it in a static list and in one from configuration
-//! alike.
+//! Modifiers of strategies work the same in static lists and in lists from configuration.
 
 use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
@@ -329,7 +328,7 @@ async fn an_order_from_a_json_text_is_the_order_of_the_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_any_order_and_under_either_rule_a_list_from_a_json_text_agrees_with_a_static_one() {
+async fn a_list_from_json_gives_the_same_results_as_a_static_one_in_any_order_under_either_rule() {
     let (key, context, extension) = (by_key_waiting, ExistingContext::new, by_extension);
     let mut verdicts = BTreeSet::new();
     /// Sends everything through this order of the three, written in code and in JSON.
@@ -542,7 +541,7 @@ async fn strategies_before_configured_ones_keep_every_promise_of_theirs() {
 }
 
 #[tokio::test]
-async fn what_a_closure_reads_keeps_a_fallback_from_acting_wherever_it_is_read() {
+async fn a_closures_credential_keeps_a_fallback_from_acting_wherever_it_is() {
     let absent = |_: &Parts| Outcome::Absent;
     for (what, reads) in [
         ("a header", CredentialSource::header("x-key")),

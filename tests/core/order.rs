@@ -1,5 +1,5 @@
 //! B20, B22: the order is the order of the list, for every length and every subset of
-//! credentials, and what comes after a match is not asked.
+//! credentials, and strategies after a match are not called.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! What is said instead of an answer: the right status, over HTTP and gRPC, and nothing that
-//! helps an attacker.
+//! The responses to refused requests: the right status, over HTTP and gRPC, and nothing that helps an
+//! attacker.
 
 use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
 
@@ -400,7 +400,7 @@ fn grpc(content_type: &'static str) -> Request<()> {
 }
 
 #[tokio::test]
-async fn what_only_resembles_grpc_is_answered_with_a_problem_document() {
+async fn a_content_type_that_resembles_grpc_is_answered_with_a_problem_document() {
     for content_type in [
         "application/grpcish",
         "application/grpc-other",
@@ -509,7 +509,7 @@ fn challenges(response: &Response<Bytes>) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_challenges_of_all_strategies_are_merged_and_the_refusing_ones_is_sharper() {
+async fn the_challenges_of_all_strategies_are_merged_and_the_refusing_one_names_its_error() {
     let nobody = UserScopeLayer::builder()
         .strategy(from_fn(
             tower_user_scope::CredentialSource::header("x-none"),

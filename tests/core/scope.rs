@@ -365,7 +365,7 @@ async fn outside_every_scope_only_a_strict_layer_refuses() {
 }
 
 #[tokio::test]
-async fn plain_access_in_another_users_scope_panics_and_a_lent_factory_does_not() {
+async fn plain_access_in_another_users_scope_panics_and_unchecked_access_does_not() {
     let alice = escaped(false).await;
     let panicked = async { catch_unwind(AssertUnwindSafe(|| alice.owner.clone())).is_err() }
         .in_scope(context("bob"))
@@ -584,7 +584,7 @@ async fn a_bare_factory_that_outlives_its_scope_is_reported_too() {
 }
 
 #[tokio::test]
-async fn a_report_says_who_by_what_since_when_and_on_which_path() {
+async fn a_retained_factory_is_reported_with_user_type_age_and_path() {
     let log = Log::default();
     let told = log.clone();
     let layer = UserScopeLayer::builder()

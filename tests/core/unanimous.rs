@@ -1,4 +1,4 @@
-//! B22: under the unanimous rule every strategy is asked, and two that find different
+//! B22: under the unanimous rule every strategy is called, and two that find different
 //! principals are a conflict that is refused and audited.
 
 use std::{
@@ -99,7 +99,7 @@ async fn send(strategies: Vec<BoxStrategy>) -> (Result<UserContext, Rejection>, 
 }
 
 #[tokio::test]
-async fn those_who_agree_are_believed_and_those_who_differ_are_refused() {
+async fn principals_that_agree_are_accepted_and_principals_that_differ_are_refused() {
     use Finds::{Asserted, Member, Nobody, Proved, Service};
 
     for (finds, agreed) in [
@@ -143,7 +143,7 @@ async fn those_who_agree_are_believed_and_those_who_differ_are_refused() {
 }
 
 #[tokio::test]
-async fn a_proof_wins_over_a_word_for_the_same_user() {
+async fn a_proved_identity_comes_before_an_asserted_one_of_the_same_user() {
     let strategies = vec![
         Finds::Asserted("alice").strategy(0).named_as("header"),
         Finds::Proved("alice").strategy(1).named_as("token"),

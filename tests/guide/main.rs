@@ -1,7 +1,7 @@
 //! The programs of the README and of the guides, compiled and run as documentation tests.
 //!
-//! They stand apart because they need servers, clients and stores that no user of the crate has to
-//! compile.
+//! A package of its own, as they need servers, clients and stores that users of the crate don't have
+//! to compile.
 
 macro_rules! documents {
     ($($name:ident: $path:literal)*) => {

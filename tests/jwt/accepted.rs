@@ -1,4 +1,4 @@
-//! Tokens: who is accepted, what is refused and why.
+//! Tokens: which are accepted, which are refused and why.
 
 use std::{
     collections::HashSet,
@@ -42,7 +42,7 @@ async fn a_good_token_of_each_algorithm_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_token_is_proof_and_ends_with_its_exp() {
+async fn a_tokens_identity_is_proved_and_ends_with_its_exp() {
     let expires_at = now() + 3_600;
     let token = minted(
         HS,
@@ -220,7 +220,7 @@ async fn only_tokens_of_the_type_that_is_asked_for_are_accepted() {
 }
 
 #[tokio::test]
-async fn several_issuers_are_told_apart_and_committed_to() {
+async fn each_issuers_tokens_are_verified_with_its_own_keys_only() {
     let other = Key::hmac(HS, OTHER_SECRET).expect("long enough");
     let asked = asking(
         Jwt::of_issuers([
@@ -255,7 +255,7 @@ async fn several_issuers_are_told_apart_and_committed_to() {
 }
 
 #[tokio::test]
-async fn users_of_several_issuers_are_one_only_where_that_is_said() {
+async fn users_of_several_issuers_are_the_same_only_where_that_is_configured() {
     const PARTNER: &str = "https://partner.example";
     let several = || {
         Jwt::of_issuers([
@@ -288,7 +288,7 @@ async fn users_of_several_issuers_are_one_only_where_that_is_said() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_bound_to_a_key_is_no_bearers() {
+async fn a_token_that_is_bound_to_a_key_is_refused() {
     let bound = json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}});
     let token = minted(HS, None, &claims_with(bound));
     let asked = hs();
@@ -396,7 +396,7 @@ async fn an_identity_that_ends_before_its_token_is_found_again() {
 }
 
 #[tokio::test]
-async fn an_id_of_the_applications_making_that_is_none_makes_a_bad_token() {
+async fn an_invalid_id_from_the_applications_closure_makes_a_bad_token() {
     let asked = asking(jwt(verifying(HS)).identity(|_, claims: &Value| {
         let email = claims["email"].as_str().unwrap_or_default();
         Ok(Identity::proved(email.parse::<UserId>()?))
@@ -409,7 +409,7 @@ async fn an_id_of_the_applications_making_that_is_none_makes_a_bad_token() {
 }
 
 #[tokio::test]
-async fn issuer_and_audience_are_waived_by_name_only() {
+async fn issuer_and_audience_checks_are_waived_by_explicit_methods_only() {
     let asked = asking(
         Jwt::new(verifying(HS))
             .crypto_provider(both())
@@ -461,7 +461,7 @@ async fn the_scheme_is_read_as_rfc_6750_says() {
 }
 
 #[tokio::test]
-async fn a_token_in_a_sub_protocol_does_not_reach_who_could_send_it_back() {
+async fn a_token_in_a_sub_protocol_does_not_reach_the_inner_service() {
     let asked = asking(jwt(verifying(HS)).token_source(TokenSource::websocket_protocol("bearer")));
     let token = minted(HS, None, &claims("alice"));
     for (sent, left) in [
@@ -589,7 +589,7 @@ async fn the_application_can_make_the_identity() {
 }
 
 #[tokio::test]
-async fn named_claims_say_who_and_for_what() {
+async fn named_claims_set_user_tenant_thread_and_run() {
     let asked = asking(
         jwt(verifying(HS))
             .user_id_claim("uid")
@@ -640,7 +640,7 @@ async fn named_claims_say_who_and_for_what() {
 }
 
 #[tokio::test]
-async fn revocation_is_asked_of_remembered_tokens_too() {
+async fn revocation_is_checked_for_cached_tokens_too() {
     let revoked: Arc<Mutex<HashSet<String>>> = Arc::default();
     let asked_about = Arc::new(AtomicUsize::new(0));
     let (list, count) = (Arc::clone(&revoked), Arc::clone(&asked_about));
@@ -685,7 +685,7 @@ async fn revocation_can_wait_and_can_fail() {
 }
 
 #[tokio::test]
-async fn a_remembered_token_ends_when_it_expires() {
+async fn a_cached_token_ends_when_it_expires() {
     let clock = TestClock::now();
     let strategy = jwt(verifying(HS)).leeway(Duration::ZERO);
     let asked = asking_at(strategy, clock.clone());
@@ -705,7 +705,7 @@ async fn a_remembered_token_ends_when_it_expires() {
 }
 
 #[tokio::test]
-async fn a_full_cache_forgets_and_goes_on() {
+async fn a_full_cache_evicts_entries() {
     let asked = asking(jwt(verifying(HS)).cache(TokenCache::new().max_entries(8)));
     for round in 0..3 {
         for user in 0..50 {
@@ -718,7 +718,7 @@ async fn a_full_cache_forgets_and_goes_on() {
 
 /// The closure is asked when a token is verified, and not when it is remembered.
 #[tokio::test]
-async fn a_cache_remembers_as_many_tokens_as_it_may_and_no_more() {
+async fn a_cache_keeps_its_maximum_number_of_tokens_and_no_more() {
     const TOKENS: usize = 64;
     for (entries, fits) in [(8, false), (0, false), (16 * TOKENS, true)] {
         let verified = Arc::new(AtomicUsize::new(0));

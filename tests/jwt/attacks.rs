@@ -1,4 +1,4 @@
-//! Tokens that an attacker would send: none is accepted, and none is looked at for long.
+//! Tokens of attackers: none is accepted, and none takes long to refuse.
 
 use http::{HeaderValue, Request, StatusCode, header};
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn an_id_in_a_token_is_an_id() {
 }
 
 #[tokio::test]
-async fn members_that_come_twice_are_refused() {
+async fn duplicate_members_are_refused() {
     let asked = hs();
     let good = claims("alice").to_string();
     let twice = good.replacen('{', "{\"sub\":\"mallory\",", 1);
@@ -103,7 +103,7 @@ async fn a_header_is_read_strictly() {
 }
 
 #[tokio::test]
-async fn what_is_no_signed_jwt_is_refused() {
+async fn a_text_that_is_not_a_signed_jwt_is_refused() {
     let asked = hs();
     let good = minted(HS, None, &claims("alice"));
     let parts: Vec<&str> = good.split('.').collect();
@@ -194,7 +194,7 @@ async fn no_spelling_of_none_is_an_algorithm() {
 }
 
 #[tokio::test]
-async fn a_public_key_is_no_hmac_secret() {
+async fn a_public_key_is_not_used_as_an_hmac_secret() {
     for key in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
         let asked = asking(jwt(verifying(key)));
         let pem = public_pem(key);
@@ -355,10 +355,11 @@ async fn more_than_one_token_is_refused_wherever_they_are() {
 }
 
 #[tokio::test]
-async fn long_tokens_are_not_looked_at() {
+async fn tokens_above_the_limit_are_refused_unread() {
     let asked = hs();
     let long = minted(HS, None, &claims_with(json!({"x": "x".repeat(9_000)})));
-    let limit = Jwt::<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>::MAX_LEN;
+    let limit =
+        Jwt::<tower_user_scope::jwt::HasIssuer, tower_user_scope::jwt::HasAudience>::MAX_LEN;
     let why = asked.user(&long).await.expect_err("too long");
     assert!(
         matches!(why, Why::Token(TokenErrorKind::TooLong { .. })),

@@ -1,24 +1,28 @@
-//! Of a token's claims only what was asked for is read, and read as RFC 7519 says; a refusal
-//! names the values that were compared.
+//! Only the claims that are needed are read, as RFC 7519 defines them. A refusal names the compared
+//! values.
 
 use std::{
+    convert::Infallible,
     error::Error as _,
     time::{Duration, UNIX_EPOCH},
 };
 
-use http::Request;
+use http::{Request, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
 use tower_user_scope::{
     Identity, UserId, UserScopeLayer,
+    audit::AuditEvent,
     jwt::{Issuer, Jwt, TokenError, TokenErrorKind, VerifiedToken},
     rejection::RejectionKind,
-    testing::TestClock,
+    testing::{Recorder, TestClock},
 };
 
 use crate::tokens::{
-    AUDIENCE, HS, ISSUER, Why, asking, asking_at, bearer, claims, claims_with, hs, jwt, minted,
-    missing, now, providers::both, refused, signed, signed_bytes, verifying,
+    AUDIENCE, HS, ISSUER, Why, asking, asking_at, base64url, bearer, claims, claims_with, hs, jwt,
+    minted, missing, now, providers::both, refused, signed, signed_bytes, verifying,
 };
 
 const HEAD: &str = r#"{"alg":"HS256"}"#;
@@ -187,7 +191,7 @@ async fn a_claim_that_nobody_asked_for_may_be_anything() {
 }
 
 #[tokio::test]
-async fn a_claim_of_another_type_is_none_to_the_application() {
+async fn a_claim_of_another_type_is_missing_for_the_application() {
     let members = [("sid", "7"), ("jti", "[]"), ("iat", "\"x\"")];
     let token = signed(HS, HEAD, &text_with(&members));
     let context = hs().send(bearer(&token)).await.expect("a good token");
@@ -295,7 +299,7 @@ async fn a_claim_that_is_missing_is_named() {
 }
 
 async fn explained(
-    strategy: Jwt<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>,
+    strategy: Jwt<tower_user_scope::jwt::HasIssuer, tower_user_scope::jwt::HasAudience>,
     token: &str,
 ) -> (String, TokenError, Option<String>) {
     let layer = UserScopeLayer::builder()
@@ -368,6 +372,39 @@ async fn an_explanation_shows_what_was_compared_and_whose_it_was() {
 }
 
 #[tokio::test]
+async fn the_audit_event_of_a_refusal_says_whose_genuine_token_it_was() {
+    let stale = minted(HS, None, &claims_with(json!({"exp": 1_000_000_000})));
+    let (unsigned, _) = stale.rsplit_once('.').expect("it has a signature");
+    // Whatever a token says that nobody has signed, it is nobody's.
+    let forged = format!("{unsigned}.{}", base64url(&[0; 32]));
+    for (token, whose) in [(stale, Some("alice")), (forged, None)] {
+        let recorder = Recorder::new();
+        let layer = UserScopeLayer::builder()
+            .strategy(jwt(verifying(HS)))
+            .observer(recorder.clone())
+            .context_only()
+            .build()
+            .expect("the configuration is good");
+        let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+        let answered = layer.layer(inner).oneshot(bearer(&token)).await;
+        assert_eq!(answered.expect("infallible").status(), 401);
+        let refusal = recorder.take().pop();
+        let Some(AuditEvent::Refused {
+            rejection, subject, ..
+        }) = &refusal
+        else {
+            panic!("{refusal:?}");
+        };
+        let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
+            panic!("{rejection:?}");
+        };
+        assert_eq!(invalid.user(), whose);
+        // What a token says that was refused is no id that was validated.
+        assert!(subject.is_none());
+    }
+}
+
+#[tokio::test]
 async fn what_an_unverified_token_says_is_marked_and_is_nobodys() {
     let issuers = Jwt::of_issuers([
         Issuer::new(ISSUER, verifying(HS)).audience(AUDIENCE),
@@ -399,7 +436,7 @@ async fn what_an_unverified_token_says_is_marked_and_is_nobodys() {
 #[tokio::test]
 async fn settings_that_change_after_a_token_was_seen_count_for_it_too() {
     use tower_user_scope::{MaybeFuture, Outcome, strategy::Strategy};
-    type Ready = Jwt<tower_user_scope::jwt::Stated, tower_user_scope::jwt::Stated>;
+    type Ready = Jwt<tower_user_scope::jwt::HasIssuer, tower_user_scope::jwt::HasAudience>;
     type Change = (&'static str, fn(Ready) -> Ready);
     let is_found = |strategy: &Ready, request: Request<()>| {
         let (head, ()) = request.into_parts();

@@ -1,4 +1,4 @@
-//! One clock decides what has ended: the layer's, for its list and for every strategy in it.
+//! The layer's clock decides what has expired, for all its strategies.
 
 use std::{
     collections::HashMap,

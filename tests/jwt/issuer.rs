@@ -1,4 +1,4 @@
-//! An issuer on a socket: what it publishes can change, it can be killed, and it counts who asks.
+//! An issuer on a socket for tests: its keys can change, it can be killed, and it counts requests.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 

@@ -76,7 +76,7 @@ async fn until(asked: &Asked, token: &str, wanted: &Result<String, Why>) {
 }
 
 #[tokio::test]
-async fn keys_that_arrive_late_are_waited_for() {
+async fn a_request_waits_for_keys_that_arrive_late() {
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
     server.hold();
@@ -96,7 +96,7 @@ async fn keys_that_arrive_late_are_waited_for() {
 }
 
 #[tokio::test]
-async fn ready_waits_for_the_keys_and_tells_why_there_are_none() {
+async fn ready_waits_for_the_keys_and_returns_why_there_are_none() {
     let server = IssuerServer::start().await;
     let none = keys(&server);
     let error = none.ready().await.expect_err("404");
@@ -131,7 +131,7 @@ async fn an_unknown_key_id_has_them_fetched_once_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_removed_key_takes_what_it_verified_with_it() {
+async fn a_removed_key_ends_the_tokens_that_it_verified() {
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a"), jwk(ES, "b")]);
     let asked = asking(jwt(eager(&server).refresh_every(Duration::from_millis(20))));
@@ -154,7 +154,7 @@ async fn a_removed_key_takes_what_it_verified_with_it() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_withdraws_its_last_key_is_not_taken_for_one_that_is_down() {
+async fn an_issuer_that_withdraws_its_last_key_does_not_count_as_down() {
     let mut encryption = jwk(ED, "a");
     encryption["use"] = json!("enc");
     for (what, withdrawn) in [
@@ -203,7 +203,7 @@ async fn keys_without_an_id_that_are_too_many_leave_the_others_alone() {
 }
 
 #[tokio::test]
-async fn each_published_key_counts_for_itself() {
+async fn a_bad_published_key_does_not_affect_the_others() {
     let server = IssuerServer::start().await;
     let without_id = without_id(jwk(Algorithm::ES384, "x"));
     let mut encryption = jwk(ES, "enc");
@@ -331,7 +331,7 @@ fn client(root: reqwest::Certificate) -> HttpsFetch {
 }
 
 #[tokio::test]
-async fn over_https_the_certificate_counts() {
+async fn https_requires_a_valid_certificate() {
     let (root, config) = certificate();
     let server = IssuerServer::start_with_tls(config).await;
     server.publish([jwk(ED, "a")]);
@@ -564,7 +564,7 @@ async fn keys_can_come_from_anywhere() {
 }
 
 #[test]
-fn addresses_and_intervals_that_can_not_be_meant_are_told_by_build() {
+fn wrong_addresses_and_intervals_are_errors_of_build() {
     use UrlProblem::{Fragment, NotAUrl, NotHttps, Placeholder, Query, UserInfo};
 
     let error = |keys: RemoteKeys| match jwt(keys).validate() {
@@ -617,7 +617,7 @@ fn addresses_and_intervals_that_can_not_be_meant_are_told_by_build() {
 }
 
 #[test]
-fn keys_that_are_discovered_from_another_issuer_are_told_by_build() {
+fn keys_that_are_discovered_from_another_issuer_are_an_error_of_build() {
     for (issuer, discovered, fits) in [
         (ISSUER, ISSUER, true),
         ("https://id.example/", "https://id.example/", true),
@@ -653,7 +653,7 @@ fn keys_that_are_discovered_from_another_issuer_are_told_by_build() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_metadata_is_told_apart() {
+async fn each_mistake_in_metadata_has_its_own_error() {
     let server = IssuerServer::start().await;
     let issuer = server.url("/tenant");
     let at = "/tenant/.well-known/openid-configuration";

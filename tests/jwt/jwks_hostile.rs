@@ -1,4 +1,4 @@
-//! What a hostile issuer can cost: for each way in which its server misbehaves, how a fetch ends,
+//! The cost of a hostile issuer: for each way in which its server misbehaves, how a fetch ends,
 //! and at most how many requests, bytes and lines of a log it takes.
 
 use std::{error::Error, net::Shutdown, time::Duration};
@@ -53,7 +53,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             Connection::hang,
             ENDS_BY_ITS_LIMIT,
             0,
-            "it took too long",
+            "the fetch did not end within its time limit",
         ),
         (
             "stops in its head",
@@ -63,7 +63,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             },
             ENDS_BY_ITS_LIMIT,
             100,
-            "it took too long",
+            "the fetch did not end within its time limit",
         ),
         (
             "stops in its body",
@@ -73,7 +73,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             },
             ENDS_BY_ITS_LIMIT,
             100,
-            "it took too long",
+            "the fetch did not end within its time limit",
         ),
         (
             "closes one half in its body",
@@ -164,7 +164,7 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             },
             ENDS_BY_ITS_LIMIT,
             HttpsFetch::MAX_LEN,
-            "it took too long",
+            "the fetch did not end within its time limit",
         ),
         (
             "redirects to itself",

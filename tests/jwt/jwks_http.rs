@@ -1,5 +1,5 @@
-//! How documents are fetched: past proxies or through them, from where and to where, again only
-//! where they have changed, and without a secret in what is shown.
+//! How documents are fetched: with proxies or without, which URLs and redirects, conditional requests,
+//! and no secret in errors and logs.
 
 use std::{
     env,
@@ -123,7 +123,7 @@ async fn plain_http_follows_no_redirect_of_the_applications_client() {
 }
 
 #[tokio::test]
-async fn urls_that_are_not_fetched_are_not_fetched_by_hand_either() {
+async fn a_url_that_is_refused_is_refused_by_the_fetcher_too() {
     let fetch = HttpsFetch::new().expect("a client");
     for (url, wanted) in [
         ("http://id.example/keys", UrlProblem::NotHttps),
@@ -207,7 +207,7 @@ async fn a_set_that_has_not_changed_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn an_issuer_says_for_how_long_its_keys_are_good() {
+async fn an_issuers_max_age_sets_the_refresh_interval() {
     // The lease is twenty seconds longer: twice what a fetch may take.
     for (headers, good_for) in [
         ("", 320),

@@ -1,5 +1,5 @@
-//! A withdrawn key goes, whatever becomes of the task, the runtime and the fetch that had to see
-//! to it; and whoever can't be helped gets an error, never a panic or another fetch.
+//! A withdrawn key is no longer accepted, whatever happens to the background task, its runtime and its
+//! fetch. A request without keys gets an error, never a panic or another fetch.
 
 use std::{
     future::pending,
@@ -177,7 +177,7 @@ fn a_withdrawn_key_goes_although_the_runtime_that_fetched_stands_still() {
 }
 
 #[test]
-fn an_answer_that_comes_after_a_newer_one_is_too_late() {
+fn a_response_that_comes_after_a_newer_one_is_ignored() {
     let source = Source::default();
     let (asked, clock) = source.asked(|keys| keys);
     let slow = runtime();
@@ -219,7 +219,7 @@ fn keys_that_nobody_can_fetch_any_more_are_not_kept_for_ever() {
 }
 
 #[test]
-fn a_fetch_that_its_runtime_takes_along_says_nothing_of_the_issuer() {
+fn a_fetch_that_ends_with_its_runtime_does_not_mark_the_issuer_as_down() {
     let source = Source::default();
     let (asked, clock) = source.asked(|keys| keys.keep_for(Duration::MAX));
     assert_eq!(runtime().block_on(asked.user(&a())), alice());

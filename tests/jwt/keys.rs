@@ -187,7 +187,7 @@ fn jwks_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_configuration_that_can_not_be_meant_is_told_by_build() {
+fn a_wrong_configuration_is_an_error_of_build() {
     let error = |strategy: Jwt<_, _>| match strategy.validate() {
         Err(ConfigError::Token(error)) => error,
         other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! What a flood of distinct tokens, each of them good, leaves on the heap.
+//! The memory that a flood of distinct valid tokens takes.
 
 mod tokens;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower_user_scope::{
     MaybeFuture, Outcome,
-    jwt::{Jwt, Stated, TokenCache},
+    jwt::{HasAudience, HasIssuer, Jwt, TokenCache},
     strategy::Strategy,
 };
 
@@ -31,7 +31,7 @@ struct Profile {
 }
 
 /// Each of another user, of one to two thousand bytes.
-fn is_good(strategy: &Jwt<Stated, Stated>, user: usize) -> bool {
+fn is_good(strategy: &Jwt<HasIssuer, HasAudience>, user: usize) -> bool {
     let about: Vec<_> = (0..20 + user % 30)
         .map(|n| format!("{n}-{user:-<40}"))
         .collect();

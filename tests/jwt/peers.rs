@@ -1,4 +1,4 @@
-//! Tokens that other libraries minted: accepted as they are, refused with one byte changed.
+//! Tokens of other libraries: accepted unchanged, refused with one byte changed.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Where a token is in a request: one that is there and can't be read is bad, and not absent; and
-//! none reaches the inner service where it could be logged or sent back.
+//! The places of a token: a token that can't be read is invalid and not absent, and none reaches the
+//! inner service where it could be logged or sent back.
 
 use std::convert::Infallible;
 

@@ -1,5 +1,4 @@
-//! A server that sends any bytes, for documents that no library would send, and what the crate
-//! logs of them.
+//! A server that sends arbitrary bytes, and the lines that the crate logs of them.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -156,7 +155,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 
         let metadata = event.metadata();
         // Refusals have a line of their own, which is not the fetch's.
-        if metadata.target().starts_with("tower_user_scope::strategy") {
+        if metadata.target().starts_with("tower_user_scope::jwt") {
             let mut text = Text(String::new());
             event.record(&mut text);
             let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);

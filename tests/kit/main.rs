@@ -1,3 +1,3 @@
-//! What the kit for other people's tests finds, and what it has nothing to say about.
+//! The crate's tools for tests of applications.
 
 mod testing_kit;

@@ -1,5 +1,5 @@
-//! The kit finds planted leaks, each of a kind that real services have had, and is content with
-//! a service that has none.
+//! The isolation check finds planted leaks, of kinds that real services have had, and passes a service
+//! without any.
 
 use std::{
     collections::HashMap,
@@ -245,7 +245,7 @@ async fn the_same_seed_finds_the_same_and_another_one_another_order() {
 }
 
 #[tokio::test]
-async fn a_check_that_saw_no_answer_has_shown_nothing() {
+async fn a_check_without_a_completed_response_fails() {
     let service = service_fn(async |_: Request<()>| Err::<Answer, _>("down"));
     let report = IsolationCheck::new()
         .run(service, |user| Request::new(()).as_user(user.id()))
@@ -256,7 +256,7 @@ async fn a_check_that_saw_no_answer_has_shown_nothing() {
 }
 
 #[tokio::test]
-async fn a_check_whose_requests_were_all_refused_or_unheard_has_shown_nothing() {
+async fn a_check_whose_requests_were_all_refused_or_unobserved_fails() {
     let answer = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Answer::default()));
     // Nobody is believed, so a leak behind the layer would never be reached.
     let refusing = UserScopeLayer::builder()

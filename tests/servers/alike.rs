@@ -1,5 +1,5 @@
-//! One table of requests, answered alike by four real servers: who is resolved, what is refused
-//! and why, and what reaches the handler.
+//! One table of requests with the same results on four real servers: the principal, the refusal, and
+//! what reaches the handler.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header::CONTENT_TYPE};

@@ -1,5 +1,4 @@
-//! Bad input gets a clear error and loses nothing: the server goes on, and where HTTP allows it
-//! so does the connection.
+//! Bad input gets a clear error. The server goes on, and so does the connection if HTTP allows it.
 
 use http::{HeaderValue, header::COOKIE};
 use tokio::{
@@ -228,7 +227,7 @@ const NO_HTTP: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn what_is_no_http_never_gets_to_the_layer_and_the_next_connection_is_served() {
+async fn input_that_is_not_http_never_reaches_the_layer_and_the_next_connection_is_served() {
     let cookies = "cookie: a=1\r\n".repeat(200);
     let too_many = (
         "200 lines",

@@ -1,5 +1,5 @@
-//! B27: what one request resolved to has no effect on the next one on the same keep-alive
-//! connection, HTTP/2 connection or worker thread; refused ones between them included.
+//! B27: a request has no effect on the next one of the same keep-alive connection, HTTP/2 connection or
+//! worker thread, refused requests included.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! How a scope ends, on real servers and where a client goes away in the middle.
+//! How a scope ends, on real servers and with clients that disconnect.
 
 use std::{
     convert::Infallible,
@@ -599,7 +599,7 @@ impl Drop for Watchful {
 }
 
 #[tokio::test]
-async fn whatever_is_asked_of_a_body_is_asked_in_its_own_scope() {
+async fn every_method_of_a_body_is_called_in_its_own_scope() {
     for (method, status) in [
         (Method::GET, 200),
         (Method::HEAD, 200),
@@ -834,7 +834,7 @@ async fn what_a_cancelled_request_holds_is_dropped_in_its_scope() {
 }
 
 #[tokio::test]
-async fn what_waits_for_nothing_is_authorized_and_made_in_the_user_s_scope_too() {
+async fn synchronous_steps_run_in_the_users_scope_too() {
     struct Made(Option<UserContext>);
     let layer = UserScopeLayer::builder()
         .strategy(alice())
@@ -998,7 +998,7 @@ async fn what_finished_work_still_holds_is_dropped_in_its_scope() {
 }
 
 #[tokio::test]
-async fn what_was_waited_for_is_gone_before_the_inner_service_begins() {
+async fn the_resolution_future_is_dropped_before_the_inner_service_begins() {
     let held = Arc::new(());
     let (of_strategy, of_authorize, of_factory) = (held.clone(), held.clone(), held.clone());
     let layer = UserScopeLayer::builder()

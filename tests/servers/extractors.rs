@@ -1,5 +1,5 @@
-//! Handlers get at the context and the factory in their server's own way, and a missing layer is
-//! an error that says what to do.
+//! Handlers get the context and the factory with their server's own means. A missing layer is an error
+//! that says what to do.
 
 use std::convert::Infallible;
 

@@ -1,7 +1,7 @@
 //! Real gRPC clients read the right status where a request is refused, whatever they speak and
 //! wherever gRPC-Web is translated.
 //!
-//! tonic's clients are asked here. Those of other languages are programs in `grpc_clients/`:
+//! tonic's clients are tested here. Those of other languages are programs in `grpc_clients/`:
 //! `.ci/grpc-clients` installs what they need, names its place in `GRPC_CLIENTS`, and runs this.
 
 use std::{

@@ -1,4 +1,4 @@
-//! What holds behind real servers, on the wire: one file a promise.
+//! Promises of the crate on real servers: one file for each.
 //!
 //! `support` has one application behind each of them, and a client for each.
 

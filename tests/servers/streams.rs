@@ -1,5 +1,5 @@
-//! B31: an event stream keeps its user for its whole life, and its scope ends with it, also
-//! where the client goes away in the middle.
+//! B31: an event stream keeps its user until it ends, and its scope ends with it, also if the client
+//! disconnects.
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 

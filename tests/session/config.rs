@@ -1,7 +1,7 @@
-//! Rule 10: what can't work is an error of `build()`, and nothing secret prints.
+//! A configuration that can't work is an error of `build()`, and `Debug` shows no secret.
 
 use serde_json::json;
-use tower_sessions::{MemoryStore, session::Id};
+use tower_sessions::{MemoryStore, cookie::Key, session::Id};
 use tower_user_scope::{
     ConfigError, UserScopeLayer,
     session::{CookieKey, FromSession, SessionCookie},
@@ -10,17 +10,17 @@ use tower_user_scope::{
 
 use crate::support::{
     store::session_with,
-    verdict::{SID, ask, sealed},
+    verdict::{SID, ask, ours, sealed},
     with_cookies,
 };
 
 #[test]
-fn what_can_not_work_is_an_error_of_build() {
+fn a_configuration_that_can_not_work_is_an_error_of_build() {
     let store = MemoryStore::default;
     let new = |name: &str| SessionCookie::new(name, store());
-    let key = CookieKey::generate;
+    let key = || ours(&Key::generate());
     let word = CookieKey::from("correct horse battery staple ".repeat(3).as_bytes());
-    let (half, shared) = (CookieKey::generate(), CookieKey::generate());
+    let (half, shared) = (Key::generate(), Key::generate());
     let same_signing = CookieKey::from(&[half.signing(), shared.encryption()].concat());
     let name = |name: &str| {
         Some(ConfigError::CookieName {
@@ -61,6 +61,13 @@ fn what_can_not_work_is_an_error_of_build() {
             Some(ConfigError::WeakCookieKey),
         ),
         (
+            "63 bytes",
+            new("sid")
+                .signed(CookieKey::from(&Key::generate().master()[..63]))
+                .boxed(),
+            Some(ConfigError::WeakCookieKey),
+        ),
+        (
             "a repeated word",
             new("sid")
                 .encrypted(CookieKey::from(&b"secret".repeat(11)))
@@ -98,22 +105,25 @@ fn what_can_not_work_is_an_error_of_build() {
         (
             "one key twice",
             new("sid")
-                .signed(half.clone())
-                .also_accept(half.clone())
+                .signed(ours(&half))
+                .also_accept(ours(&half))
                 .boxed(),
             Some(ConfigError::CookieKeyReused),
         ),
         (
             "keys that sign alike",
             new("sid")
-                .signed(half.clone())
+                .signed(ours(&half))
                 .also_accept(same_signing.clone())
                 .boxed(),
             Some(ConfigError::CookieKeyReused),
         ),
         (
             "keys that sign alike, and encrypt",
-            new("sid").encrypted(half).also_accept(same_signing).boxed(),
+            new("sid")
+                .encrypted(ours(&half))
+                .also_accept(same_signing)
+                .boxed(),
             None,
         ),
         (
@@ -140,15 +150,15 @@ fn what_can_not_work_is_an_error_of_build() {
 }
 
 #[tokio::test]
-async fn nothing_secret_prints() {
+async fn debug_output_has_no_secret() {
     let store = MemoryStore::default();
-    let key = CookieKey::generate();
+    let key = Key::generate();
     let id = session_with(
         &store,
         [("user_id", json!(5)), ("secret", json!("hunter2"))],
     )
     .await;
-    let strategy = SessionCookie::new(SID, store.clone()).signed(key.clone());
+    let strategy = SessionCookie::new(SID, store.clone()).signed(ours(&key));
     let line = sealed(SID, id, |jar, cookie| jar.signed_mut(&key).add(cookie));
     let rejection = ask(strategy.clone(), with_cookies([&line]))
         .await

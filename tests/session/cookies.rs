@@ -1,23 +1,23 @@
-//! B21, B23: which cookie is believed to name a session, plain, signed and encrypted.
+//! B21, B23: which cookie names a session: plain, signed and encrypted.
 
 use http::{HeaderValue, Request, header};
 use proptest::{prelude::*, strategy::Strategy as Generate};
 use serde_json::json;
 use tower_sessions::{
     MemoryStore,
-    cookie::{Cookie, CookieJar},
+    cookie::{Cookie, CookieJar, Key},
     session::Id,
 };
 use tower_user_scope::{
     MaybeFuture,
-    session::{CookieKey, SessionCookie, SessionError},
+    session::{SessionCookie, SessionError},
     strategy::Strategy as _,
 };
 
 use crate::support::{
     Answered,
     store::{Watched, record, session_of},
-    verdict::{Came, SID, ask, came, sealed},
+    verdict::{Came, SID, ask, came, ours, sealed},
     with_cookies,
 };
 
@@ -161,11 +161,11 @@ async fn one_cookie_of_the_exact_name_is_looked_up_once_and_anything_else_never(
 #[tokio::test]
 async fn a_value_too_long_for_an_id_is_refused_unread() {
     let store = Watched::new(MemoryStore::default());
-    let key = CookieKey::generate();
+    let key = Key::generate();
     for strategy in [
         SessionCookie::new(SID, store.clone()),
-        SessionCookie::new(SID, store.clone()).signed(key.clone()),
-        SessionCookie::new(SID, store.clone()).encrypted(key),
+        SessionCookie::new(SID, store.clone()).signed(ours(&key)),
+        SessionCookie::new(SID, store.clone()).encrypted(ours(&key)),
     ] {
         let line = format!("{SID}={}", "A".repeat(8000));
         let answered = ask(strategy, with_cookies([line])).await;
@@ -175,7 +175,7 @@ async fn a_value_too_long_for_an_id_is_refused_unread() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_in_another_cookie_hide_nothing() {
+async fn bytes_that_are_not_text_in_another_cookie_hide_nothing() {
     let store = MemoryStore::default();
     let alice = session_of(&store, "alice").await;
     let foreign: Vec<u8> = [
@@ -199,22 +199,20 @@ async fn bytes_that_are_no_text_in_another_cookie_hide_nothing() {
 async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_store() {
     let store = Watched::new(MemoryStore::default());
     let alice = session_of(&store, "alice").await;
-    let [now, before, strange] = std::array::from_fn(|_| CookieKey::generate());
-    let signed = |name: &str, key: &CookieKey| {
-        sealed(name, alice, |jar, cookie| jar.signed_mut(key).add(cookie))
-    };
-    let private = |name: &str, key: &CookieKey| {
-        sealed(name, alice, |jar, cookie| jar.private_mut(key).add(cookie))
-    };
+    let [now, before, strange] = std::array::from_fn(|_| Key::generate());
+    let signed =
+        |name: &str, key: &Key| sealed(name, alice, |jar, cookie| jar.signed_mut(key).add(cookie));
+    let private =
+        |name: &str, key: &Key| sealed(name, alice, |jar, cookie| jar.private_mut(key).add(cookie));
     let renamed = |line: String| line.replacen("other", SID, 1);
     let bad = || Came::Bad(SessionError::Seal);
     let good = || Came::User("alice");
 
     let plain = format!("{SID}={alice}");
-    let only_signed = || SessionCookie::new(SID, store.clone()).signed(now.clone());
-    let both_signed = || only_signed().also_accept(before.clone());
-    let only_private = || SessionCookie::new(SID, store.clone()).encrypted(now.clone());
-    let both_private = || only_private().also_accept(before.clone());
+    let only_signed = || SessionCookie::new(SID, store.clone()).signed(ours(&now));
+    let both_signed = || only_signed().also_accept(ours(&before));
+    let only_private = || SessionCookie::new(SID, store.clone()).encrypted(ours(&now));
+    let both_private = || only_private().also_accept(ours(&before));
     let table = [
         ("signed now", only_signed(), signed(SID, &now), good()),
         ("signed before", only_signed(), signed(SID, &before), bad()),
@@ -304,7 +302,7 @@ async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_s
 }
 
 #[test]
-fn what_needs_no_store_or_one_in_memory_is_answered_at_once() {
+fn an_answer_without_a_store_or_from_one_in_memory_needs_no_future() {
     let strategy = SessionCookie::new(SID, MemoryStore::default());
     let id = Id(7);
     for line in [
@@ -384,8 +382,8 @@ proptest! {
     fn arbitrary_cookies_never_open_a_seal(lines in lines()) {
         let store = knows_everything();
         for strategy in [
-            SessionCookie::new(SID, store.clone()).signed(CookieKey::generate()),
-            SessionCookie::new(SID, store.clone()).encrypted(CookieKey::generate()),
+            SessionCookie::new(SID, store.clone()).signed(ours(&Key::generate())),
+            SessionCookie::new(SID, store.clone()).encrypted(ours(&Key::generate())),
         ] {
             let Some(answered) = answer_now(strategy, &lines) else {
                 return Ok(());
@@ -397,13 +395,13 @@ proptest! {
 
     #[test]
     fn a_sealed_cookie_with_one_other_letter_is_nobodys(at in any::<prop::sample::Index>(), to in "[A-Za-z0-9]") {
-        let key = CookieKey::generate();
+        let key = Key::generate();
         let signed = sealed(SID, Id(7), |jar, cookie| jar.signed_mut(&key).add(cookie));
         let private = sealed(SID, Id(7), |jar, cookie| jar.private_mut(&key).add(cookie));
         let store = knows_everything();
         for (line, strategy) in [
-            (signed, SessionCookie::new(SID, store.clone()).signed(key.clone())),
-            (private, SessionCookie::new(SID, store.clone()).encrypted(key.clone())),
+            (signed, SessionCookie::new(SID, store.clone()).signed(ours(&key))),
+            (private, SessionCookie::new(SID, store.clone()).encrypted(ours(&key))),
         ] {
             let start = SID.len() + 1;
             let at = start + at.index(line.len() - start);

@@ -1,4 +1,4 @@
-//! Sessions, in memory and in the stores that people use: one file a promise.
+//! Sessions, in memory and in common stores: one file for each promise.
 
 mod config;
 mod cookies;

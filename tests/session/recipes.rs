@@ -1,5 +1,4 @@
-//! What the documentation of sessions tells applications to do works, with clients that keep
-//! their cookies as browsers do and with the session layers that applications have.
+//! The recipes of the sessions' documentation work, with clients that keep cookies as browsers do.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! B21, B26, B34: whose session it is, in every way that a record and a store can be wrong.
+//! B21, B26, B34: the user of a session, and all errors of records and stores.
 
 use std::{
     error::Error as StdError,
@@ -217,7 +217,7 @@ async fn a_closure_reads_own_types_out_of_a_session() {
 }
 
 #[tokio::test]
-async fn another_key_and_other_rules_are_a_word_each() {
+async fn another_key_and_other_rules_have_an_option_each() {
     let store = MemoryStore::default();
     let id = session_with(&store, [("uid", json!("alice")), ("user_id", json!("bob"))]).await;
     let cookies = || with_cookies([format!("{SID}={id}")]);
@@ -244,7 +244,7 @@ async fn another_key_and_other_rules_are_a_word_each() {
 }
 
 #[tokio::test]
-async fn what_a_store_answers_is_checked_before_it_is_believed() {
+async fn a_record_from_the_store_is_checked() {
     let store = MemoryStore::default();
     let alice = session_of(&store, "alice").await;
     let bob = session_of(&store, "bob").await;
@@ -495,7 +495,7 @@ async fn a_session_in_the_request_follows_the_same_rules() {
 }
 
 #[tokio::test]
-async fn what_has_expired_counts_as_none_only_where_that_is_asked_for() {
+async fn an_expired_session_counts_as_absent_only_with_the_option() {
     let store = MemoryStore::default();
     let alice = session_of(&store, "alice").await;
     let bob = session_of(&store, "bob").await;
@@ -555,7 +555,11 @@ async fn a_session_in_the_request_is_loaded_once_and_shows_only_the_named_values
     ];
     let id = session_with(&store, data).await;
     let strategy = FromSession::new().identity(["uid", "tenant"], |data| {
-        assert_eq!(data.value("secret"), None, "a value that was not asked for");
+        assert_eq!(
+            data.get::<Value>("secret")?,
+            None,
+            "a value that was not asked for"
+        );
         let tenant = data.get::<String>("tenant")?.expect("a tenant");
         let user = data.get::<String>("uid")?.expect("a user");
         let identity = Identity::proved(UserId::try_from(user)?);
@@ -580,7 +584,7 @@ async fn a_session_in_the_request_is_loaded_once_and_shows_only_the_named_values
 }
 
 #[test]
-fn every_problem_has_a_word_for_the_operator() {
+fn every_error_has_a_code_for_the_operator() {
     let id = UserId::try_from("").expect_err("an empty id");
     for (problem, reason) in [
         (
@@ -708,7 +712,7 @@ async fn many_users_at_once_each_get_their_own_session() {
 }
 
 #[tokio::test]
-async fn a_stale_cookie_on_a_public_page_is_refused_unless_it_is_taken_for_none() {
+async fn a_stale_cookie_on_a_public_page_is_refused_unless_it_counts_as_absent() {
     let store = MemoryStore::default();
     let plain = || SessionCookie::new(SID, store.clone());
     for (how, strategy, expected) in [

@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::{net::TcpListener, task::AbortHandle};
 use tower_sessions::{
     Expiry, MemoryStore, Session, SessionManagerLayer, SessionStore,
-    cookie::SameSite,
+    cookie::{Key, SameSite},
     session::{Id, Record},
     session_store,
 };
@@ -25,7 +25,7 @@ use tower_user_scope::{
     UserContext, UserScopeLayer,
     factory::ContextOnly,
     middleware::{Empty, Then},
-    session::{CookieKey, FromSession, SessionCookie, TowerSessions014Store},
+    session::{FromSession, SessionCookie, TowerSessions014Store},
     strategy::Strategy,
 };
 
@@ -33,7 +33,7 @@ use crate::support::{
     servers::{Server, postgres_store, redis_store, skip},
     soon,
     store::{Watched, record},
-    verdict::SID,
+    verdict::{SID, ours},
 };
 
 /// How tower-sessions writes the cookie.
@@ -52,14 +52,17 @@ struct App {
 
 impl App {
     async fn start<S: SessionStore + Clone>(store: S, seal: Seal) -> Self {
-        let [key, stranger] = std::array::from_fn(|_| CookieKey::generate());
+        let [key, stranger] = std::array::from_fn(|_| Key::generate());
         let cookie = SessionCookie::new(SID, store.clone());
         let (own, strange) = match seal {
-            Seal::Plain => (cookie.clone(), cookie.signed(stranger)),
-            Seal::Signed => (cookie.clone().signed(key.clone()), cookie.signed(stranger)),
+            Seal::Plain => (cookie.clone(), cookie.signed(ours(&stranger))),
+            Seal::Signed => (
+                cookie.clone().signed(ours(&key)),
+                cookie.signed(ours(&stranger)),
+            ),
             Seal::Private => (
-                cookie.clone().encrypted(key.clone()),
-                cookie.encrypted(stranger),
+                cookie.clone().encrypted(ours(&key)),
+                cookie.encrypted(ours(&stranger)),
             ),
         };
         let router = Router::new()

@@ -1,5 +1,4 @@
-//! Nothing is waited for for ever: each strategy and each step has a time limit, by default and
-//! without a word of the application's.
+//! Each strategy and each step has a time limit by default.
 
 use std::{
     convert::Infallible,
@@ -102,7 +101,7 @@ fn strategy_timed_out(rejection: &Rejection) -> Option<(&'static str, Duration)>
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_strategy_that_waits_has_a_limit_that_nobody_has_to_ask_for() {
+async fn each_strategy_that_waits_has_a_time_limit_by_default() {
     macro_rules! case {
         ($name:literal, $strategy:expr) => {
             for limit in [None, Some(Duration::from_secs(2))] {
@@ -169,7 +168,7 @@ async fn each_strategy_that_waits_has_a_limit_that_nobody_has_to_ask_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_has_its_time_for_itself_and_its_own_limit_goes_before_that_of_all() {
+async fn each_strategy_has_its_own_time_and_its_own_limit_overrides_the_common_one() {
     let seconds = Duration::from_secs;
     // Two that take six of ten seconds each.
     let layer = UserScopeLayer::builder()
@@ -312,7 +311,7 @@ async fn a_lazy_factory_is_waited_for_no_longer_than_any() {
 }
 
 #[test]
-fn a_limit_that_nothing_can_meet_is_no_configuration() {
+fn a_time_limit_of_zero_is_an_error_of_build() {
     type Set = fn(LayerBuilder) -> LayerBuilder;
     let sets: [Set; 2] = [
         |builder| builder.time_limit(Duration::ZERO),
@@ -363,7 +362,7 @@ fn without_a_timer_a_request_waits_and_does_not_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stuck_request_holds_is_free_again_when_its_time_is_up() {
+async fn the_time_limit_frees_what_a_stuck_request_holds() {
     let layer = UserScopeLayer::builder()
         .strategy(stuck().when(|head| head.uri.path() == "/stuck"))
         .fallback(Fallback::anonymous())

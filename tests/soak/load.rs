@@ -1,5 +1,5 @@
 //! B11, B15, B33, B34: under full load on real servers, with faults planted in every stage and
-//! clients that go away in the middle, nothing mixes, nothing is lost count of and nothing stays.
+//! clients that disconnect, users stay apart, all requests are counted and no memory is retained.
 //!
 //! It runs for a few seconds, or for as many as `SOAK_SECONDS` says.
 

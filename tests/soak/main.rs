@@ -1,5 +1,4 @@
-//! What takes long to try out: full load, every order in which threads can take their steps, every
-//! character.
+//! Tests that take long: full load, all interleavings of threads, all characters.
 
 mod load;
 mod model;

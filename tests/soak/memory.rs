@@ -1,4 +1,4 @@
-//! B15: whoever comes and however their requests end, nothing of them stays on the heap.
+//! B15: no request leaves memory behind, however it ends.
 
 use std::{
     alloc::System,

@@ -1,5 +1,4 @@
-//! B11, B15, B31, B34: what is shared between threads and tasks holds in every order in which
-//! they can take their steps.
+//! B11, B15, B31, B34: state that threads and tasks share is right in all interleavings.
 //!
 //! Shuttle decides at each step who goes on, and tries the orders out: all of them where it says
 //! `check_dfs`, thousands of random ones elsewhere. A step is one operation of the public

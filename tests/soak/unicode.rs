@@ -1,4 +1,4 @@
-//! B01: characters that nobody sees are in no id, as Unicode's own tables have them.
+//! B01: an id has no invisible character, by Unicode's own tables.
 
 use tower_user_scope::{UserId, context::IdErrorKind};
 

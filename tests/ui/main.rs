@@ -1,7 +1,8 @@
-//! Wrong use doesn't compile, and the compiler's message says what to do.
+//! Wrong use does not compile, and the compiler's message says what to do.
 //!
-//! Each file in `cases` is a program; beside it is what the compiler says to it. After a change,
-//! `TRYBUILD=overwrite cargo test -p ui-tests` writes that anew.
+//! Each file in `cases` is a program, with the compiler's output beside it. After a change,
+//! `TRYBUILD=overwrite cargo test -p ui-tests` updates the output.
+//! Where the output can't say what to do, the program's last line names the documentation that does.
 
 use std::{env, io::Write, process::Command};
 

@@ -2,7 +2,7 @@
 
 use http::{Request, header::AUTHORIZATION};
 use tower_layer::Layer;
-use tower_user_scope::{UserScopeLayer, jwt::{Jwt, KeySet, Stated}, strategy::Strategy};
+use tower_user_scope::{UserScopeLayer, jwt::{Jwt, KeySet, HasAudience, HasIssuer}, strategy::Strategy};
 
 use crate::{
     case::Case,
@@ -14,7 +14,7 @@ use crate::{
 
 /// A strategy that remembers what it verified.
 #[must_use]
-pub fn jwt(kind: Kind) -> Jwt<Stated, Stated> {
+pub fn jwt(kind: Kind) -> Jwt<HasIssuer, HasAudience> {
     let material = kind.material();
     let keys = match kind {
         // As a JWK set can't say it: the secret of a set has to be as long as its hash.
@@ -46,7 +46,7 @@ pub fn request() -> Request<()> {
     )
 }
 
-fn case(jwt: Jwt<Stated, Stated>, kind: Kind) -> Case {
+fn case(jwt: Jwt<HasIssuer, HasAudience>, kind: Kind) -> Case {
     let layer = UserScopeLayer::builder()
         .strategy(jwt)
         .factory(make)

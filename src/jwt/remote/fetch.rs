@@ -12,9 +12,9 @@ use super::{
 
 /// Fetches the documents that issuers publish.
 ///
-/// An implementation follows no redirect to another host, verifies certificates, and reads no
-/// more than it wants to hold; [`HttpsFetch`](super::HttpsFetch) does. Of what it returns,
-/// documents of more than [`HttpsFetch::MAX_LEN`](super::HttpsFetch::MAX_LEN) are refused.
+/// An implementation must not follow redirects to another host, must verify certificates, and must
+/// limit what it reads, as [`HttpsFetch`](super::HttpsFetch) does. A document of more than
+/// [`HttpsFetch::MAX_LEN`](super::HttpsFetch::MAX_LEN) bytes is refused.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -34,16 +34,16 @@ pub trait FetchDocument {
     /// Returns the document at `url`.
     ///
     /// # Errors
-    /// [`FetchError`] where it could not be had. A panic counts as an error.
+    /// [`FetchError`] if it could not be fetched. A panic counts as an error.
     ///
     /// # Cancel safety
     /// The future is dropped after the [time limit](super::RemoteKeys::fetch_time_limit).
     fn fetch(&self, url: &str) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 
     /// Returns the document at `url`, unless it is still the one with this `ETag` (RFC 9110
-    /// section 13.1.2), with what its server says of how long it is good.
+    /// section 13.1.2).
     ///
-    /// By default it is [fetched](Self::fetch) each time, and nothing is known of it.
+    /// The default implementation [fetches](Self::fetch) it each time, without `ETag` and `max-age`.
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch).
@@ -60,7 +60,7 @@ pub trait FetchDocument {
     }
 }
 
-/// A document, or the news that it has not changed, with what is known of it.
+/// A fetched document, or that it has not changed, with its `ETag` and `max-age`.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     body: Option<Bytes>,
@@ -72,7 +72,7 @@ impl Fetched {
     /// The longest `ETag` that is remembered, in bytes.
     const LONGEST_ETAG: usize = 1_024;
 
-    /// A document.
+    /// Creates the result for a document.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Fetched {
         }
     }
 
-    /// The document is still the one whose `ETag` was asked about (304).
+    /// Creates the result for a document that has not changed (304).
     #[must_use]
     pub fn not_modified() -> Self {
         Self {
@@ -92,15 +92,15 @@ impl Fetched {
         }
     }
 
-    /// The document's `ETag`, to be asked about the next time. One of more than 1,024 bytes is
-    /// not remembered.
+    /// Sets the document's `ETag`, for the next conditional request. One of more than 1,024 bytes is
+    /// ignored.
     #[must_use]
     pub fn with_etag(mut self, etag: impl Into<String>) -> Self {
         self.etag = Some(etag.into()).filter(|etag| etag.len() <= Self::LONGEST_ETAG);
         self
     }
 
-    /// For how long its server says that it is good (`Cache-Control: max-age`); see
+    /// Sets for how long the document is fresh (`Cache-Control: max-age`); see
     /// [`RemoteKeys::refresh_every`](super::RemoteKeys::refresh_every).
     #[must_use]
     pub fn with_max_age(mut self, max_age: Duration) -> Self {
@@ -121,11 +121,11 @@ impl Fetched {
     }
 }
 
-/// Why a key set could not be had.
+/// Why a key set could not be fetched.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The server could not be reached, or not be believed.
+    /// The server could not be reached, or its certificate is not valid.
     #[error("the server could not be reached: {0}")]
     Transport(#[source] Arc<dyn StdError + Send + Sync>),
     /// The server answered with another status than 200, or with 304 where nothing was known.
@@ -148,13 +148,13 @@ pub enum FetchError {
         /// How many pieces are put together.
         limit: usize,
     },
-    /// It took too long.
-    #[error("it took too long")]
+    /// The fetch did not end within its time limit.
+    #[error("the fetch did not end within its time limit")]
     TimedOut,
-    /// The document is no key set, or one without a key that can be used.
+    /// The document is not a key set, or has no usable key.
     #[error("the document has no usable keys: {0}")]
     Keys(#[from] KeyError),
-    /// The issuer's metadata could not be had, for this reason.
+    /// The issuer's metadata could not be fetched.
     #[error("the issuer's metadata could not be fetched: {0}")]
     MetadataFetch(#[source] Arc<FetchError>),
     /// The metadata is not a JSON object with `issuer` and `jwks_uri`.
@@ -197,7 +197,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// The server could not be reached, for this reason.
+    /// Creates an error for a server that could not be reached.
     pub fn transport(error: impl StdError + Send + Sync + 'static) -> Self {
         Self::Transport(Arc::new(error))
     }
@@ -206,8 +206,7 @@ impl FetchError {
         Self::MetadataFetch(Arc::new(self))
     }
 
-    /// Whether it says something of this process, and nothing of the issuer: the issuer is not
-    /// down then, and keys are not kept for its sake.
+    /// Whether the cause is this process and not the issuer, so that old keys are not kept.
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Interrupted | Self::NoRuntime | Self::NoTimers)
     }

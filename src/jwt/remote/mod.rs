@@ -28,32 +28,32 @@ pub use self::{
     https::HttpsFetch,
 };
 
-/// The keys of an issuer, from where it publishes them.
+/// The keys that an issuer publishes.
 ///
-/// They are fetched when they are first asked for, or by [`ready`](Self::ready), and then in the
-/// background before they grow old. A token with an unknown `kid` has them fetched once more, and
-/// not again [for a while](Self::refetch_at_most_every), whoever asks. While the issuer is down the
-/// old keys are [kept](Self::keep_for); after that, and before the first were fetched, requests
-/// with tokens are 503. A key that the issuer removes takes all that it verified with it; where it
-/// removes the last, tokens are 503 at once.
+/// Keys are fetched at their first use, or by [`ready`](Self::ready), and then refreshed in the
+/// background. A token with an unknown `kid` causes one more fetch, at most one in
+/// [a period](Self::refetch_at_most_every) for all requests. While the issuer is down, the old keys
+/// are [kept](Self::keep_for). After that, and before the first fetch succeeded, requests with tokens
+/// are 503. When the issuer removes a key, cached tokens that it verified are no longer accepted; when
+/// it removes the last key, tokens are 503 at once.
 ///
-/// Of what the issuer publishes, each key counts for itself: one that can't be used leaves the
-/// others alone. Secrets among them are left out, since they are none any more.
+/// A published key that can't be used does not affect the others. Secrets are ignored: published, they
+/// are not secret.
 ///
-/// The task that fetches runs on the Tokio runtime of the request that first needed it, and ends
-/// when the last clone of this is dropped. Nothing rests on it: each use of the keys looks at
-/// their age, by the layer's [`Clock`] and by the monotonic one, and where a refresh is overdue by
-/// more than twice the [time limit](Self::fetch_time_limit), the request fetches them itself
-/// first. Where it can't, because there is no Tokio runtime, it is 503.
+/// The background task runs on the Tokio runtime of the request that started it, and ends when the
+/// last clone of this value is dropped. Correctness does not depend on the task: each use of the keys
+/// checks their age, by the layer's [`Clock`] and by the monotonic clock. If a refresh is late by more
+/// than twice the [time limit](Self::fetch_time_limit), the request fetches the keys itself; without a
+/// Tokio runtime it is 503.
 ///
 /// # What an issuer can do
 ///
-/// At most one fetch is under way at a time. Each sends one request, or two where the keys are
-/// [discovered](Self::discover), reads at most [`HttpsFetch::MAX_LEN`] bytes of each answer, takes
-/// no longer than the time limit, and writes one line of a log. No URL that it names is followed
-/// to plain `http`, nor to an IP address or `localhost` that is not its own host, and no redirect
-/// at all. A name that it makes resolve to an internal address gets a TLS handshake, and no
-/// request without that name's certificate.
+/// At most one fetch runs at a time. It sends one request, or two if the keys are
+/// [discovered](Self::discover), reads at most [`HttpsFetch::MAX_LEN`] bytes of each response, takes at
+/// most the time limit, and writes one line of log. A URL in the metadata is not fetched if it is plain
+/// `http`, or an IP address or `localhost` that is not the issuer's own host. Redirects are not
+/// followed. A name that resolves to an internal address causes a TLS handshake there, and a request
+/// only if the certificate is for that name.
 ///
 /// Clones share keys, and the clock of the layer that was built first.
 ///
@@ -86,8 +86,8 @@ type Fetch = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Resul
     + Sync;
 
 impl RemoteKeys {
-    /// The JWK set at this URL (RFC 7517 section 5): `https`, or `http` to a loopback address,
-    /// without user name, password and fragment. Another one is an error of `build()`.
+    /// Fetches the JWK set at this URL (RFC 7517 section 5): `https`, or `http` to a loopback address,
+    /// without user name, password and fragment. Another URL is an error of `build()`.
     ///
     /// A query is never shown in `Debug`, errors and logs.
     #[must_use]
@@ -95,7 +95,7 @@ impl RemoteKeys {
         Self::at(Address::Keys(url.into()))
     }
 
-    /// The JWK set that the issuer's metadata names: OpenID Connect Discovery 1.0, under
+    /// Fetches the JWK set that the issuer's metadata names: OpenID Connect Discovery 1.0, under
     /// `/.well-known/openid-configuration`. Metadata that names another issuer is refused, and so is
     /// a URL of keys that is not `https`, where the issuer's is.
     ///
@@ -130,54 +130,53 @@ impl RemoteKeys {
         Self::with(settings)
     }
 
-    /// Fetches with this instead of an [`HttpsFetch`]: with a proxy, a client certificate, or
-    /// from a file.
+    /// Sets how documents are fetched, instead of an [`HttpsFetch`]: with a proxy, with a client
+    /// certificate, or from a file.
     #[must_use]
     pub fn fetch_with(self, fetch: impl FetchDocument + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.fetch = OnceLock::from(boxed(fetch)))
     }
 
-    /// Fetches the keys at least so often, however few ask.
+    /// Sets the longest time between two fetches.
     ///
-    /// Unless this is called, the issuer has a say: keys are fetched when the
-    /// `Cache-Control: max-age` of its answer has passed, but not before
-    /// [ten seconds](Self::refetch_at_most_every), and not after half the time for which keys are
-    /// [kept](Self::keep_for) or a day; and every five minutes where it doesn't say, or says
-    /// `no-store`, `no-cache` or `max-age=0`. After this was called, it can only ask for less.
+    /// By default it is the `Cache-Control: max-age` of the issuer's response: at least
+    /// [ten seconds](Self::refetch_at_most_every), and at most a day or half the time for which keys
+    /// are [kept](Self::keep_for). Without `max-age`, or with `no-store`, `no-cache` or `max-age=0`, it
+    /// is five minutes. If it is set, a `max-age` can only make it shorter.
     ///
-    /// A key that the issuer removed may be used for so long.
+    /// A key that the issuer has removed may be used for this long.
     #[must_use]
     pub fn refresh_every(self, period: Duration) -> Self {
         self.set(|settings| settings.periods.refresh = Some(period))
     }
 
-    /// Fetches for tokens with an unknown `kid`, and after a failure, at most so often: every
-    /// ten seconds unless this says otherwise.
+    /// Sets the shortest time between two fetches for tokens with an unknown `kid`, or after a failure:
+    /// ten seconds by default.
     #[must_use]
     pub fn refetch_at_most_every(self, period: Duration) -> Self {
         self.set(|settings| settings.periods.refetch = period)
     }
 
-    /// Goes on with the keys of the last fetch for so long while the issuer is down: one hour
-    /// unless this says otherwise. After that, tokens are 503.
+    /// Sets for how long keys are used after the last successful fetch, while the issuer is down: one
+    /// hour by default. After that, tokens are 503.
     ///
-    /// It is down where a fetch was tried and failed. Keys that nobody could try to fetch, since
-    /// the runtime has ended, are not kept.
+    /// The issuer is down if a fetch was tried and failed. If none could be tried, because the runtime
+    /// has ended, keys are not kept.
     #[must_use]
     pub fn keep_for(self, period: Duration) -> Self {
         self.set(|settings| settings.periods.keep = period)
     }
 
-    /// Gives up a fetch after so long: ten seconds unless this says otherwise.
+    /// Sets the time limit of a fetch: ten seconds by default.
     #[must_use]
     pub fn fetch_time_limit(self, limit: Duration) -> Self {
         self.set(|settings| settings.periods.limit = limit)
     }
 
-    /// Waits until the keys were fetched: so that a service is not ready before it can verify.
+    /// Waits until the keys are loaded, so that a service is ready only when it can verify tokens.
     ///
     /// # Errors
-    /// [`UnavailableError`] where they could not be.
+    /// [`UnavailableError`] if they could not be fetched.
     pub async fn ready(&self) -> Result<(), UnavailableError> {
         if self.current(self.refresher().now()).is_some() {
             return Ok(());

@@ -31,8 +31,8 @@ use crate::{
 /// is wrapped in a [`WithoutTrailers`](crate::middleware::WithoutTrailers).
 ///
 /// A value that comes twice, as a comma-separated list, empty, or not as UTF-8 is
-/// [`InvalidError`], equal or not. Optional white space around it is no part of it (RFC 9110
-/// section 5.5).
+/// [`InvalidError`](crate::InvalidError), equal or not. Optional white space around it is ignored
+/// (RFC 9110 section 5.5).
 ///
 /// ```
 /// use tower_user_scope::TrustedHeader;
@@ -145,7 +145,7 @@ impl<T> TrustedHeader<T> {
     /// # let _ = strategy;
     /// ```
     ///
-    /// Two `TrustedHeader`s of one header, with a secret each, are no substitute: the one that
+    /// Two `TrustedHeader`s of one header, with a secret each, don't work instead: the one that
     /// does not believe a request removes the header and reports it.
     #[cfg(feature = "proxies")]
     #[cfg_attr(docsrs, doc(cfg(feature = "proxies")))]

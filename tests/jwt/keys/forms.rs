@@ -31,7 +31,7 @@ fn base64url(bytes: &[u8]) -> String {
 /// `aws-lc-rs` refuses every signature of a key whose modulus has a leading zero; `rust-crypto`
 /// doesn't.
 #[tokio::test]
-async fn a_key_is_the_number_that_it_is_and_not_its_octets() {
+async fn leading_zeros_make_no_other_key() {
     let rsa = jwk(Algorithm::RS256, "a");
     let (n, e) = (bytes(&rsa, "n"), bytes(&rsa, "e"));
     let ec = jwk(Algorithm::ES256, "a");
@@ -104,7 +104,7 @@ async fn ed25519_has_two_names_in_keys_and_tokens() {
 }
 
 #[test]
-fn members_that_say_nothing_of_the_key_are_not_looked_at() {
+fn members_that_do_not_describe_the_key_are_ignored() {
     let odd = json!({
         "x5t": 7, "x5c": {"a": [1]}, "x5u": false, "iat": "now", "ext": "true", "exp": {},
         "x5t#S256": [], "oth": 1,
@@ -116,7 +116,7 @@ fn members_that_say_nothing_of_the_key_are_not_looked_at() {
 }
 
 #[test]
-fn members_that_say_something_are_read_as_what_they_are_or_refused() {
+fn members_that_describe_the_key_are_checked() {
     let member = |name| Err(KeyError::Member(name));
     for (members, answer) in [
         // Writers that have no other way to leave a member out.
@@ -165,7 +165,7 @@ fn members_that_say_something_are_read_as_what_they_are_or_refused() {
 }
 
 #[test]
-fn what_is_given_in_place_of_a_public_key_is_named() {
+fn the_error_names_what_was_given_instead_of_a_public_key() {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
     let certified = certified.expect("a certificate");
     let certificate = certified.cert.pem();

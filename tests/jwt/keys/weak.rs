@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tower_user_scope::{
     ConfigError,
     jwt::{
-        Algorithm, FetchDocument, FetchError, Jwt, Key, KeyError, KeySet, RemoteKeys, Stated,
-        TokenConfigError, TokenErrorKind,
+        Algorithm, FetchDocument, FetchError, HasAudience, HasIssuer, Jwt, Key, KeyError, KeySet,
+        RemoteKeys, TokenConfigError, TokenErrorKind,
     },
     strategy::Strategy,
 };
@@ -234,7 +234,7 @@ impl FetchDocument for Published {
     }
 }
 
-fn fetched(keys: &Value) -> Jwt<Stated, Stated> {
+fn fetched(keys: &Value) -> Jwt<HasIssuer, HasAudience> {
     let published = Published(json!({"keys": keys}).to_string());
     jwt(RemoteKeys::from_url("https://id.example/keys").fetch_with(published))
 }

@@ -21,7 +21,10 @@ use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_user_scope::{
     Rejection, UserContext, UserScopeExt, UserScopeLayer,
     clock::{Clock, SystemClock},
-    jwt::{Algorithm, CryptoProvider, Jwt, Key, Keys, Stated, TokenError, TokenErrorKind},
+    jwt::{
+        Algorithm, CryptoProvider, HasAudience, HasIssuer, Jwt, Key, Keys, TokenError,
+        TokenErrorKind,
+    },
     rejection::RejectionKind,
     strategy::{InvalidErrorKind, Strategy},
 };
@@ -168,12 +171,15 @@ pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
 
 /// A strategy for the issuer and the audience of these tests, whose tokens are verified by both
 /// crypto providers.
-pub(crate) fn jwt(keys: impl Into<Keys>) -> Jwt<Stated, Stated> {
+pub(crate) fn jwt(keys: impl Into<Keys>) -> Jwt<HasIssuer, HasAudience> {
     jwt_on(providers::both(), keys)
 }
 
 /// The same, with this crypto provider.
-pub(crate) fn jwt_on(provider: CryptoProvider, keys: impl Into<Keys>) -> Jwt<Stated, Stated> {
+pub(crate) fn jwt_on(
+    provider: CryptoProvider,
+    keys: impl Into<Keys>,
+) -> Jwt<HasIssuer, HasAudience> {
     Jwt::new(keys)
         .crypto_provider(provider)
         .issuer(ISSUER)

@@ -316,6 +316,7 @@ fn whose(context: &UserContext) -> Whose {
             Principal::User(id) => id.to_string(),
             Principal::Service(name) => format!("service {name}"),
             Principal::Anonymous => "anonymous".to_owned(),
+            other => panic!("a new principal: {other:?}"),
         },
         request_id: context.request_id().to_string(),
     }

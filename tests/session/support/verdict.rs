@@ -4,13 +4,13 @@ use std::{error::Error as StdError, sync::Arc};
 
 use http::Request;
 use tower_sessions::{
-    cookie::{Cookie, CookieJar},
+    cookie::{Cookie, CookieJar, Key},
     session::Id,
 };
 use tower_user_scope::{
     Principal, UserScopeLayer,
     rejection::RejectionKind,
-    session::SessionError,
+    session::{CookieKey, SessionError},
     strategy::{InvalidErrorKind, Strategy},
 };
 
@@ -76,6 +76,11 @@ pub(crate) async fn ask(strategy: impl Strategy, request: Request<()>) -> Answer
         .build()
         .expect("valid");
     send(&layer, request).await
+}
+
+/// The key as this crate takes it.
+pub(crate) fn ours(key: &Key) -> CookieKey {
+    CookieKey::from(key.master())
 }
 
 /// The value that tower-sessions writes for this id, percent-encoded as on the wire.

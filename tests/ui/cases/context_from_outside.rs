@@ -1,4 +1,7 @@
-use tower_user_scope::{Identity, UserContext, context::{Evidence, PortableContext}};
+use tower_user_scope::{
+    Identity, UserContext,
+    context::{Evidence, PortableContext},
+};
 
 fn main() {
     let _: UserContext = serde_json::from_str("{}").unwrap();

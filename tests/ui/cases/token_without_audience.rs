@@ -1,4 +1,7 @@
-use tower_user_scope::{UserScopeLayer, jwt::{Jwt, KeySet}};
+use tower_user_scope::{
+    UserScopeLayer,
+    jwt::{Jwt, KeySet},
+};
 
 fn main() {
     let keys = KeySet::from_jwks("{}").unwrap();

@@ -5,8 +5,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Rejection;
 
-/// Every body there is, so that nothing of a request can get into one. With the type
-/// `about:blank` the title is the status's own phrase (RFC 9457 section 4.2.1).
+/// Returns the body. Bodies are constants, so that no part of a request can be in one. With the type
+/// `about:blank`, the title is the status's phrase (RFC 9457 section 4.2.1).
 fn body(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST => {
