@@ -37,7 +37,8 @@ impl CorrelationKind {
 
 /// Why a correlation id of a request was refused; the response is 400.
 ///
-/// A bad `traceparent` is ignored instead: see [`CorrelationSources::trace_context`](crate::context::CorrelationSources::trace_context)(crate::context::CorrelationSources::trace_context).
+/// A bad `traceparent` is ignored instead: see
+/// [`CorrelationSources::trace_context`](crate::context::CorrelationSources::trace_context).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{field} {kind}")]
 pub struct CorrelationError {
@@ -86,7 +87,9 @@ pub enum CorrelationErrorKind {
     /// The `traceparent` does not follow the W3C's grammar. It is ignored and refuses nobody.
     #[error("does not follow the W3C grammar")]
     Malformed,
-    /// The query string is longer than [`CorrelationSources::MAX_QUERY_LEN`](crate::context::CorrelationSources::MAX_QUERY_LEN)(crate::context::CorrelationSources::MAX_QUERY_LEN) and was not searched.
+    /// The query string is longer than
+    /// [`CorrelationSources::MAX_QUERY_LEN`](crate::context::CorrelationSources::MAX_QUERY_LEN) and
+    /// was not searched.
     #[error("could not be looked for in a query string of that length")]
     QueryTooLong,
 }

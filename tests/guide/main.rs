@@ -3,6 +3,11 @@
 //! A package of its own, as they need servers, clients and stores that users of the crate don't have
 //! to compile.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "the pages are written for readers of Markdown, not of an API"
+)]
+
 macro_rules! documents {
     ($($name:ident: $path:literal)*) => {
         $(#[doc = include_str!($path)] pub mod $name {})*
