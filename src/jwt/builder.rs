@@ -22,7 +22,7 @@ use crate::clock::SystemClock;
 /// instead of a signature. An invalid token is 401 with
 /// `WWW-Authenticate: Bearer error="invalid_token"`; a token that is not in `Bearer` syntax or was
 /// sent twice is 400 with `invalid_request` (RFC 6750 section 3.1). The
-/// [`TokenError`](super::TokenError)(super::TokenError) goes to the audit event only.
+/// [`TokenError`](super::TokenError) goes to the audit event only.
 ///
 /// ```
 /// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};

@@ -17,11 +17,11 @@ const MOST_REPORTED: usize = 8;
 /// The removed headers, in order.
 #[derive(Debug, Default)]
 pub struct Removed {
-    headers: Vec<Header>,
+    headers: Vec<Entry>,
 }
 
 #[derive(Debug)]
-struct Header {
+struct Entry {
     /// The strategy's place in the list, since two can have one name.
     place: usize,
     strategy: &'static str,
@@ -41,7 +41,7 @@ impl Removed {
         believed: bool,
     ) {
         strategy.scrub(head, believed, &mut |stripped| {
-            self.headers.push(Header {
+            self.headers.push(Entry {
                 place,
                 strategy: strategy.name(),
                 header: stripped.header().clone(),

@@ -108,8 +108,7 @@ impl TokenSource {
         let name = match &self.0 {
             Place::Bearer => return Ok(()),
             Place::Query(name) if !name.is_empty() => return Ok(()),
-            Place::Query(name) => name,
-            Place::Cookie(name) => name,
+            Place::Query(name) | Place::Cookie(name) => name,
             Place::Protocol(form) => &form.marker,
         };
         // Cookie names and sub-protocols are tokens, as header names are.

@@ -376,7 +376,7 @@ async fn the_audit_event_of_a_refusal_says_whose_genuine_token_it_was() {
     let stale = minted(HS, None, &claims_with(json!({"exp": 1_000_000_000})));
     let (unsigned, _) = stale.rsplit_once('.').expect("it has a signature");
     // Whatever a token says that nobody has signed, it is nobody's.
-    let forged = format!("{unsigned}.{}", base64url(&[0; 32]));
+    let forged = format!("{unsigned}.{}", base64url([0; 32]));
     for (token, whose) in [(stale, Some("alice")), (forged, None)] {
         let recorder = Recorder::new();
         let layer = UserScopeLayer::builder()
