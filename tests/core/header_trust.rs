@@ -670,3 +670,55 @@ async fn a_body_without_trailers_ends_before_them_and_hands_on_the_rest() {
     let collected = without.collect().await.expect("infallible");
     assert_eq!(collected.to_bytes(), "data");
 }
+
+/// Where a request is refused for its trailers, whoever answers it must not see the header either.
+#[tokio::test]
+async fn a_refusal_for_an_announced_trailer_is_made_without_the_identity_header() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&seen);
+    let layer = UserScopeLayer::builder()
+        .strategy(by_address())
+        .rejection_response(move |rejection: &Rejection, head: &http::request::Parts| {
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.extend(head.headers.keys().map(ToString::to_string));
+            let mut response = Response::new(bytes::Bytes::new());
+            *response.status_mut() = rejection.status();
+            response
+        })
+        .context_only()
+        .build()
+        .expect("valid");
+    for peer in [None, STRANGER] {
+        let sent = [ALICE, ("x_user_id", b"bob"), ("trailer", b"x-user-id")];
+        let refused = send(&layer, request(peer, &sent)).await;
+        assert_eq!(refused.expect_err("announced").status(), 400, "{peer:?}");
+    }
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(*seen, ["trailer", "trailer"]);
+}
+
+#[tokio::test]
+async fn only_the_header_of_an_untrusted_peer_says_which_peers_are_trusted() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let layer = UserScopeLayer::builder()
+        .strategy(by_address())
+        .observer(move |event: &AuditEvent<'_>| {
+            if let AuditEvent::HeaderStripped { header, wanted, .. } = event {
+                let mut told = tell.lock().unwrap_or_else(PoisonError::into_inner);
+                told.push((header.to_string(), wanted.is_some()));
+            }
+        })
+        .context_only()
+        .build()
+        .expect("valid");
+    let sent = [ALICE, ("x_user_id", b"bob")];
+    assert!(send(&layer, request(STRANGER, &sent)).await.is_err());
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.sort();
+    let expected = [
+        ("x-user-id".to_owned(), true),
+        ("x_user_id".to_owned(), false),
+    ];
+    assert_eq!(*told, expected);
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tower_user_scope::jwt::TokenErrorKind;
 
 use crate::tokens::{ALGORITHMS, Why, asking, hs, is_before_claims, jwt, verifying};
@@ -88,9 +88,12 @@ fn read_by_the_peer() -> Vec<Read> {
 fn is_time(token: &str, claim: &str) -> bool {
     let payload = token.split('.').nth(1).expect("it was read");
     let payload = URL_SAFE_NO_PAD.decode(payload).expect("it was read");
-    let claims: Value = serde_json::from_slice(&payload).expect("it was read");
-    let seconds = claims[claim].as_f64();
-    seconds.is_some_and(|seconds| (0.0..253_402_300_800.0).contains(&seconds))
+    // Raw, because Python reads numbers that no `f64` has.
+    let claims: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_slice(&payload).expect("it was read");
+    let seconds = claims.get(claim).and_then(|raw| raw.get().parse().ok());
+    // Numbers that are negative by less than any `f64` are read as `-0.0`.
+    seconds.is_some_and(|seconds: f64| seconds.is_sign_positive() && seconds < 253_402_300_800.0)
 }
 
 /// Why two readers may differ; all else that differs is a mistake of one of them.
