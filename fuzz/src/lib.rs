@@ -12,8 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneService};
 use tower_sessions_memory_store::MemoryStore;
 use tower_user_scope::{
-    PeerAddr, TrustedHeader, UserScopeExt, UserScopeLayer, context::{CorrelationKind,
-    CorrelationSources}, jwt::{Algorithm, Jwt, Key, TokenSource}, session::SessionCookie,
+    PeerAddr, TrustedHeader, UserScopeExt, UserScopeLayer,
+    context::{CorrelationKind, CorrelationSources},
+    jwt::{Algorithm, Jwt, Key, TokenSource},
+    session::SessionCookie,
 };
 
 /// Who was found.
@@ -38,7 +40,11 @@ impl Target {
             Key::hmac(Algorithm::HS256, b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ")
                 .expect("a key")
                 .with_id("a"),
-            Key::hmac(Algorithm::HS384, b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJqK7Nhh6Kc4x1ZuUJ").expect("a key"),
+            Key::hmac(
+                Algorithm::HS384,
+                b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJqK7Nhh6Kc4x1ZuUJ",
+            )
+            .expect("a key"),
         ];
         let layer = UserScopeLayer::builder()
             .strategy(

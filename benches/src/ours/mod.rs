@@ -7,8 +7,9 @@ use tower::Service;
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, FromExtension, Identity, Outcome, TrustedHeader,
-    UserContext, UserId, UserScopeLayer, from_fn, middleware::ResponseBody, strategy::{Strategy,
-    Trusting},
+    UserContext, UserId, UserScopeLayer, from_fn,
+    middleware::ResponseBody,
+    strategy::{Strategy, Trusting},
 };
 
 use crate::{case::Case, inner::Inner, requests};

@@ -2,7 +2,11 @@
 
 use http::{Request, header::AUTHORIZATION};
 use tower_layer::Layer;
-use tower_user_scope::{UserScopeLayer, jwt::{Jwt, KeySet, HasAudience, HasIssuer}, strategy::Strategy};
+use tower_user_scope::{
+    UserScopeLayer,
+    jwt::{HasAudience, HasIssuer, Jwt, KeySet},
+    strategy::Strategy,
+};
 
 use crate::{
     case::Case,
