@@ -171,12 +171,16 @@ impl Audit {
                 reason = %invalid.kind(),
                 "bad credential passed over, because its strategy is optional"
             ),
-            AuditEvent::TraceIgnored { problem, peer } => tracing::debug!(
-                target: "tower_user_scope::audit",
-                reason = %problem,
-                peer = peer.map(tracing::field::display),
-                "traceparent ignored"
-            ),
+            AuditEvent::TraceIgnored { problem, peer } => {
+                // Apart, because the macro of older versions brings `display` into scope.
+                let peer = peer.map(tracing::field::display);
+                tracing::debug!(
+                    target: "tower_user_scope::audit",
+                    reason = %problem,
+                    peer,
+                    "traceparent ignored"
+                );
+            }
             AuditEvent::Conflict { first, second } => tracing::warn!(
                 target: "tower_user_scope::audit",
                 first,
