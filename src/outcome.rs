@@ -107,6 +107,16 @@ struct Details<R> {
     user: Option<Box<str>>,
 }
 
+impl<R> Details<R> {
+    fn boxed(reason: R, source: Option<Arc<dyn StdError + Send + Sync>>) -> Box<Self> {
+        Box::new(Self {
+            reason,
+            source,
+            user: None,
+        })
+    }
+}
+
 impl<R: fmt::Debug> Details<R> {
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
@@ -120,13 +130,8 @@ impl InvalidError {
     /// Creates an error of this kind.
     #[must_use]
     pub fn new(reason: InvalidErrorKind) -> Self {
-        let source = None;
         Self {
-            details: Box::new(Details {
-                reason,
-                source,
-                user: None,
-            }),
+            details: Details::boxed(reason, None),
         }
     }
 
@@ -240,28 +245,17 @@ impl UnavailableError {
     /// Creates an error whose source did not answer. The error is in the audit event.
     #[must_use]
     pub fn new(source: impl StdError + Send + Sync + 'static) -> Self {
-        let reason = UnavailableErrorKind::Source;
         let source = Some(Arc::new(source) as _);
         Self {
-            details: Box::new(Details {
-                reason,
-                source,
-                user: None,
-            }),
+            details: Details::boxed(UnavailableErrorKind::Source, source),
         }
     }
 
     /// Creates an error for an answer that did not come within `limit`.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
-        let reason = UnavailableErrorKind::TimedOut { limit };
-        let source = None;
         Self {
-            details: Box::new(Details {
-                reason,
-                source,
-                user: None,
-            }),
+            details: Details::boxed(UnavailableErrorKind::TimedOut { limit }, None),
         }
     }
 

@@ -75,10 +75,6 @@ struct Timer {
 
 impl Deadline {
     /// Returns the limit once it has passed. `limit` is called at the first poll for each `awaited`.
-    #[cfg_attr(
-        not(feature = "tokio"),
-        expect(clippy::needless_pass_by_value, reason = "not so with the feature")
-    )]
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         awaited: Awaited,
