@@ -22,7 +22,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("sessions", &["src/session/"]),
     ("scope", &["src/scope/"]),
     ("factory", &["src/factory/"]),
-    ("body", &["src/response.rs", "src/trailers.rs"]),
+    ("body", &["src/response/", "src/trailers.rs"]),
     ("future", &["src/future.rs", "src/time_limit.rs"]),
     ("ids", &["src/context/"]),
 ];
