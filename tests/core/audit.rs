@@ -127,7 +127,7 @@ pub(crate) fn capture() {
     WRITTEN.take();
 }
 
-fn written() -> String {
+pub(crate) fn written() -> String {
     String::from_utf8_lossy(&WRITTEN.take()).into_owned()
 }
 

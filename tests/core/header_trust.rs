@@ -671,6 +671,55 @@ async fn a_body_without_trailers_ends_before_them_and_hands_on_the_rest() {
     assert_eq!(collected.to_bytes(), "data");
 }
 
+/// A body's end is its trailers, an error or `None`, whatever a wrong implementation has after it.
+#[tokio::test]
+async fn a_body_without_trailers_is_not_polled_after_its_end() {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
+    use http_body_util::BodyExt as _;
+
+    struct GoesOn(std::vec::IntoIter<Option<Result<Frame<Bytes>, &'static str>>>);
+
+    impl Body for GoesOn {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            Poll::Ready(self.0.next().expect("polled after its end"))
+        }
+    }
+
+    let data = || Some(Ok(Frame::data(Bytes::from_static(b"data"))));
+    for (end, is_error) in [
+        (Some(Ok(Frame::trailers(HeaderMap::new()))), false),
+        (Some(Err("broken")), true),
+        (None, false),
+    ] {
+        let frames = vec![data(), data(), end];
+        let mut body = WithoutTrailers::new(GoesOn(frames.into_iter()));
+        for _ in 0..2 {
+            assert!(matches!(body.frame().await, Some(Ok(frame)) if frame.is_data()));
+            assert!(!body.is_end_stream());
+        }
+        if is_error {
+            assert!(matches!(body.frame().await, Some(Err("broken"))));
+        } else {
+            assert!(body.frame().await.is_none());
+        }
+        assert!(body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(0));
+        assert!(body.frame().await.is_none(), "and nothing after");
+    }
+}
+
 /// Where a request is refused for its trailers, whoever answers it must not see the header either.
 #[tokio::test]
 async fn a_refusal_for_an_announced_trailer_is_made_without_the_identity_header() {

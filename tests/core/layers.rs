@@ -6,8 +6,8 @@ use http::{Request, Response, StatusCode};
 use tower::{Service, ServiceExt, service_fn, util::MapRequest};
 use tower_layer::Layer;
 use tower_user_scope::{
-    CredentialSource, ExistingContext, Fallback, Identity, InvalidError, Outcome, Scoped,
-    TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer,
+    CredentialSource, ExistingContext, Fallback, Identity, InvalidError, MaybeFuture, Outcome,
+    Scoped, TrustedHeader, UserContext, UserId, UserScopeExt, UserScopeLayer,
     context::ThreadId,
     from_fn,
     strategy::{InvalidErrorKind, Strategy},
@@ -383,6 +383,35 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
             let (_, body) = answer(service, request(headers)).await;
             assert_eq!(body, expected, "{headers:?}, else {kept}");
         }
+    }
+}
+
+/// Else a request would get the ids of an earlier one.
+#[tokio::test]
+async fn an_identity_that_is_taken_from_a_context_continues_no_other_context() {
+    let earlier = UserContext::builder(Identity::asserted(user("alice"))).build();
+    let mut request = request(&[]);
+    request.extensions_mut().insert(earlier.clone());
+    let (head, ()) = request.into_parts();
+    let MaybeFuture::Ready(Outcome::Found(found)) = ExistingContext::new().resolve(&head) else {
+        panic!("the context is there");
+    };
+    let kept = UserContext::builder(found).build();
+    for known in [kept.clone(), kept.child().expect("not deep")] {
+        let layer = UserScopeLayer::builder()
+            .strategy(from_fn(CredentialSource::predicate(|_| true), move |_| {
+                known.identity().clone().into()
+            }))
+            .context_only()
+            .build()
+            .expect("good");
+        let inner = service_fn(async |request: Request<()>| {
+            let context = request.user_context().expect("the layer is there");
+            Ok::<_, Infallible>(Response::new(context.request_id().to_string()))
+        });
+        let (_, id) = answer(layer.layer(inner), self::request(&[])).await;
+        assert_ne!(id, earlier.request_id().as_str());
+        assert_ne!(id, kept.request_id().as_str());
     }
 }
 

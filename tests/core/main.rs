@@ -19,5 +19,6 @@ mod modifiers;
 mod order;
 mod rejections;
 mod scope;
+mod timers;
 mod tower_contract;
 mod unanimous;

@@ -226,6 +226,20 @@ async fn timeout_turns_a_late_answer_into_unavailable_and_leaves_the_others() {
     assert_eq!(optional, late(short), "and optional doesn't pass it over");
 }
 
+/// A strategy of the application's may ask another one and forward nothing else of it.
+#[tokio::test(start_paused = true)]
+async fn timeout_is_kept_whoever_waits_for_the_answer() {
+    let limit = Duration::from_secs(9);
+    let (head, ()) = with(GOOD).into_parts();
+    let MaybeFuture::Future(asked) = by_key_waiting().timeout(limit).resolve(&head) else {
+        panic!("it waits");
+    };
+    let Outcome::Unavailable(late) = asked.await else {
+        panic!("it takes 10 s");
+    };
+    assert_eq!(late.kind(), UnavailableErrorKind::TimedOut { limit });
+}
+
 #[tokio::test]
 async fn modifiers_keep_what_they_do_not_change() {
     let header = || {
@@ -592,25 +606,39 @@ impl Strategy for LeavesOneOut {
         _: bool,
         _: &mut dyn FnMut(tower_user_scope::strategy::Stripped<'_>),
     ) {
-        head.headers.remove("x-other");
+        if self.scrubs {
+            head.headers.remove("x-other");
+        }
     }
 }
 
 #[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_strategy_that_leaves_out_one_of_its_headers_is_found_by_the_first_request_with_it() {
-    for scrubs in [false, true] {
-        let layer = UserScopeLayer::builder()
-            .strategies([LeavesOneOut { scrubs }.boxed()])
-            .context_only()
-            .build()
-            .expect("valid");
+    async fn check<L, S, B>(what: &str, expected: &str, layer: L)
+    where
+        L: Layer<Inner, Service = S> + Send + 'static,
+        S: Service<Request<()>, Response = Response<B>, Error = Infallible, Future: Send>
+            + Send
+            + 'static,
+        B: Send + 'static,
+    {
         let mut request = Request::new(());
         let value = HeaderValue::from_static("x");
         request.headers_mut().insert("x-other", value);
         let asked = tokio::spawn(send(layer, request)).await;
         let panic = asked.expect_err("it panics").into_panic();
         let message = panic.downcast_ref::<String>().expect("a message");
-        assert!(message.contains("`leaves_one_out`"), "{message}");
+        let expected = format!("`leaves_one_out` {expected}");
+        assert!(message.contains(&expected), "{what}: {message}");
+    }
+    for (scrubs, expected) in [(false, "finds its credential"), (true, "removes headers")] {
+        let builder = UserScopeLayer::builder;
+        let listed = builder().strategy(LeavesOneOut { scrubs });
+        let listed = listed.context_only().build().expect("valid");
+        check("listed", expected, listed).await;
+        let configured = builder().strategies([LeavesOneOut { scrubs }.boxed()]);
+        let configured = configured.context_only().build().expect("valid");
+        check("configured", expected, configured).await;
     }
 }

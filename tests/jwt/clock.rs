@@ -93,6 +93,25 @@ async fn a_token_begins_by_the_layers_clock() {
     assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
 }
 
+/// Nothing has ended then, and nothing that says when it begins has begun.
+#[tokio::test]
+async fn a_clock_before_1970_counts_as_1970() {
+    let clock = TestClock::at(SystemTime::UNIX_EPOCH - MINUTE);
+    let asked = asking_at(jwt(verifying(HS)).leeway(Duration::ZERO), clock.clone());
+    let token = |members| minted(HS, None, &claims_with(members));
+    let at_once = token(json!({"iat": 0, "exp": 1}));
+    let begins = token(json!({"iat": 0, "nbf": 1, "exp": 2}));
+    let early = refused(TokenErrorKind::NotYetValid);
+    for before in [MINUTE, Duration::from_nanos(1), Duration::ZERO] {
+        clock.set(SystemTime::UNIX_EPOCH - before);
+        assert_eq!(asked.user(&at_once).await, Ok("alice".to_owned()));
+        assert_eq!(asked.user(&begins).await, early, "{before:?}");
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(asked.user(&at_once).await, refused(TokenErrorKind::Expired));
+    assert_eq!(asked.user(&begins).await, Ok("alice".to_owned()));
+}
+
 #[tokio::test]
 async fn an_identity_of_any_strategy_ends_by_the_layers_clock() {
     let clock = TestClock::at(SystemTime::UNIX_EPOCH + MINUTE);
