@@ -309,6 +309,77 @@ async fn metadata_leads_to_the_keys_of_the_issuer_that_was_asked_for() {
     }
 }
 
+#[tokio::test]
+async fn metadata_may_be_elsewhere_than_the_issuers_name_says() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    // What tokens name, where nothing is to be fetched.
+    let issuer = "http://localhost:9/realms/main";
+    let base = server.url("/realms/main");
+    let at = "/realms/main/.well-known/openid-configuration";
+    for (named, answer) in [
+        (issuer, alice()),
+        ("http://localhost:9/realms/other", Err(Why::Unavailable)),
+        (&*base, Err(Why::Unavailable)),
+    ] {
+        let metadata = json!({"issuer": named, "jwks_uri": server.url("/keys")});
+        server.answer(at, StatusCode::OK, metadata.to_string());
+        let strategy = Jwt::new(RemoteKeys::discover_at(&base, issuer))
+            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .issuer(issuer)
+            .audience(AUDIENCE);
+        let token = minted(ED, Some("a"), &claims_with(json!({"iss": issuer})));
+        assert_eq!(asking(strategy).user(&token).await, answer, "{named}");
+    }
+}
+
+#[tokio::test]
+async fn metadata_of_oauth_comes_before_the_issuers_path() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    for (path, at) in [
+        ("", "/.well-known/oauth-authorization-server"),
+        ("/", "/.well-known/oauth-authorization-server"),
+        (
+            "/tenant/1",
+            "/.well-known/oauth-authorization-server/tenant/1",
+        ),
+    ] {
+        let issuer = server.url(path);
+        let metadata = json!({"issuer": issuer, "jwks_uri": server.url("/keys")});
+        server.answer(at, StatusCode::OK, metadata.to_string());
+        let strategy = Jwt::new(RemoteKeys::discover_oauth(&issuer))
+            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .issuer(&issuer)
+            .audience(AUDIENCE);
+        let token = minted(ED, Some("a"), &claims_with(json!({"iss": issuer})));
+        assert_eq!(asking(strategy).user(&token).await, alice(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_goes_to_other_hosts_only_where_the_application_says_so() {
+    let server = IssuerServer::start().await;
+    server.publish([jwk(ED, "a")]);
+    // Another name of this machine, which is not one of the loopback's.
+    let url = server.url("/keys").replace("localhost", "0.0.0.0");
+    let keys = RemoteKeys::from_url(&url);
+    assert!(jwt(keys.clone()).validate().is_err(), "by default");
+    let allowed = jwt(keys.dangerously_allow_http());
+    assert_eq!(asking(allowed).user(&token(ED, "a")).await, alice());
+
+    // The fetcher of the application's decides as well.
+    let fetch = HttpsFetch::new().expect("a client");
+    let strict = RemoteKeys::from_url(&url)
+        .dangerously_allow_http()
+        .fetch_with(fetch.clone());
+    strict.ready().await.expect_err("refused by the fetcher");
+    let lenient = RemoteKeys::from_url(&url)
+        .dangerously_allow_http()
+        .fetch_with(fetch.dangerously_allow_http());
+    lenient.ready().await.expect("both allow it");
+}
+
 /// A certificate for `localhost`, and what a server does with it.
 fn certificate() -> (reqwest::Certificate, rustls::ServerConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");

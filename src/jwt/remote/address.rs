@@ -13,13 +13,53 @@ use super::{
     fetch::{FetchError, Fetched},
     https::HttpsFetch,
     period::Freshness,
-    url::{allowed_for_issuer, checked, redacted},
+    url::{PlainHttp, allowed_for_issuer, checked, redacted},
 };
 
 #[derive(Clone)]
-pub(super) enum Address {
+pub(super) struct Address {
+    place: Place,
+    plain: PlainHttp,
+}
+
+#[derive(Clone)]
+enum Place {
     Keys(String),
-    Issuer(String),
+    Metadata {
+        form: MetadataForm,
+        /// The metadata is fetched under this URL.
+        base: String,
+        /// The name that the metadata has to have.
+        issuer: String,
+    },
+}
+
+/// Which metadata an issuer publishes, and where.
+#[derive(Clone, Copy)]
+pub(super) enum MetadataForm {
+    /// OpenID Connect Discovery 1.0 section 4: after the issuer's path.
+    OpenId,
+    /// RFC 8414 section 3.1: before the issuer's path.
+    OAuth,
+}
+
+impl MetadataForm {
+    fn url(self, base: &Url) -> String {
+        match self {
+            Self::OpenId => {
+                let base = base.as_str();
+                let base = base.strip_suffix('/').unwrap_or(base);
+                format!("{base}/.well-known/openid-configuration")
+            }
+            Self::OAuth => {
+                let path = base.path();
+                let path = path.strip_suffix('/').unwrap_or(path);
+                let mut url = base.clone();
+                url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+                url.into()
+            }
+        }
+    }
 }
 
 /// OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2.
@@ -47,17 +87,40 @@ pub(super) struct Answer {
 }
 
 impl Address {
+    pub(super) fn of_keys(url: String) -> Self {
+        Self::at(Place::Keys(url))
+    }
+
+    pub(super) fn of_metadata(form: MetadataForm, base: String, issuer: String) -> Self {
+        Self::at(Place::Metadata { form, base, issuer })
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            plain: PlainHttp::ToLoopback,
+        }
+    }
+
+    pub(super) fn allow_http(&mut self) {
+        self.plain = PlainHttp::Anywhere;
+    }
+
+    pub(super) fn allows_http(&self) -> bool {
+        self.plain == PlainHttp::Anywhere
+    }
+
     fn url(&self) -> &str {
-        match self {
-            Self::Keys(url) | Self::Issuer(url) => url,
+        match &self.place {
+            Place::Keys(url) | Place::Metadata { base: url, .. } => url,
         }
     }
 
     /// Returns the issuer whose metadata names the keys' URL.
     pub(super) fn issuer(&self) -> Option<&str> {
-        match self {
-            Self::Keys(_) => None,
-            Self::Issuer(issuer) => Some(issuer),
+        match &self.place {
+            Place::Keys(_) => None,
+            Place::Metadata { issuer, .. } => Some(issuer),
         }
     }
 
@@ -71,8 +134,8 @@ impl Address {
     }
 
     fn checked(&self) -> Result<Url, UrlProblem> {
-        let url = checked(self.url())?;
-        if matches!(self, Self::Issuer(_)) && url.query().is_some() {
+        let url = checked(self.url(), self.plain)?;
+        if matches!(self.place, Place::Metadata { .. }) && url.query().is_some() {
             return Err(UrlProblem::Query);
         }
         Ok(url)
@@ -89,10 +152,17 @@ impl Address {
             url: redacted(self.url()),
             problem,
         })?;
-        let (url, metadata) = match self {
-            Self::Keys(_) => (url, None),
-            Self::Issuer(issuer) => {
-                let (url, etag) = keys_url(issuer, &url, fetch, validators.metadata).await?;
+        let (url, metadata) = match &self.place {
+            Place::Keys(_) => (url, None),
+            Place::Metadata { form, issuer, .. } => {
+                let document = Document {
+                    url: form.url(&url),
+                    issuer,
+                };
+                let checked = |keys: &str| {
+                    checked(keys, self.plain).and_then(|keys| allowed_for_issuer(keys, &url))
+                };
+                let (url, etag) = keys_url(&document, checked, fetch, validators.metadata).await?;
                 let metadata = etag.map(|etag| (etag, url.clone()));
                 (url, metadata)
             }
@@ -120,18 +190,21 @@ impl Address {
     }
 }
 
+/// Where metadata is, and whose it has to be.
+struct Document<'a> {
+    url: String,
+    issuer: &'a str,
+}
+
 /// Fetches the issuer's metadata, and returns the keys' URL and the metadata's `ETag`.
 async fn keys_url(
-    issuer: &str,
-    issuer_url: &Url,
+    document: &Document<'_>,
+    checked: impl FnOnce(&str) -> Result<Url, UrlProblem>,
     fetch: &Fetch,
     known: Option<(String, Url)>,
 ) -> Result<(Url, Option<String>), FetchError> {
-    let base = issuer_url.as_str();
-    let base = base.strip_suffix('/').unwrap_or(base);
-    let url = format!("{base}/.well-known/openid-configuration");
     let etag = known.as_ref().map(|(etag, _)| etag.clone());
-    let refreshed = fetch(url, etag).await;
+    let refreshed = fetch(document.url.clone(), etag).await;
     let (body, etag) = refreshed
         .and_then(|fetched| content(fetched, known.is_some()))
         .map_err(FetchError::in_metadata)?;
@@ -141,19 +214,17 @@ async fn keys_url(
             .ok_or(FetchError::Metadata);
     };
     let metadata: Metadata = serde_json::from_slice(&body).map_err(|_| FetchError::Metadata)?;
-    // OpenID Connect Discovery 1.0 section 4.3: exactly the configured issuer.
-    if metadata.issuer != issuer {
+    // OpenID Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3: exactly the configured issuer.
+    if metadata.issuer != document.issuer {
         return Err(FetchError::OtherIssuer {
-            wanted: redacted(issuer),
+            wanted: redacted(document.issuer),
             found: redacted(&metadata.issuer),
         });
     }
-    let keys = checked(&metadata.jwks_uri)
-        .and_then(|keys| allowed_for_issuer(keys, issuer_url))
-        .map_err(|problem| FetchError::Url {
-            url: redacted(&metadata.jwks_uri),
-            problem,
-        })?;
+    let keys = checked(&metadata.jwks_uri).map_err(|problem| FetchError::Url {
+        url: redacted(&metadata.jwks_uri),
+        problem,
+    })?;
     Ok((keys, etag))
 }
 

@@ -13,19 +13,23 @@ use super::{
     super::TokenConfigError,
     fetch::{FetchDocument, FetchError, Fetched},
     period::Freshness,
-    url::{checked, redacted},
+    url::{PlainHttp, checked, redacted},
 };
+use crate::peer::is_loopback_host;
 
 /// Fetches over HTTPS with `reqwest`: HTTP proxies from the environment, certificates as the
 /// platform verifies them, no redirects, documents of at most [`HttpsFetch::MAX_LEN`].
 ///
 /// Plain `http` is for loopback addresses and `localhost`, and goes there directly: past every
-/// proxy, and without asking a name server.
+/// proxy, and without asking a name server. [`dangerously_allow_http`](Self::dangerously_allow_http)
+/// allows other hosts.
 #[derive(Clone, Debug)]
 pub struct HttpsFetch {
     https: Client,
     /// `None` if it could not be created.
     loopback: Option<Client>,
+    /// For plain `http` to other hosts, if that is allowed.
+    plain: Option<Client>,
 }
 
 impl HttpsFetch {
@@ -64,16 +68,31 @@ impl HttpsFetch {
         Self {
             https: client,
             loopback: loopback.ok(),
+            plain: None,
         }
     }
 
+    /// Allows plain `http` to other hosts, past every proxy; see
+    /// [`RemoteKeys::dangerously_allow_http`](super::RemoteKeys::dangerously_allow_http).
+    #[must_use]
+    pub fn dangerously_allow_http(mut self) -> Self {
+        // Plain `http` only: needs no certificates.
+        self.plain = builder().tls_certs_only([]).no_proxy().build().ok();
+        self
+    }
+
     async fn get(&self, url: &str, etag: Option<&str>) -> Result<Response, FetchError> {
-        let wanted = checked(url).map_err(|problem| FetchError::Url {
+        let plain = match &self.plain {
+            Some(_) => PlainHttp::Anywhere,
+            None => PlainHttp::ToLoopback,
+        };
+        let wanted = checked(url, plain).map_err(|problem| FetchError::Url {
             url: redacted(url),
             problem,
         })?;
-        let client = match wanted.scheme() {
-            "https" => &self.https,
+        let client = match (wanted.scheme(), &self.plain) {
+            ("https", _) => &self.https,
+            (_, Some(plain)) if !wanted.host_str().is_some_and(is_loopback_host) => plain,
             _ => self.loopback.as_ref().ok_or(FetchError::NoLoopbackClient)?,
         };
         let mut request = client

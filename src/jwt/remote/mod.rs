@@ -22,7 +22,11 @@ mod refresher;
 mod url;
 
 pub(super) use self::refresher::Refreshed;
-use self::{address::Address, period::Periods, refresher::Refresher};
+use self::{
+    address::{Address, MetadataForm},
+    period::Periods,
+    refresher::Refresher,
+};
 pub use self::{
     fetch::{FetchDocument, FetchError, Fetched},
     https::HttpsFetch,
@@ -92,7 +96,7 @@ impl RemoteKeys {
     /// A query is never shown in `Debug`, errors and logs.
     #[must_use]
     pub fn from_url(url: impl Into<String>) -> Self {
-        Self::at(Address::Keys(url.into()))
+        Self::at(Address::of_keys(url.into()))
     }
 
     /// Fetches the JWK set that the issuer's metadata names: OpenID Connect Discovery 1.0, under
@@ -103,7 +107,59 @@ impl RemoteKeys {
     /// and so is [`Jwt::issuer`](super::Jwt::issuer) with another name than this.
     #[must_use]
     pub fn discover(issuer: impl Into<String>) -> Self {
-        Self::at(Address::Issuer(issuer.into()))
+        let issuer = issuer.into();
+        Self::at(Address::of_metadata(
+            MetadataForm::OpenId,
+            issuer.clone(),
+            issuer,
+        ))
+    }
+
+    /// As [`discover`](Self::discover), with the metadata of RFC 8414: under
+    /// `/.well-known/oauth-authorization-server`, which comes before the issuer's path.
+    #[must_use]
+    pub fn discover_oauth(issuer: impl Into<String>) -> Self {
+        let issuer = issuer.into();
+        Self::at(Address::of_metadata(
+            MetadataForm::OAuth,
+            issuer.clone(),
+            issuer,
+        ))
+    }
+
+    /// As [`discover`](Self::discover), with the metadata fetched under another URL than the issuer's
+    /// name. The metadata still has to name `issuer`.
+    ///
+    /// Inside a cluster the issuer's name is often not its address: tokens have the name that browsers
+    /// see.
+    ///
+    /// ```
+    /// use tower_user_scope::jwt::{Jwt, RemoteKeys};
+    ///
+    /// // Keycloak in a Compose file, whose `KC_HOSTNAME` is what browsers see.
+    /// let issuer = "http://localhost:9000/realms/main";
+    /// let keys = RemoteKeys::discover_at("http://keycloak:8080/realms/main", issuer)
+    ///     .dangerously_allow_http();
+    /// let strategy = Jwt::new(keys).issuer(issuer).audience("api");
+    /// # let _ = strategy;
+    /// ```
+    #[must_use]
+    pub fn discover_at(url: impl Into<String>, issuer: impl Into<String>) -> Self {
+        Self::at(Address::of_metadata(
+            MetadataForm::OpenId,
+            url.into(),
+            issuer.into(),
+        ))
+    }
+
+    /// Allows plain `http` to other hosts than this one. Whoever can answer in that network's place can
+    /// sign tokens for every user: right inside a cluster whose network is trusted, and nowhere else.
+    ///
+    /// An issuer at an `https` URL still can't name keys at an `http` one. With
+    /// [`fetch_with`](Self::fetch_with), the fetcher decides as well.
+    #[must_use]
+    pub fn dangerously_allow_http(self) -> Self {
+        self.set(|settings| settings.address.allow_http())
     }
 
     fn at(address: Address) -> Self {
@@ -235,7 +291,11 @@ impl Settings {
         if let Some(fetch) = self.fetch.get() {
             return Ok(fetch);
         }
-        let made = boxed(HttpsFetch::new()?);
+        let mut fetch = HttpsFetch::new()?;
+        if self.address.allows_http() {
+            fetch = fetch.dangerously_allow_http();
+        }
+        let made = boxed(fetch);
         Ok(self.fetch.get_or_init(|| made))
     }
 }

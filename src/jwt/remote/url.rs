@@ -7,8 +7,15 @@ use reqwest::Url;
 use super::super::UrlProblem;
 use crate::peer::is_loopback_host;
 
+/// Where plain `http` may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlainHttp {
+    ToLoopback,
+    Anywhere,
+}
+
 /// Parses a URL with the parser of the HTTP client, and checks the result.
-pub(super) fn checked(url: &str) -> Result<Url, UrlProblem> {
+pub(super) fn checked(url: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
     if url.contains(['{', '}']) {
         return Err(UrlProblem::Placeholder);
     }
@@ -16,7 +23,7 @@ pub(super) fn checked(url: &str) -> Result<Url, UrlProblem> {
     let host = url.host_str().ok_or(UrlProblem::NotAUrl)?;
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback_host(host) => {}
+        "http" if plain == PlainHttp::Anywhere || is_loopback_host(host) => {}
         _ => return Err(UrlProblem::NotHttps),
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -81,6 +88,19 @@ pub(super) fn redacted(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn checked(url: &str) -> Result<Url, UrlProblem> {
+        super::checked(url, PlainHttp::ToLoopback)
+    }
+
+    #[test]
+    fn plain_http_is_fetched_where_the_application_says_so() {
+        let anywhere = |url| super::checked(url, PlainHttp::Anywhere).err();
+        assert_eq!(anywhere("http://keycloak:8080/realms/main"), None);
+        assert_eq!(anywhere("ftp://keycloak/"), Some(UrlProblem::NotHttps));
+        let user_info = anywhere("http://svc:secret@keycloak/");
+        assert_eq!(user_info, Some(UrlProblem::UserInfo));
+    }
 
     #[test]
     fn only_https_and_loopback_are_safe() {
