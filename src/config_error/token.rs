@@ -36,14 +36,20 @@ pub enum TokenConfigError {
     )]
     SameUsers,
     /// A claim that is not a string, or has an empty name, can't contain an id.
-    #[error("the claim `{name}` can't contain an id")]
+    #[error("the claim `{name}` can't contain an id, an audience or a name")]
     ClaimName {
         /// The name, as it was given.
         name: String,
     },
-    /// The name of a cookie, a query parameter or a sub-protocol is empty or not a token
-    /// (RFC 9110 section 5.6.2).
-    #[error("`{name}` can't be the name of a cookie, a query parameter or a sub-protocol")]
+    /// A claim is required, and no value, or an empty one.
+    #[error("the claim `{name}` is required without a value that it may have")]
+    NoClaimValue {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// The name of a cookie, a header, a query parameter or a sub-protocol is empty or not a token
+    /// (RFC 9110 section 5.6.2), or it is a header that another credential or HTTP itself needs.
+    #[error("no token can be in a cookie, header, parameter or sub-protocol named `{name}`")]
     SourceName {
         /// The name, as it was given.
         name: String,

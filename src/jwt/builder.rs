@@ -2,11 +2,15 @@
 //!
 //! What may be chosen besides is in `options.rs`; how a token is verified is not known here.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use super::{
-    HasAudience, HasIssuer, Issuer, Keys, TokenCache, TokenSource, WantsAudience, WantsIssuer,
-    cache::VerdictCache, identify::Identify, issuer::IssuerRules, revocation::Revocation,
+    HasAudience, HasIssuer, Keys, TokenCache, TokenSource, WantsAudience, WantsIssuer,
+    cache::VerdictCache,
+    identify::Identify,
+    issuer::IssuerRules,
+    issuers::{AcceptedIssuers, Issuers},
+    revocation::Revocation,
     settings::Settings,
 };
 use crate::clock::SystemClock;
@@ -46,11 +50,8 @@ impl Jwt {
     /// Verifies tokens with these keys.
     #[must_use]
     pub fn new(keys: impl Into<Keys>) -> Self {
-        Self::with(vec![IssuerRules {
-            name: None,
-            audiences: Vec::new(),
-            keys: keys.into(),
-        }])
+        let rules = IssuerRules::new(None, keys.into());
+        Self::with(AcceptedIssuers::One(Arc::new(rules)))
     }
 }
 
@@ -62,9 +63,11 @@ impl Jwt<HasIssuer, HasAudience> {
     /// different issuers are told apart: by [`tenant_claim("iss")`](Self::tenant_claim), by
     /// [`identity`](Self::identity) from [`VerifiedToken::issuer`](super::VerifiedToken::issuer), or not at all
     /// ([`issuers_share_users`](Self::issuers_share_users)).
+    ///
+    /// The issuers are a list, or [`Issuers`] that change while the service runs.
     #[must_use]
-    pub fn of_issuers(issuers: impl IntoIterator<Item = Issuer<HasAudience>>) -> Self {
-        Self::with(issuers.into_iter().map(|issuer| issuer.rules).collect())
+    pub fn of_issuers(issuers: impl Into<Issuers>) -> Self {
+        Self::with(AcceptedIssuers::Several(issuers.into()))
     }
 }
 
@@ -73,7 +76,7 @@ impl<A> Jwt<WantsIssuer, A> {
     #[must_use]
     pub fn issuer(mut self, name: impl Into<String>) -> Jwt<HasIssuer, A> {
         let name = name.into().into_boxed_str();
-        self.rules().name = Some(name);
+        self.change_rules(|rules| rules.name = Some(name));
         self.with_state()
     }
 
@@ -90,8 +93,29 @@ impl<I> Jwt<I, WantsAudience> {
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Jwt<I, HasAudience> {
         let audience = audience.into().into_boxed_str();
-        self.rules().audiences.push(audience);
+        self.change_rules(|rules| rules.audiences.push(audience));
         self.with_state()
+    }
+
+    /// Looks for the audience in this claim instead of `aud`: access tokens of Amazon Cognito have
+    /// none, and name the client in `client_id`; other issuers name it in `azp`.
+    ///
+    /// ```
+    /// use tower_user_scope::jwt::{Jwt, RemoteKeys};
+    ///
+    /// let pool = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_example";
+    /// let strategy = Jwt::new(RemoteKeys::discover(pool))
+    ///     .issuer(pool)
+    ///     .audience_claim("client_id")
+    ///     .audience("the app client's id")
+    ///     .require_claim("token_use", ["access"]);
+    /// # let _ = strategy;
+    /// ```
+    #[must_use]
+    pub fn audience_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        let name = name.into();
+        self.change_rules(|rules| rules.audience_claim = name);
+        self
     }
 
     /// Accepts tokens for any audience: a token that was issued for another service is valid here
@@ -107,10 +131,11 @@ impl<I, A> Jwt<I, A> {
     /// another.
     pub const MAX_LEN: usize = 8_192;
 
-    fn with(issuers: Vec<IssuerRules>) -> Self {
+    fn with(issuers: AcceptedIssuers) -> Self {
         Self {
             settings: Arc::new(Settings {
                 issuers,
+                required: Vec::new(),
                 sources: vec![TokenSource::bearer()],
                 identify: Identify::new(),
                 issuers_share_users: false,
@@ -139,9 +164,11 @@ impl<I, A> Jwt<I, A> {
         settings
     }
 
-    fn rules(&mut self) -> &mut IssuerRules {
-        // `new` makes exactly one; `of_issuers` returns a type without this method.
-        &mut self.settings_mut().issuers[0]
+    fn change_rules(&mut self, change: impl FnOnce(&mut IssuerRules)) {
+        // `of_issuers` returns a type without the methods that come here.
+        if let AcceptedIssuers::One(rules) = &mut self.settings_mut().issuers {
+            change(Arc::make_mut(rules));
+        }
     }
 
     fn with_state<J, B>(self) -> Jwt<J, B> {

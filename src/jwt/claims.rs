@@ -106,33 +106,35 @@ impl<'a> Claims<'a> {
         self.text(NAME)?.ok_or(TokenErrorKind::MissingClaim(NAME))
     }
 
-    /// Returns the first known audience that is in `aud`.
-    pub(super) fn check_audience<'k>(&self, known: &'k [Box<str>]) -> Result<&'k str, TokenError> {
-        let sent = self.audience()?;
-        let mut known_names = known.iter().map(|known| &**known);
-        known_names
+    /// Returns the first of the known values that the claim has: one string or several, as `aud` has
+    /// them (RFC 7519 section 4.1.3). Otherwise the error is of the kind that `wrong` returns.
+    pub(super) fn one_of<'k>(
+        &self,
+        name: &Cow<'static, str>,
+        known: &'k [Box<str>],
+        wrong: impl FnOnce() -> TokenErrorKind,
+    ) -> Result<&'k str, TokenError> {
+        let sent = self.texts(name)?;
+        let mut known_values = known.iter().map(|known| &**known);
+        known_values
             .find(|known| sent.iter().any(|sent| sent == known))
             .ok_or_else(|| {
                 let wanted = known.iter().map(|known| &**known);
-                TokenError::from(TokenErrorKind::WrongAudience)
-                    .comparing(wanted, sent.iter().map(|sent| &**sent))
+                TokenError::from(wrong()).comparing(wanted, sent.iter().map(|sent| &**sent))
             })
     }
 
-    /// Returns `aud`: one string or several (RFC 7519 section 4.1.3).
-    fn audience(&self) -> Result<Vec<Cow<'a, str>>, TokenErrorKind> {
-        const NAME: Cow<'static, str> = Cow::Borrowed("aud");
-        let json = self
-            .0
-            .get("aud")
-            .ok_or(TokenErrorKind::MissingClaim(NAME))?;
-        let audience = match json::string(json) {
+    /// Returns a claim that has to be there, as one string or as several.
+    fn texts(&self, name: &Cow<'static, str>) -> Result<Vec<Cow<'a, str>>, TokenErrorKind> {
+        let missing = || TokenErrorKind::MissingClaim(name.clone());
+        let json = self.0.get(name).ok_or_else(missing)?;
+        let texts = match json::string(json) {
             Some(one) => vec![one],
-            None => json::strings(json).ok_or(TokenErrorKind::ClaimType(NAME))?,
+            None => json::strings(json).ok_or_else(|| TokenErrorKind::ClaimType(name.clone()))?,
         };
-        if audience.is_empty() {
-            return Err(TokenErrorKind::MissingClaim(NAME));
+        if texts.is_empty() {
+            return Err(missing());
         }
-        Ok(audience)
+        Ok(texts)
     }
 }

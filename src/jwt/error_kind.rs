@@ -74,6 +74,9 @@ pub enum TokenErrorKind {
     /// `aud` has no accepted audience.
     #[error("the token is for another audience")]
     WrongAudience,
+    /// A claim has none of the [required](super::Jwt::require_claim) values.
+    #[error("the token's claim `{0}` has none of the required values")]
+    WrongClaim(Cow<'static, str>),
     /// The claim for an id has an invalid one.
     #[error("the token has an invalid id: {0}")]
     Id(#[source] IdError),
@@ -111,6 +114,7 @@ impl TokenErrorKind {
             Self::NotYetValid => "token_not_yet_valid",
             Self::WrongIssuer => "token_wrong_issuer",
             Self::WrongAudience => "token_wrong_audience",
+            Self::WrongClaim(_) => "token_wrong_claim",
             Self::Id(_) => "token_id",
             Self::ApplicationClaims => "token_application_claims",
             Self::SenderConstrained => "token_sender_constrained",

@@ -1,8 +1,11 @@
 //! An accepted issuer: its name, its audiences and its keys.
 
-use std::marker::PhantomData;
+use std::{borrow::Cow, marker::PhantomData};
 
-use super::{HasAudience, KeyError, KeySet, TokenConfigError, WantsAudience, keys::Keys};
+use super::{
+    CryptoProvider, HasAudience, KeyError, KeySet, TokenConfigError, WantsAudience, keys::Keys,
+    requirement::Requirement,
+};
 
 /// One of several issuers of a [`Jwt`](super::Jwt), with its own keys and audiences.
 ///
@@ -32,6 +35,9 @@ pub(super) struct IssuerRules {
     pub(super) name: Option<Box<str>>,
     /// Empty accepts any audience.
     pub(super) audiences: Vec<Box<str>>,
+    /// The claim that has the audience.
+    pub(super) audience_claim: Cow<'static, str>,
+    pub(super) required: Vec<Requirement>,
     pub(super) keys: Keys,
 }
 
@@ -40,11 +46,7 @@ impl Issuer {
     #[must_use]
     pub fn new(name: impl Into<String>, keys: impl Into<Keys>) -> Self {
         Self {
-            rules: IssuerRules {
-                name: Some(name.into().into_boxed_str()),
-                audiences: Vec::new(),
-                keys: keys.into(),
-            },
+            rules: IssuerRules::new(Some(name.into().into_boxed_str()), keys.into()),
             _audience: PhantomData,
         }
     }
@@ -60,20 +62,56 @@ impl<A> Issuer<A> {
             _audience: PhantomData,
         }
     }
+
+    /// Looks for the audience in this claim instead of `aud`; see
+    /// [`Jwt::audience_claim`](super::Jwt::audience_claim).
+    #[must_use]
+    pub fn audience_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.rules.audience_claim = name.into();
+        self
+    }
+
+    /// Accepts only tokens of this issuer whose claim has one of these values; see
+    /// [`Jwt::require_claim`](super::Jwt::require_claim).
+    #[must_use]
+    pub fn require_claim<V>(mut self, name: impl Into<Cow<'static, str>>, values: V) -> Self
+    where
+        V: IntoIterator<Item: Into<String>>,
+    {
+        self.rules.required.push(Requirement::new(name, values));
+        self
+    }
 }
 
 impl IssuerRules {
-    pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
+    pub(super) fn new(name: Option<Box<str>>, keys: Keys) -> Self {
+        Self {
+            name,
+            audiences: Vec::new(),
+            audience_claim: Cow::Borrowed("aud"),
+            required: Vec::new(),
+            keys,
+        }
+    }
+
+    pub(super) fn validate(&self, provider: CryptoProvider) -> Result<(), TokenConfigError> {
         let mut names = self.name.iter().chain(&self.audiences);
         if names.any(|name| name.is_empty()) {
             return Err(TokenConfigError::EmptyName);
         }
-        Ok(())
+        if matches!(&*self.audience_claim, "" | "exp" | "nbf" | "iat" | "cnf") {
+            return Err(TokenConfigError::ClaimName {
+                name: self.audience_claim.to_string(),
+            });
+        }
+        self.required.iter().try_for_each(Requirement::validate)?;
+        self.keys.validate(provider)?;
+        self.validate_discovery()
     }
 
     /// Checks that the keys are discovered from the issuer whose tokens are accepted. Call it after
     /// the URL was validated: the error shows it.
-    pub(super) fn validate_discovery(&self) -> Result<(), TokenConfigError> {
+    fn validate_discovery(&self) -> Result<(), TokenConfigError> {
         match (&self.name, self.keys.discovered_from()) {
             (Some(name), Some(discovered)) if **name != *discovered => {
                 Err(TokenConfigError::OtherIssuer {

@@ -38,6 +38,7 @@ mod future;
 mod header;
 mod identify;
 mod issuer;
+mod issuers;
 mod json;
 mod jwk;
 mod key;
@@ -49,6 +50,7 @@ mod point;
 mod provider;
 mod published;
 mod remote;
+mod requirement;
 mod revocation;
 mod rsa;
 mod secret;
@@ -66,6 +68,7 @@ pub use self::{
     error_kind::TokenErrorKind,
     future::JwtFuture,
     issuer::Issuer,
+    issuers::Issuers,
     key::Key,
     key_set::KeySet,
     keys::Keys,

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     CryptoProvider, Jwt, TokenCache, TokenSource, VerifiedToken, cache::VerdictCache,
-    identify::ContextClaim, revocation::Revocation,
+    identify::ContextClaim, requirement::Requirement, revocation::Revocation,
 };
 use crate::{
     context::{IdRules, Identity},
@@ -164,6 +164,34 @@ impl<I, A> Jwt<I, A> {
         F: Fn(&VerifiedToken, &T) -> Result<Identity, InvalidError> + Send + Sync + 'static,
     {
         self.settings_mut().identify.set_closure(identity);
+        self
+    }
+
+    /// Accepts only tokens whose claim is one of these values, or is an array that has one of them.
+    /// Call it again to require another claim too.
+    ///
+    /// An issuer that serves many customers signs tokens for all of them: the claim that names the
+    /// customer, such as `tid` of Microsoft Entra ID, `hd` of Google or `repository_owner` of GitHub
+    /// Actions, says whose token it is.
+    ///
+    /// ```
+    /// use tower_user_scope::jwt::{Jwt, RemoteKeys};
+    ///
+    /// let github = "https://token.actions.githubusercontent.com";
+    /// let strategy = Jwt::new(RemoteKeys::discover(github))
+    ///     .issuer(github)
+    ///     .audience("https://deploy.example")
+    ///     .require_claim("repository", ["our-company/website"])
+    ///     .require_claim("ref", ["refs/heads/main"]);
+    /// # let _ = strategy;
+    /// ```
+    #[must_use]
+    pub fn require_claim<V>(mut self, name: impl Into<Cow<'static, str>>, values: V) -> Self
+    where
+        V: IntoIterator<Item: Into<String>>,
+    {
+        let requirement = Requirement::new(name, values);
+        self.settings_mut().required.push(requirement);
         self
     }
 

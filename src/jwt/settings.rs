@@ -15,6 +15,8 @@ use super::{
     cache::{Fingerprint, VerdictCache},
     identify::Identify,
     issuer::IssuerRules,
+    issuers::AcceptedIssuers,
+    requirement::Requirement,
     revocation::{Revocation, outcome_of},
     verify::{Checks, Refused, Unverified, Verdict},
 };
@@ -28,7 +30,9 @@ use crate::{
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) issuers: Vec<IssuerRules>,
+    pub(super) issuers: AcceptedIssuers,
+    /// What tokens of every issuer need.
+    pub(super) required: Vec<Requirement>,
     pub(super) sources: Vec<TokenSource>,
     pub(super) identify: Identify,
     /// Whether the same id from two issuers is the same user.
@@ -52,9 +56,7 @@ impl Settings {
 
     pub(super) fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
         self.clock = Arc::clone(clock);
-        for rules in &self.issuers {
-            rules.keys.use_clock(clock);
-        }
+        self.issuers.use_clock(clock);
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
@@ -62,20 +64,10 @@ impl Settings {
         if self.leeway > Self::MAX_LEEWAY {
             return Err(TokenConfigError::LongLeeway);
         }
-        for (index, rules) in self.issuers.iter().enumerate() {
-            rules.validate()?;
-            rules.keys.validate(provider)?;
-            rules.validate_discovery()?;
-            let others = &self.issuers[index + 1..];
-            if others.iter().any(|other| other.name == rules.name) {
-                return Err(TokenConfigError::Issuers);
-            }
-        }
-        if self.issuers.is_empty() {
-            return Err(TokenConfigError::Issuers);
-        }
+        self.issuers.validate(provider)?;
+        self.required.iter().try_for_each(Requirement::validate)?;
         self.identify.validate()?;
-        if self.issuers.len() > 1
+        if self.issuers.are_several()
             && !self.issuers_share_users
             && !self.identify.tells_issuers_apart()
         {
@@ -110,8 +102,9 @@ impl Settings {
     ) -> Option<Arc<Verdict>> {
         let (cache, fingerprint) = (self.cache.as_ref()?, fingerprint?);
         let verdict = cache.get(fingerprint)?;
-        let keys = self.issuers.get(verdict.issuer)?.keys.current(now)?;
-        if keys.contains(&verdict.key) && !verdict.identity.has_ended_by(now) {
+        let keys = verdict.issuer.keys.current(now);
+        let has_key = keys.is_some_and(|keys| keys.contains(&verdict.key));
+        if has_key && self.issuers.has(&verdict.issuer) && !verdict.identity.has_ended_by(now) {
             return Some(verdict);
         }
         cache.remove(fingerprint);
@@ -125,14 +118,15 @@ impl Settings {
         now: SystemTime,
     ) -> Result<Verification, InvalidError> {
         let unverified = Unverified::split(token)?;
-        let issuer = unverified.issuer(&self.issuers)?;
-        let keys = &self.issuers[issuer].keys;
-        let verdict = match keys.current(now) {
-            Some(keys) => self.verdict(&unverified, issuer, &keys, now),
+        let issuer = self.issuers.claimed_by(&unverified)?;
+        let verdict = match issuer.keys.current(now) {
+            Some(keys) => self.verdict(&unverified, &issuer, &keys, now),
             None => Err(Refused::UnknownKey),
         };
         match verdict {
-            Err(Refused::UnknownKey) if keys.is_remote() => Ok(Verification::KeyMissing { issuer }),
+            Err(Refused::UnknownKey) if issuer.keys.is_remote() => {
+                Ok(Verification::KeyMissing { issuer })
+            }
             verdict => Ok(Verification::Complete(Arc::new(verdict?))),
         }
     }
@@ -140,7 +134,7 @@ impl Settings {
     fn verdict(
         &self,
         unverified: &Unverified<'_>,
-        issuer: usize,
+        issuer: &Arc<IssuerRules>,
         keys: &KeySet,
         now: SystemTime,
     ) -> Result<Verdict, Refused> {
@@ -148,8 +142,8 @@ impl Settings {
         let provider = self.provider().map_err(|_| TokenErrorKind::UnknownKey)?;
         let signed = unverified.signed_by(keys, provider)?;
         Ok(signed.verdict(&Checks {
-            issuers: &self.issuers,
             issuer,
+            required: &self.required,
             token_type: self.token_type.as_deref(),
             accept_sender_constrained: self.accept_sender_constrained,
             revocable: !matches!(self.revocation, Revocation::None),
@@ -188,14 +182,14 @@ impl Settings {
     pub(super) async fn verify_after_fetch(
         &self,
         token: &str,
-        issuer: usize,
+        issuer: &Arc<IssuerRules>,
         fingerprint: Option<Fingerprint>,
     ) -> Outcome {
         let unverified = match Unverified::split(token) {
             Ok(unverified) => unverified,
             Err(problem) => return Outcome::Invalid(problem.into()),
         };
-        let refreshed = self.issuers[issuer].keys.refreshed().await;
+        let refreshed = issuer.keys.refreshed().await;
         let verdict = match &refreshed.keys {
             Some(keys) => self.verdict(&unverified, issuer, keys, self.clock.now()),
             None => Err(Refused::UnknownKey),
@@ -229,6 +223,6 @@ pub(super) enum Verification {
     Complete(Arc<Verdict>),
     /// No loaded key fits, and a fetch may bring one that does.
     KeyMissing {
-        issuer: usize,
+        issuer: Arc<IssuerRules>,
     },
 }

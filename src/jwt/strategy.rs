@@ -50,7 +50,7 @@ impl Strategy for Jwt<HasIssuer, HasAudience> {
                 let (settings, token) = (Arc::clone(settings), token.into_owned());
                 MaybeFuture::Future(JwtFuture::new(async move {
                     settings
-                        .verify_after_fetch(&token, issuer, fingerprint)
+                        .verify_after_fetch(&token, &issuer, fingerprint)
                         .await
                 }))
             }
@@ -65,12 +65,12 @@ impl Strategy for Jwt<HasIssuer, HasAudience> {
 
     fn headers(&self) -> Option<Vec<HeaderName>> {
         let sources = &self.settings.sources;
-        sources.iter().map(TokenSource::header).collect()
+        sources.iter().map(TokenSource::header_name).collect()
     }
 
-    fn scrub(&self, head: &mut Parts, _: bool, _: &mut dyn FnMut(Stripped<'_>)) {
+    fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
         for source in &self.settings.sources {
-            source.scrub(head);
+            source.scrub(head, believed, stripped);
         }
     }
 

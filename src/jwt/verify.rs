@@ -3,6 +3,7 @@
 //! Knows nothing of caches, fetches and requests.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,6 +13,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{
     CryptoProvider, Key, KeySet, TokenError, TokenErrorKind, VerifiedToken, claims::Claims,
     error::truncated, header::Header, identify::Identify, issuer::IssuerRules,
+    requirement::Requirement,
 };
 use crate::{context::Identity, strategy::InvalidError};
 
@@ -20,8 +22,7 @@ pub(super) struct Verdict {
     pub(super) identity: Identity,
     pub(super) token: VerifiedToken,
     pub(super) key: Arc<Key>,
-    /// The index of its issuer.
-    pub(super) issuer: usize,
+    pub(super) issuer: Arc<IssuerRules>,
     /// The length of its claims, in bytes.
     pub(super) size: usize,
 }
@@ -34,8 +35,9 @@ pub(super) enum Refused {
 
 /// The settings that a token is checked against.
 pub(super) struct Checks<'c> {
-    pub(super) issuers: &'c [IssuerRules],
-    pub(super) issuer: usize,
+    pub(super) issuer: &'c Arc<IssuerRules>,
+    /// What tokens of every issuer need.
+    pub(super) required: &'c [Requirement],
     pub(super) accept_sender_constrained: bool,
     pub(super) token_type: Option<&'c str>,
     /// Whether a revocation check is going to look at the token.
@@ -73,19 +75,9 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// Returns the index of the issuer that the token claims. With one issuer no claim is read.
-    pub(super) fn issuer(&self, issuers: &[IssuerRules]) -> Result<usize, TokenError> {
-        if issuers.len() == 1 {
-            return Ok(0);
-        }
-        let sent = Claims::read(&self.payload)?.issuer()?;
-        let mut names = issuers.iter().map(|rules| rules.name.as_deref());
-        names.position(|name| name == Some(&*sent)).ok_or_else(|| {
-            let wanted = issuers.iter().filter_map(|rules| rules.name.as_deref());
-            TokenError::from(TokenErrorKind::WrongIssuer)
-                .comparing(wanted, [&*sent])
-                .unverified()
-        })
+    /// Returns the name of the issuer that the token claims.
+    pub(super) fn issuer(&self) -> Result<Cow<'_, str>, TokenErrorKind> {
+        Claims::read(&self.payload)?.issuer()
     }
 
     pub(super) fn signed_by<'v>(
@@ -130,7 +122,7 @@ impl Signed<'_> {
         if claims.is_sender_constrained() && !checks.accept_sender_constrained {
             return Err(TokenErrorKind::SenderConstrained.into());
         }
-        let rules = &checks.issuers[checks.issuer];
+        let rules = checks.issuer;
         let expires_at = claims.check_times(seconds(checks.now), checks.leeway)?;
         if let Some(name) = &rules.name {
             let sent = claims.issuer()?;
@@ -143,8 +135,12 @@ impl Signed<'_> {
         let audience = if rules.audiences.is_empty() {
             None
         } else {
-            Some(claims.check_audience(&rules.audiences)?)
+            let wrong = || TokenErrorKind::WrongAudience;
+            Some(claims.one_of(&rules.audience_claim, &rules.audiences, wrong)?)
         };
+        for requirement in checks.required.iter().chain(&rules.required) {
+            requirement.check(claims)?;
+        }
         if checks.revocable {
             claims.check_revocable()?;
         }
@@ -154,7 +150,7 @@ impl Signed<'_> {
             identity: identity.no_longer_than(token.expires_at()),
             token,
             key: Arc::clone(self.key),
-            issuer: checks.issuer,
+            issuer: Arc::clone(rules),
             size: self.payload.len(),
         })
     }

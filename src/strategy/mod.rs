@@ -62,6 +62,7 @@ mod facts;
 pub(crate) mod fallback;
 pub(crate) mod from_fn;
 mod modifiers;
+mod reserved;
 pub(crate) mod trusted_header;
 
 #[cfg(feature = "tokio")]
@@ -75,7 +76,7 @@ pub use self::{
 };
 pub(crate) use self::{
     credential_source::CredentialSource, existing_context::ExistingContext, facts::Facts,
-    fallback::Fallback,
+    fallback::Fallback, reserved::is_reserved,
 };
 #[cfg(feature = "tokio")]
 pub(crate) use crate::outcome::UnavailableError;

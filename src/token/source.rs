@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use http::{HeaderName, Uri, header, request::Parts};
+use http::{HeaderName, HeaderValue, Uri, header, request::Parts};
 
 use super::{
     bearer,
@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     cookies::{self, is_alike, mark_sensitive},
+    header_set::fold_alike,
     outcome::{InvalidError, InvalidErrorKind},
+    strategy::is_reserved,
+    stripped::{StripReason, Stripped},
 };
 
 /// Where in a request a token is looked for.
@@ -24,6 +27,8 @@ pub struct TokenSource(Place);
 enum Place {
     Bearer,
     Cookie(Box<str>),
+    /// A name that is not one of a header stays as it is, for the error of `build()`.
+    Header(Result<HeaderName, Box<str>>),
     Protocol(Protocol),
     Query(Box<str>),
 }
@@ -46,6 +51,44 @@ impl TokenSource {
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into().into_boxed_str()))
+    }
+
+    /// A header that has the token and nothing else, as proxies add it that log users in:
+    ///
+    /// | proxy | header |
+    /// | --- | --- |
+    /// | Cloudflare Access | `Cf-Access-Jwt-Assertion` |
+    /// | Google IAP | `X-Goog-IAP-JWT-Assertion` |
+    /// | Pomerium | `X-Pomerium-Jwt-Assertion` |
+    /// | oauth2-proxy | `X-Forwarded-Access-Token`, `X-Auth-Request-Access-Token` |
+    ///
+    /// The token is verified, so it does not matter who sent the header. It is removed unless its
+    /// token identified the request, so that no inner service decodes a token that nobody has
+    /// verified. Removed too, and reported, are names that a CGI-style upstream treats as equal
+    /// (`cf_access_jwt_assertion`). A header that is empty, or is not one word of visible ASCII, is
+    /// refused with 400. `Authorization`, `Cookie`, and headers that HTTP itself needs, are an error
+    /// of `build()`.
+    ///
+    /// Two strategies can't share such a header: the one whose token it is not removes it. Tokens
+    /// of several issuers in one header are for [`Jwt::of_issuers`](crate::jwt::Jwt::of_issuers).
+    ///
+    /// ```
+    /// use tower_user_scope::jwt::{Jwt, RemoteKeys, TokenSource};
+    ///
+    /// let team = "https://team.cloudflareaccess.com";
+    /// let keys = RemoteKeys::from_url(format!("{team}/cdn-cgi/access/certs"));
+    /// let strategy = Jwt::new(keys)
+    ///     .issuer(team)
+    ///     .audience("the application's AUD tag")
+    ///     .token_source(TokenSource::header("cf-access-jwt-assertion"));
+    /// # let _ = strategy;
+    /// ```
+    #[must_use]
+    pub fn header(name: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        Self(Place::Header(
+            HeaderName::try_from(name).map_err(|_| Box::from(name)),
+        ))
     }
 
     /// A WebSocket handshake's `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4), which is all
@@ -103,10 +146,13 @@ impl TokenSource {
     /// Checks the configured name.
     ///
     /// # Errors
-    /// Returns the name if it can't be one of a cookie, a parameter or a sub-protocol.
+    /// Returns the name if it can't be one of a cookie, a header, a parameter or a sub-protocol.
     pub(crate) fn validate(&self) -> Result<(), &str> {
         let name = match &self.0 {
             Place::Bearer => return Ok(()),
+            Place::Header(Ok(name)) if is_reserved(name) => return Err(name.as_str()),
+            Place::Header(Ok(_)) => return Ok(()),
+            Place::Header(Err(name)) => return Err(name),
             Place::Query(name) if !name.is_empty() => return Ok(()),
             Place::Query(name) | Place::Cookie(name) => name,
             Place::Protocol(form) => &form.marker,
@@ -136,6 +182,11 @@ impl TokenSource {
                     _ => Err(InvalidErrorKind::Malformed.into()),
                 })
             }
+            Place::Header(Ok(name)) => {
+                let mut lines = head.headers.get_all(name).iter();
+                lines.try_for_each(|line| found(Cow::Borrowed(word(line)?)))
+            }
+            Place::Header(Err(_)) => Ok(()),
             Place::Protocol(form) => websocket::find(&head.headers, form, found),
             Place::Query(name) => {
                 let query = head.uri.query().unwrap_or_default();
@@ -147,10 +198,11 @@ impl TokenSource {
     }
 
     /// Returns the header that this place is in; `None` for the query.
-    pub(crate) fn header(&self) -> Option<HeaderName> {
+    pub(crate) fn header_name(&self) -> Option<HeaderName> {
         match &self.0 {
             Place::Bearer => Some(header::AUTHORIZATION),
             Place::Cookie(_) => Some(header::COOKIE),
+            Place::Header(name) => name.clone().ok(),
             Place::Protocol(_) => Some(header::SEC_WEBSOCKET_PROTOCOL),
             Place::Query(_) => None,
         }
@@ -158,8 +210,12 @@ impl TokenSource {
 
     /// Whether there is a token in this place, good or bad.
     pub(crate) fn is_present(&self, head: &Parts) -> bool {
-        if self.is_bearer() {
-            return bearer::is_present(&head.headers);
+        match &self.0 {
+            Place::Bearer => return bearer::is_present(&head.headers),
+            Place::Header(Ok(name)) => {
+                return head.headers.keys().any(|sent| are_alike(name, sent));
+            }
+            _ => {}
         }
         let mut present = false;
         let refused = self.find(head, &mut |_| {
@@ -170,14 +226,61 @@ impl TokenSource {
     }
 
     /// Keeps the token from what the inner service may log or send back: marks its header as sensitive,
-    /// or removes it from the query or the sub-protocols.
-    pub(crate) fn scrub(&self, head: &mut Parts) {
+    /// or removes it from the query or the sub-protocols. A header of its own is removed unless it is
+    /// believed.
+    pub(crate) fn scrub(
+        &self,
+        head: &mut Parts,
+        believed: bool,
+        stripped: &mut dyn FnMut(Stripped<'_>),
+    ) {
         match &self.0 {
             Place::Bearer => mark_sensitive(head, &header::AUTHORIZATION),
             Place::Cookie(_) => mark_sensitive(head, &header::COOKIE),
+            Place::Header(Ok(name)) => strip_alike(head, name, believed, stripped),
+            Place::Header(Err(_)) => {}
             Place::Protocol(form) => websocket::scrub(head, form),
             Place::Query(name) => strip_parameter(head, name),
         }
+    }
+}
+
+/// Returns the value of a header that has one word.
+fn word(line: &HeaderValue) -> Result<&str, InvalidErrorKind> {
+    let text = line.to_str().map_err(|_| InvalidErrorKind::Malformed)?;
+    let text = text.trim_matches([' ', '\t']);
+    // A proxy may have joined two lines with a comma (RFC 9110 section 5.3).
+    if text.contains(',') {
+        return Err(InvalidErrorKind::Repeated);
+    }
+    if text.is_empty() || text.contains([' ', '\t']) {
+        return Err(InvalidErrorKind::Malformed);
+    }
+    Ok(text)
+}
+
+fn are_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
+    fold_alike(ours.as_str().as_bytes(), sent.as_str().as_bytes())
+}
+
+/// Removes the header, unless it is believed, and those with a name that folds into its name.
+fn strip_alike(
+    head: &mut Parts,
+    name: &HeaderName,
+    believed: bool,
+    stripped: &mut dyn FnMut(Stripped<'_>),
+) {
+    mark_sensitive(head, name);
+    let is_removed = |sent: &&HeaderName| are_alike(name, sent) && !(believed && *sent == name);
+    let removed: Vec<HeaderName> = head.headers.keys().filter(is_removed).cloned().collect();
+    for sent in removed {
+        head.headers.remove(&sent);
+        let reason = if sent == *name {
+            StripReason::NotBelieved
+        } else {
+            StripReason::LookAlike
+        };
+        stripped(Stripped::new(&sent, reason));
     }
 }
 
@@ -211,6 +314,8 @@ impl fmt::Debug for TokenSource {
         match &self.0 {
             Place::Bearer => f.write_str("Bearer"),
             Place::Cookie(name) => f.debug_tuple("Cookie").field(name).finish(),
+            Place::Header(Ok(name)) => f.debug_tuple("Header").field(name).finish(),
+            Place::Header(Err(name)) => f.debug_tuple("Header").field(name).finish(),
             Place::Protocol(form) => f
                 .debug_tuple("WebSocketProtocol")
                 .field(&form.marker)

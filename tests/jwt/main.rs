@@ -7,6 +7,7 @@ mod attacks;
 mod claims;
 mod clock;
 mod issuer;
+mod issuers;
 mod jwks;
 mod jwks_hostile;
 mod jwks_http;

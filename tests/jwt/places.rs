@@ -15,9 +15,11 @@ use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     Fallback, Rejection, UserContext, UserScopeLayer,
+    audit::AuditEvent,
     jwt::{OfferedProtocol, TokenSource},
     rejection::RejectionKind,
-    strategy::{InvalidErrorKind, Strategy},
+    strategy::{InvalidErrorKind, Strategy, StripReason},
+    testing::Recorder,
 };
 
 use crate::tokens::{HS, base64url, claims, jwt, minted, verifying};
@@ -227,6 +229,90 @@ async fn a_cookie_of_the_tokens_name_is_never_absent() {
         let (got, seen) = got(&TokenSource::cookie("__Host-t"), request).await;
         assert_eq!(got, expected, "{name}");
         assert_hidden(&seen, &token, &name);
+    }
+}
+
+#[tokio::test]
+async fn a_header_of_the_tokens_own_is_never_absent_and_goes_unless_it_is_believed() {
+    let token = minted(HS, None, &claims("alice"));
+    let good = token.as_bytes();
+    let cases: Vec<(Vec<Vec<u8>>, Got)> = vec![
+        (vec![good.to_vec()], User),
+        (vec![bytes(&[b" \t", good, b" "])], User),
+        (vec![Vec::new()], MALFORMED),
+        (vec![b" ".to_vec()], MALFORMED),
+        (vec![bytes(&[b"Bearer ", good])], MALFORMED),
+        (vec![bytes(&[good, b"\xff"])], MALFORMED),
+        (vec![bytes(&[good, b","])], REPEATED),
+        (vec![bytes(&[good, b", ", good])], REPEATED),
+        (vec![good.to_vec(), good.to_vec()], REPEATED),
+        (vec![good.to_vec(), b"x".to_vec()], REPEATED),
+        (vec![b"garbage".to_vec()], BadToken),
+        (vec![], Visitor),
+    ];
+    let name = header::HeaderName::from_static("cf-access-jwt-assertion");
+    for (lines, expected) in cases {
+        let case: Vec<String> = lines
+            .iter()
+            .map(|it| it.escape_ascii().to_string())
+            .collect();
+        let (got, seen) = got(&TokenSource::header(&name), with(&name, &lines)).await;
+        assert_eq!(got, expected, "{case:?}");
+        assert_hidden(&seen, &token, &format!("{case:?}"));
+        let stays = seen.headers().contains_key(&name);
+        assert_eq!(stays, got == User, "{case:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_an_upstream_takes_for_the_tokens_is_removed_and_reported() {
+    let token = minted(HS, None, &claims("alice"));
+    let name = header::HeaderName::from_static("x-goog-iap-jwt-assertion");
+    let alike = header::HeaderName::from_static("x_goog_iap_jwt_assertion");
+    let source = TokenSource::header(&name);
+    let mut request = with(&name, &[token.clone().into()]);
+    let value = HeaderValue::from_static("forged");
+    request.headers_mut().append(&alike, value.clone());
+    let (found, seen) = got(&source, request).await;
+    assert_eq!(found, User);
+    assert!(!seen.headers().contains_key(&alike));
+    assert_eq!(seen.headers()[&name], token);
+
+    // Alone, it is no token; but somebody sent something, and is not let in as a visitor.
+    let mut request = Request::new(());
+    request.headers_mut().append(&alike, value);
+    let recorder = Recorder::new();
+    let layer = UserScopeLayer::builder()
+        .strategy(jwt(verifying(HS)).token_source(source))
+        .fallback(Fallback::anonymous())
+        .observer(recorder.clone())
+        .context_only()
+        .build()
+        .expect("good");
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(http::Response::new(())));
+    let response = layer.layer(inner).oneshot(request).await;
+    let status = response.expect("infallible").status();
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let events = recorder.events();
+    let reported = events.iter().any(|event| {
+        matches!(event, AuditEvent::HeaderStripped { header, reason: StripReason::LookAlike, .. }
+            if **header == alike)
+    });
+    assert!(reported, "{events:?}");
+}
+
+#[test]
+fn a_header_that_others_need_is_no_place_for_a_token() {
+    for (name, fits) in [
+        ("cf-access-jwt-assertion", true),
+        ("authorization", false),
+        ("Cookie", false),
+        ("content-length", false),
+        ("", false),
+        ("two words", false),
+    ] {
+        let strategy = jwt(verifying(HS)).token_source(TokenSource::header(name));
+        assert_eq!(strategy.validate().is_ok(), fits, "{name}");
     }
 }
 

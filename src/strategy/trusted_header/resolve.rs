@@ -2,7 +2,7 @@
 
 use std::future::Ready;
 
-use http::{HeaderName, header, request::Parts};
+use http::{HeaderName, request::Parts};
 
 use super::{
     TrustedHeader, Trusting,
@@ -15,26 +15,9 @@ use crate::{
     context::Identity,
     maybe_future::MaybeFuture,
     outcome::{InvalidError, InvalidErrorKind},
-    strategy::{Outcome, Presence, Strategy},
+    strategy::{Outcome, Presence, Strategy, is_reserved},
     stripped::{Stripped, UntrustedReason},
 };
-
-/// Headers that can't be identity headers: removing them would break the request or remove another
-/// credential.
-const RESERVED: &[HeaderName] = &[
-    header::AUTHORIZATION,
-    header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::COOKIE,
-    header::HOST,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 impl<T> TrustedHeader<T> {
     /// Whether the identity is read from this header.
@@ -152,7 +135,7 @@ impl Strategy for TrustedHeader<Trusting> {
         let mut known: Vec<&HeaderName> = Vec::new();
         for name in names {
             let name = name.map_err(Clone::clone)?;
-            if RESERVED.contains(name) {
+            if is_reserved(name) {
                 return Err(ConfigError::HeaderReserved {
                     name: name.to_string(),
                 });
