@@ -236,6 +236,12 @@ impl Identity {
         }
     }
 
+    /// Turns this into an identity that is only asserted.
+    pub(crate) fn into_asserted(mut self) -> Self {
+        self.evidence = Evidence(Kind::Asserted);
+        self
+    }
+
     /// Makes this the identity of an outer layer's context that goes on.
     pub(super) fn continue_from(mut self, outer: Continued) -> Self {
         self.continues = Some(outer);

@@ -72,7 +72,7 @@ pub use self::{
     boxed::BoxStrategy,
     from_fn::{FromAsyncFn, FromFn},
     modifiers::{Named, Optional, When},
-    trusted_header::{Trusting, WantsTrust},
+    trusted_header::{Trust, TrustedFields, Trusting, WantsTrust},
 };
 pub(crate) use self::{
     credential_source::CredentialSource, existing_context::ExistingContext, facts::Facts,

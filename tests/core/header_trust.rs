@@ -25,16 +25,16 @@ use tower_user_scope::{
 
 /// What the inner service was given.
 #[derive(Clone, Debug)]
-struct Seen {
-    context: UserContext,
-    headers: HeaderMap,
+pub(crate) struct Seen {
+    pub(crate) context: UserContext,
+    pub(crate) headers: HeaderMap,
 }
 
-type Answered = Result<Seen, Rejection>;
-type Inner = tower::util::ServiceFn<fn(Request<()>) -> Ready>;
-type Ready = std::future::Ready<Result<Response<()>, Infallible>>;
+pub(crate) type Answered = Result<Seen, Rejection>;
+pub(crate) type Inner = tower::util::ServiceFn<fn(Request<()>) -> Ready>;
+pub(crate) type Ready = std::future::Ready<Result<Response<()>, Infallible>>;
 
-async fn send<L, S, B>(layer: &L, request: Request<()>) -> Answered
+pub(crate) async fn send<L, S, B>(layer: &L, request: Request<()>) -> Answered
 where
     L: Layer<Inner, Service = S>,
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
@@ -57,7 +57,7 @@ where
         .ok_or_else(|| extensions.remove().expect("an answer or a reason"))
 }
 
-fn request(peer: Option<&str>, headers: &[(&str, &[u8])]) -> Request<()> {
+pub(crate) fn request(peer: Option<&str>, headers: &[(&str, &[u8])]) -> Request<()> {
     let mut request = Request::new(());
     for (name, value) in headers {
         let name = HeaderName::try_from(*name).expect("a header name");
@@ -72,8 +72,8 @@ fn request(peer: Option<&str>, headers: &[(&str, &[u8])]) -> Request<()> {
     request
 }
 
-const PROXY: Option<&str> = Some("10.0.0.7");
-const STRANGER: Option<&str> = Some("203.0.113.9");
+pub(crate) const PROXY: Option<&str> = Some("10.0.0.7");
+pub(crate) const STRANGER: Option<&str> = Some("203.0.113.9");
 const ALICE: (&str, &[u8]) = ("x-user-id", b"alice");
 const SECRET: &str = "a secret of enough bytes";
 
@@ -84,7 +84,7 @@ fn by_address() -> TrustedHeader<Trusting> {
 }
 
 /// A layer with this one strategy, and the reasons for which it removed headers.
-fn layer_of(
+pub(crate) fn layer_of(
     header: TrustedHeader<Trusting>,
 ) -> (impl Layer<Inner, Service = impl Answers>, Stripped) {
     let stripped = Stripped::default();
@@ -98,7 +98,9 @@ fn layer_of(
 }
 
 /// What `send` needs of a service.
-trait Answers: Service<Request<()>, Response = Response<Self::Body>, Error = Infallible> {
+pub(crate) trait Answers:
+    Service<Request<()>, Response = Response<Self::Body>, Error = Infallible>
+{
     type Body;
 }
 
@@ -110,7 +112,7 @@ where
 }
 
 #[derive(Clone, Default)]
-struct Stripped(Arc<Mutex<Vec<(String, StripReason)>>>);
+pub(crate) struct Stripped(Arc<Mutex<Vec<(String, StripReason)>>>);
 
 impl Stripped {
     fn observer(&self) -> impl Fn(&AuditEvent<'_>) + Send + Sync + 'static {
@@ -123,7 +125,7 @@ impl Stripped {
         }
     }
 
-    fn take(&self) -> Vec<(String, StripReason)> {
+    pub(crate) fn take(&self) -> Vec<(String, StripReason)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

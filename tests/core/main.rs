@@ -11,6 +11,7 @@ mod correlation;
 mod explain;
 mod factory;
 mod fail_closed;
+mod header_reading;
 mod header_trust;
 mod isolation;
 mod layers;

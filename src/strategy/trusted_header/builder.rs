@@ -1,12 +1,19 @@
 //! A [`TrustedHeader`] and its settings. How a request is checked is not known here.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use http::{HeaderName, request::Parts};
 
-use super::trust::Condition;
+use super::{
+    Trust,
+    trusted_fields::{ReadIdentity, TrustedFields},
+};
 use crate::{
-    config_error::ConfigError, context::IdRules, header_set::HeaderSet, strategy::header_name,
+    config_error::ConfigError,
+    context::{IdRules, Identity},
+    header_set::HeaderSet,
+    outcome::InvalidError,
+    strategy::header_name,
 };
 
 /// Takes the user's id from a header that a trusted proxy set.
@@ -51,7 +58,10 @@ use crate::{
 pub struct TrustedHeader<T = WantsTrust> {
     pub(super) name: Result<HeaderName, ConfigError>,
     pub(super) tenant: Option<Result<HeaderName, ConfigError>>,
-    pub(super) conditions: Vec<Condition>,
+    /// More headers, for the closure that reads them.
+    pub(super) others: Result<Vec<HeaderName>, ConfigError>,
+    pub(super) read: Option<ReadIdentity>,
+    pub(super) trust: Trust,
     pub(super) rules: IdRules,
     /// The names of all headers of this strategy.
     pub(super) headers: HeaderSet,
@@ -77,7 +87,9 @@ impl TrustedHeader {
         Self {
             name: header_name(name),
             tenant: None,
-            conditions: Vec::new(),
+            others: Ok(Vec::new()),
+            read: None,
+            trust: Trust::anyone(),
             rules: IdRules::new(),
             headers: HeaderSet::NONE,
             _trust: PhantomData,
@@ -91,6 +103,51 @@ impl<T> TrustedHeader<T> {
     #[must_use]
     pub fn tenant_header(mut self, name: impl AsRef<str>) -> Self {
         self.tenant = Some(header_name(name));
+        self.with_header_set()
+    }
+
+    /// Reads the identity with a closure, where the header's value is more than an id: it has to be
+    /// decoded, or parts of it count.
+    ///
+    /// The closure sees the headers of trusted senders only. The header itself still has to be sent
+    /// once; its value may be a list. Whatever the closure says, the identity is *asserted*. An error
+    /// ends the list, as every invalid credential does.
+    ///
+    /// ```
+    /// use tower_user_scope::{
+    ///     ConfigError, Identity, InvalidError, TrustedHeader, UserId, strategy::InvalidErrorKind,
+    /// };
+    ///
+    /// // Google's Identity-Aware Proxy: `accounts.google.com:alice@example.com`.
+    /// let strategy = TrustedHeader::new("x-goog-authenticated-user-email")
+    ///     .read_with(|fields| {
+    ///         let (namespace, email) = fields.text()?.split_once(':').unwrap_or_default();
+    ///         if namespace != "accounts.google.com" {
+    ///             return Err(InvalidErrorKind::Malformed.into());
+    ///         }
+    ///         Ok(Identity::asserted(email.parse::<UserId>()?))
+    ///     })
+    ///     .from_proxies(["35.191.0.0/16", "130.211.0.0/22"])?;
+    /// # let _ = strategy;
+    /// # Ok::<(), ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn read_with<F>(mut self, read: F) -> Self
+    where
+        F: Fn(&TrustedFields<'_>) -> Result<Identity, InvalidError> + Send + Sync + 'static,
+    {
+        self.read = Some(Arc::new(read));
+        self
+    }
+
+    /// Lets the closure of [`read_with`](Self::read_with) read this header too, such as one with the
+    /// user's groups. It is trusted and removed like the user's header, and is no credential by itself.
+    #[must_use]
+    pub fn also_header(mut self, name: impl AsRef<str>) -> Self {
+        self.others = self.others.and_then(|mut others| {
+            others.push(header_name(name)?);
+            Ok(others)
+        });
         self.with_header_set()
     }
 
@@ -117,7 +174,7 @@ impl<T> TrustedHeader<T> {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        Ok(self.trusting(Some(Condition::proxies(networks)?)))
+        Ok(self.trust(Trust::proxies(networks)?))
     }
 
     /// Trusts requests that have this secret in the header `name`, which is always removed.
@@ -154,10 +211,7 @@ impl<T> TrustedHeader<T> {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        let secrets = secrets.into_iter();
-        let secrets = secrets.map(|secret| secrecy::SecretString::from(secret.into()));
-        let condition = Condition::secrets(header_name(name), secrets);
-        self.trusting(Some(condition))
+        self.trust(Trust::shared_secrets(name, secrets))
     }
 
     /// Trusts requests that meet a condition of the application.
@@ -165,7 +219,7 @@ impl<T> TrustedHeader<T> {
         self,
         condition: impl Fn(&Parts) -> bool + Send + Sync + 'static,
     ) -> TrustedHeader<Trusting> {
-        self.trusting(Some(Condition::predicate(condition)))
+        self.trust(Trust::only_if(condition))
     }
 
     /// Trusts every peer: each client that can reach this service can be any user.
@@ -173,22 +227,28 @@ impl<T> TrustedHeader<T> {
     /// Right only where nothing but a proxy that removes the header can open a connection, such
     /// as on a Unix socket, where there is no address to check.
     pub fn dangerously_trust_any_peer(self) -> TrustedHeader<Trusting> {
-        self.trusting(None)
+        self.trust(Trust::anyone())
     }
 
-    fn trusting(mut self, condition: Option<Condition>) -> TrustedHeader<Trusting> {
-        self.conditions.extend(condition);
+    /// Trusts senders that meet these conditions: for conditions that several strategies share.
+    pub fn trust(mut self, trust: Trust) -> TrustedHeader<Trusting> {
+        self.trust = self.trust.and(trust);
         self.with_header_set()
+    }
+
+    /// Returns the names of the headers that the identity is read from.
+    pub(super) fn own_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let names = self.name.iter().chain(self.tenant_name());
+        names.chain(self.others.iter().flatten())
     }
 
     pub(super) fn tenant_name(&self) -> Option<&HeaderName> {
         self.tenant.as_ref()?.as_ref().ok()
     }
 
-    /// Returns the names of the headers of the user, the tenant and the secrets.
+    /// Returns the names of all headers, with those of the secrets.
     pub(super) fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        let names = self.name.iter().chain(self.tenant_name());
-        names.chain(self.conditions.iter().filter_map(Condition::secret_header))
+        self.own_names().chain(self.trust.secret_headers())
     }
 
     fn with_header_set<U>(self) -> TrustedHeader<U> {
@@ -196,7 +256,9 @@ impl<T> TrustedHeader<T> {
             headers: self.names().fold(HeaderSet::NONE, HeaderSet::and),
             name: self.name,
             tenant: self.tenant,
-            conditions: self.conditions,
+            others: self.others,
+            read: self.read,
+            trust: self.trust,
             rules: self.rules,
             _trust: PhantomData,
         }
@@ -208,7 +270,7 @@ impl<T> fmt::Debug for TrustedHeader<T> {
         f.debug_struct("TrustedHeader")
             .field("name", &self.name)
             .field("tenant", &self.tenant)
-            .field("conditions", &self.conditions)
+            .field("trust", &self.trust)
             .finish_non_exhaustive()
     }
 }

@@ -39,14 +39,28 @@ impl<'a> Field<'a> {
         }
     }
 
-    #[cold]
-    fn decode(value: &HeaderValue) -> Result<&str, InvalidError> {
+    /// As [`text`](Self::text), for values that may have commas.
+    pub(super) fn with_commas(&self) -> Result<Option<&'a str>, InvalidError> {
+        match self {
+            Self::Missing => Ok(None),
+            Self::Once(value) => Self::text_with_commas(value).map(Some),
+            Self::Repeatedly => Err(InvalidErrorKind::Repeated.into()),
+        }
+    }
+
+    pub(super) fn text_with_commas(value: &HeaderValue) -> Result<&str, InvalidError> {
         let text = std::str::from_utf8(value.as_bytes())
             .map_err(|error| InvalidError::new(InvalidErrorKind::NotText).with_source(error))?;
         let text = text.trim_matches([' ', '\t']);
         if text.is_empty() {
             return Err(InvalidErrorKind::Id(IdErrorKind::Empty).into());
         }
+        Ok(text)
+    }
+
+    #[cold]
+    fn decode(value: &HeaderValue) -> Result<&str, InvalidError> {
+        let text = Self::text_with_commas(value)?;
         // Recipients may join field lines with commas (RFC 9110 section 5.3), so a comma can be
         // two values.
         if text.contains(',') {

@@ -8,5 +8,10 @@ mod field;
 mod resolve;
 mod strip;
 mod trust;
+mod trusted_fields;
 
-pub use self::builder::{TrustedHeader, Trusting, WantsTrust};
+pub use self::{
+    builder::{TrustedHeader, Trusting, WantsTrust},
+    trust::Trust,
+    trusted_fields::TrustedFields,
+};

@@ -5,10 +5,7 @@ use std::future::Ready;
 use http::{HeaderName, request::Parts};
 
 use super::{
-    TrustedHeader, Trusting,
-    field::Field,
-    strip::{fold_alike, strip_alike},
-    trust::{Condition, Untrusted},
+    TrustedHeader, Trusting, field::Field, strip::fold_alike, trusted_fields::TrustedFields,
 };
 use crate::{
     config_error::ConfigError,
@@ -16,39 +13,42 @@ use crate::{
     maybe_future::MaybeFuture,
     outcome::{InvalidError, InvalidErrorKind},
     strategy::{Outcome, Presence, Strategy, is_reserved},
-    stripped::{Stripped, UntrustedReason},
+    stripped::Stripped,
 };
 
 impl<T> TrustedHeader<T> {
     /// Whether the identity is read from this header.
     fn is_own(&self, sent: &HeaderName) -> bool {
-        self.name.as_ref() == Ok(sent) || self.tenant_name() == Some(sent)
+        self.own_names().any(|name| name == sent)
     }
 
     #[cold]
     fn strip(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-        let user = self.name.as_ref().ok();
-        for name in user.into_iter().chain(self.tenant_name()) {
-            let explain = |head: &Parts| self.explain(head);
-            strip_alike(head, name, believed, explain, stripped);
-        }
-        for name in self.conditions.iter().filter_map(Condition::secret_header) {
-            // Sending the secret is right, so its removal is not reported.
-            strip_alike(head, name, false, |_| Ok(()), &mut |_| {});
-        }
+        let names: Vec<HeaderName> = self.own_names().cloned().collect();
+        self.trust.strip(head, &names, believed, stripped);
     }
 
+    /// Reads the identity of the user's header; its tenant is read apart.
     #[inline]
-    fn trust(&self, head: &Parts) -> Result<(), UntrustedReason> {
-        self.conditions
-            .iter()
-            .try_for_each(|condition| condition.check(head))
-    }
-
-    #[cold]
-    fn explain(&self, head: &Parts) -> Result<(), Untrusted<'_>> {
-        let mut conditions = self.conditions.iter();
-        conditions.try_for_each(|condition| condition.explain(head))
+    fn user(&self, head: &Parts, user: &Field<'_>) -> Result<Option<Identity>, InvalidError> {
+        let Some(read) = &self.read else {
+            let user = user.text()?;
+            return Ok(match user {
+                Some(user) => Some(Identity::asserted(self.rules.user_id(user)?)),
+                None => None,
+            });
+        };
+        let value = match user {
+            Field::Missing => return Ok(None),
+            Field::Once(value) => value,
+            Field::Repeatedly => return Err(InvalidErrorKind::Repeated.into()),
+        };
+        let identity = read(&TrustedFields {
+            value,
+            headers: &head.headers,
+            others: self.others.as_deref().unwrap_or_default(),
+        })?;
+        Ok(Some(identity.into_asserted()))
     }
 
     #[inline]
@@ -60,14 +60,13 @@ impl<T> TrustedHeader<T> {
         };
         // The sender is checked before a value is parsed.
         let sent = !matches!((&user, &tenant), (Field::Missing, Field::Missing));
-        if !sent || self.trust(head).is_err() {
+        if !sent || self.trust.check(head).is_err() {
             return Ok(None);
         }
-        let Some(user) = user.text()? else {
+        let Some(identity) = self.user(head, &user)? else {
             // A tenant without a user.
             return Err(InvalidErrorKind::Malformed.into());
         };
-        let identity = Identity::asserted(self.rules.user_id(user)?);
         match tenant.text()? {
             Some(tenant) => Ok(Some(identity.with_tenant_id(self.rules.tenant_id(tenant)?))),
             None => Ok(Some(identity)),
@@ -117,21 +116,14 @@ impl Strategy for TrustedHeader<Trusting> {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
+        self.trust.validate()?;
         let mut names = vec![self.name.as_ref()];
         names.extend(self.tenant.as_ref().map(Result::as_ref));
-        let mut secret_headers: Vec<&HeaderName> = Vec::new();
-        for condition in &self.conditions {
-            condition.validate()?;
-            secret_headers.extend(condition.secret_header());
+        match &self.others {
+            Ok(others) => names.extend(others.iter().map(Ok)),
+            Err(error) => names.push(Err(error)),
         }
-        for (at, name) in secret_headers.iter().enumerate() {
-            if secret_headers[..at].contains(name) {
-                return Err(ConfigError::SecretsApart {
-                    name: name.to_string(),
-                });
-            }
-        }
-        names.extend(secret_headers.into_iter().map(Ok));
+        names.extend(self.trust.secret_headers().map(Ok));
         let mut known: Vec<&HeaderName> = Vec::new();
         for name in names {
             let name = name.map_err(Clone::clone)?;
