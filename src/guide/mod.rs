@@ -3,6 +3,7 @@
 //! | guide | answers |
 //! | --- | --- |
 //! | [`choosing_strategies`] | which strategies, in which order, for which deployment |
+//! | [`identity_headers`] | headers of proxies that have to be decoded, client certificates |
 //! | [`recipes`] | roles, optional strategies and layers, transactions, gRPC health |
 //! | [`threat_model`] | what the crate protects from, what it does not, and what it assumes |
 //! | [`operating`] | log lines, levels, alerts, and how to debug a 401 |
@@ -15,6 +16,9 @@
 
 #[doc = include_str!("choosing_strategies.md")]
 pub mod choosing_strategies {}
+
+#[doc = include_str!("identity_headers.md")]
+pub mod identity_headers {}
 
 #[doc = include_str!("recipes.md")]
 pub mod recipes {}

@@ -8,6 +8,10 @@
     reason = "the pages are written for readers of Markdown, not of an API"
 )]
 
+mod try_out;
+
+pub use self::try_out::{certificate, read};
+
 macro_rules! documents {
     ($($name:ident: $path:literal)*) => {
         $(#[doc = include_str!($path)] pub mod $name {})*
@@ -18,6 +22,7 @@ documents! {
     readme: "../../README.md"
     choosing_strategies: "../../src/guide/choosing_strategies.md"
     recipes: "../../src/guide/recipes.md"
+    identity_headers: "../../src/guide/identity_headers.md"
     threat_model: "../../src/guide/threat_model.md"
     operating: "../../src/guide/operating.md"
     testing: "../../src/guide/testing.md"
