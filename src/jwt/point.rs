@@ -161,6 +161,15 @@ mod tests {
                     "{x:x?} {y:x?}"
                 );
             }
+            // So is the prime itself, where the number 0 has a point.
+            let prime = hexadecimal(curve(algorithm).prime);
+            let root = hexadecimal(curve(algorithm).b).modpow(&((&prime + 1_u8) >> 2), &prime);
+            let root = root.to_bytes_be();
+            assert!(ec(algorithm, &[0], &root).is_ok());
+            assert_eq!(
+                ec(algorithm, &prime.to_bytes_be(), &root),
+                Err(KeyError::NotOnCurve(algorithm))
+            );
             y[7] ^= 1;
             assert_eq!(ec(algorithm, &x, &y), Err(KeyError::NotOnCurve(algorithm)));
             let long = [&[1], &x[..]].concat();

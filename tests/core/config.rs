@@ -145,6 +145,25 @@ fn every_mistake_is_an_error_of_build() {
             |error| matches!(error, ConfigError::SecretsApart { name } if name == "x-s"),
         ),
         (
+            "a secret in the header of another credential",
+            with(TrustedHeader::new("x-u").shared_secret("Cookie", "long enough, surely")),
+            |error| matches!(error, ConfigError::HeaderReserved { name } if name == "cookie"),
+        ),
+        (
+            "one header for user and secret",
+            with(TrustedHeader::new("x-u").shared_secret("X-U", "long enough, surely")),
+            reused,
+        ),
+        (
+            "headers for tenant and secret that an upstream would take for one",
+            with(
+                TrustedHeader::new("x-u")
+                    .tenant_header("x-t")
+                    .shared_secret("x_t", "long enough, surely"),
+            ),
+            reused,
+        ),
+        (
             "one header for user and tenant",
             with(header("x-u").tenant_header("X-U")),
             reused,

@@ -14,7 +14,7 @@ use tower_user_scope::{
     Identity, Principal, UserContext, UserId,
     context::{
         ConnectionId, Evidence, IdErrorKind, IdRules, IdSource, PortableContext, RequestId, RunId,
-        ServiceName, TenantId, ThreadId, VouchError,
+        ServiceName, Subject, TenantId, ThreadId, VouchError,
     },
     testing::TestClock,
 };
@@ -615,6 +615,14 @@ fn b08_one_user_name_in_two_tenants_is_two_users() {
         .map(|context| context.subject().clone())
         .into();
     assert_eq!(subjects.len(), 3, "nor entry of a set");
+
+    // Who looks something up by subject has the parts of one, and not a context.
+    let alice = || acme.user_id().expect("a user").clone();
+    let tenant = TenantId::try_from("acme").expect("a valid tenant id");
+    let looked_up = Subject::new(alice()).with_tenant_id(tenant);
+    assert_eq!(&looked_up, acme.subject());
+    assert_eq!(looked_up.tenant_id(), acme.tenant_id());
+    assert_ne!(&Subject::new(alice()), acme.subject());
 }
 
 #[test]

@@ -363,6 +363,10 @@ async fn a_lazy_factory_is_built_on_first_use_and_once() {
         .expect("accepted");
     assert!(lazy.peek().is_none(), "not before it is asked for");
     let first: *const Tools = lazy.get().expect("built");
+    assert!(
+        lazy.peek()
+            .is_some_and(|peeked| std::ptr::eq(peeked, first))
+    );
     let second: *const Tools = lazy.clone().get().expect("built");
     assert_eq!(first, second, "one instance for the request");
     assert_eq!(shared.counts(), (1, 0), "built once");
@@ -392,6 +396,7 @@ async fn a_lazy_factory_that_waits_is_built_once_and_anew_where_its_builder_went
     let (left, right) = tokio::join!(lazy.get(), lazy.get());
     let (left, right) = (left.expect("built"), right.expect("built"));
     assert!(std::ptr::eq(left, right), "one instance for the request");
+    assert!(lazy.peek().is_some_and(|peeked| std::ptr::eq(peeked, left)));
     assert_eq!(begun.load(Ordering::SeqCst), 2, "given up once, built once");
     assert_eq!(shared.counts(), (1, 0), "and whole once");
     drop(lazy);

@@ -24,7 +24,9 @@ use tower::{
 };
 use tower_user_scope::{
     CredentialSource, ExistingContext, Identity, InvalidError, Outcome, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn,
+    UserScopeExt, UserScopeLayer,
+    authorize::AuthorizeError,
+    from_async_fn,
     strategy::{InvalidErrorKind, Strategy},
     testing::{AsUser, Scripted, StrictService},
 };
@@ -160,6 +162,36 @@ async fn a_refusal_gives_back_what_the_ready_instance_held() {
             "refused {what}: the service is idle"
         );
     }
+}
+
+#[test]
+fn a_future_says_what_it_waits_for_and_that_it_is_done() {
+    type Built = Result<(), Infallible>;
+    let layer = UserScopeLayer::builder()
+        .strategy(waiting(alice))
+        .authorize_async(|_, _| async {
+            tokio::task::yield_now().await;
+            Ok::<_, AuthorizeError>(())
+        })
+        .factory_async(|_| async {
+            tokio::task::yield_now().await;
+            Built::Ok(())
+        })
+        .build()
+        .expect("valid");
+    let mut service = layer.layer(service_fn(async |_: Request<()>| {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
+    let mut future = pin!(service.call(Request::new(())));
+    for state in ["resolving", "authorizing", "building", "calling"] {
+        assert!(poll_once(future.as_mut()).is_pending());
+        let shown = format!("{future:?}");
+        assert!(shown.contains(state), "{state}: {shown}");
+    }
+    assert!(poll_once(future.as_mut()).is_ready());
+    let shown = format!("{future:?}");
+    assert!(shown.contains("done"), "{shown}");
 }
 
 #[tokio::test]

@@ -257,7 +257,10 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
             let answer = asked.user(&token(&format!("x-{stranger}"))).await;
             assert_eq!(answer, Err(Why::Unavailable), "{what}");
         }
-        assert_eq!(server.requests(), 1, "{what}");
+        // On a busy machine the limit may be over before the request is sent.
+        let requests = server.requests();
+        let is_late = limit == ENDS_BY_ITS_LIMIT && requests == 0;
+        assert!(requests == 1 || is_late, "{what}: {requests} requests");
         let sent = server.sent();
         assert!(sent <= bytes, "{what}: {sent} bytes");
         let lines = lines.take();

@@ -2,6 +2,7 @@
 //! fetch. A request without keys gets an error, never a panic or another fetch.
 
 use std::{
+    error::Error,
     future::pending,
     sync::{
         Arc, Mutex, PoisonError,
@@ -243,22 +244,27 @@ fn a_fetch_that_ends_with_its_runtime_does_not_mark_the_issuer_as_down() {
 fn a_runtime_that_ends_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
     let source = Source::default();
     source.publish(Published::Hangs);
-    // Whoever waits for the limit, waits for ever.
-    let (asked, _) = source.asked(|keys| keys.fetch_time_limit(60 * MINUTE));
+    // Whoever waits for the limit, waits for ever. Not behind a layer, which has one of its own.
+    let keys = source.keys().fetch_time_limit(60 * MINUTE);
     let first = runtime();
     let waiting = {
-        let asked = asked.clone();
-        first.spawn(async move { asked.user(&a()).await })
+        let keys = keys.clone();
+        first.spawn(async move { keys.ready().await })
     };
     first.block_on(eventually("a fetch", async || source.calls() == 1));
     let second = runtime();
-    let other = second.spawn(async move { asked.user(&a()).await });
+    let other = second.spawn(async move { keys.ready().await });
     second.block_on(async {
         tokio::task::yield_now().await;
         drop(tokio::task::spawn_blocking(move || drop(first)).await);
         let ends = tokio::time::timeout(Duration::from_secs(20), other);
         let answer = ends.await.expect("without waiting for the limit");
-        assert_eq!(answer.expect("it ends"), UNAVAILABLE);
+        let error = answer.expect("it ends").expect_err("there are no keys");
+        let source = error.source().and_then(|source| source.downcast_ref());
+        assert!(
+            matches!(source, Some(FetchError::Interrupted)),
+            "{source:?}"
+        );
     });
     drop(waiting);
     assert_eq!(source.calls(), 1);

@@ -18,7 +18,7 @@ use tower_user_scope::{
     audit::AuditEvent,
     jwt::{OfferedProtocol, TokenSource},
     rejection::RejectionKind,
-    strategy::{InvalidErrorKind, Strategy, StripReason},
+    strategy::{InvalidErrorKind, Presence, Strategy, StripReason},
     testing::Recorder,
 };
 
@@ -54,6 +54,8 @@ async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
         .context_only()
         .build()
         .expect("good");
+    let (head, ()) = request.clone().into_parts();
+    let presence = strategy().presence(&head);
     let response = strict.layer(inner).oneshot(request.clone()).await;
     let mut response = response.expect("infallible");
     let got = match response.extensions_mut().remove::<Rejection>() {
@@ -77,6 +79,8 @@ async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
             other => panic!("{other:?}"),
         },
     };
+    let sent = Presence::from(got != Visitor);
+    assert_eq!(presence, sent, "{source:?}: {head:?}");
     let lenient = UserScopeLayer::builder()
         .strategy(strategy().optional())
         .strategy(tower_user_scope::from_fn(

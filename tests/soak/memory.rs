@@ -2,6 +2,7 @@
 
 use std::{
     alloc::System,
+    convert::Infallible,
     error::Error,
     future::{Future, pending},
     io,
@@ -544,6 +545,34 @@ fn b15_ten_thousand_users_of_a_real_server_leave_the_heap_as_it_was() {
         .await;
         drop(client);
         counts.assert_all_closed().await;
+    });
+}
+
+#[test]
+fn b15_a_context_that_passes_through_many_layers_does_not_grow() {
+    alone(async {
+        let layer = UserScopeLayer::builder()
+            .strategy(ExistingContext::new())
+            .context_only()
+            .build()
+            .expect("valid");
+        let id = UserId::try_from("alice").expect("an id");
+        let context = UserContext::builder(Identity::asserted(id)).build();
+        let context = Arc::new(Mutex::new(context));
+        leaves_the_heap_as_it_was(10, 1_000, |_| {
+            let kept = Arc::clone(&context);
+            let inner = service_fn(move |request: Request<()>| {
+                let inner = request.user_context().expect("the layer is there");
+                *kept.lock().expect("no panic in here") = inner.clone();
+                std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+            });
+            let mut request = Request::new(());
+            let outer = context.lock().expect("no panic in here").clone();
+            request.extensions_mut().insert(outer);
+            let sent = layer.layer(inner).oneshot(request);
+            async move { assert!(sent.await.is_ok()) }
+        })
+        .await;
     });
 }
 

@@ -180,7 +180,7 @@ fn run() -> Result<ExitCode, String> {
         } else {
             ""
         };
-        println!("- {}{reach}", mutant.key());
+        println!("- {}{reach}", mutant.shown());
         kept.push_str(&mutant.key());
         kept.push('\n');
     }

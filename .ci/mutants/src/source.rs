@@ -17,8 +17,9 @@ pub struct Mutant {
     pub number: usize,
     pub file: String,
     pub line: usize,
-    /// The function that it is in.
+    /// The function that it is in, and the type or trait that has it.
     function: String,
+    owner: Option<String>,
     /// What is changed, and to what.
     pub change: String,
     /// Text that is put before and after the place.
@@ -30,6 +31,17 @@ pub struct Mutant {
 impl Mutant {
     /// The same in each run for as long as the code stays where it is.
     pub fn key(&self) -> String {
+        let Self {
+            file,
+            line,
+            function,
+            change,
+            ..
+        } = self;
+        format!("{file}:{line}: in `{function}`, {change}")
+    }
+
+    pub fn shown(&self) -> String {
         format!("{}:{}: {}", self.file, self.line, self.named())
     }
 
@@ -39,7 +51,13 @@ impl Mutant {
     }
 
     fn named(&self) -> String {
-        format!("in `{}`, {}", self.function, self.change)
+        let Self {
+            function, change, ..
+        } = self;
+        match &self.owner {
+            Some(owner) => format!("in `{owner}::{function}`, {change}"),
+            None => format!("in `{function}`, {change}"),
+        }
     }
 }
 
@@ -51,6 +69,7 @@ pub fn find(file: &str, text: &str, first: usize) -> syn::Result<Vec<Mutant>> {
         text,
         first,
         function: String::new(),
+        owner: None,
         found: Vec::new(),
     };
     finder.visit_file(&parsed);
@@ -90,6 +109,7 @@ struct Finder<'a> {
     text: &'a str,
     first: usize,
     function: String,
+    owner: Option<String>,
     found: Vec<Mutant>,
 }
 
@@ -106,6 +126,7 @@ impl Finder<'_> {
             file: self.file.to_owned(),
             line: at.start().line,
             function: self.function.clone(),
+            owner: self.owner.clone(),
             change,
             place,
             before: before.replace("N!", &number.to_string()),
@@ -246,8 +267,19 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             matches!(last.as_deref(), Some("Debug" | "Display" | "Error"))
         });
         if !shows && !is_left_out(&item.attrs) {
+            self.owner = match &*item.self_ty {
+                Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()),
+                _ => None,
+            };
             visit::visit_item_impl(self, item);
+            self.owner = None;
         }
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        self.owner = Some(item.ident.to_string());
+        visit::visit_item_trait(self, item);
+        self.owner = None;
     }
 
     fn visit_impl_item_const(&mut self, _: &'ast syn::ImplItemConst) {}
