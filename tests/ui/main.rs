@@ -9,6 +9,20 @@ use std::{env, io::Write, process::Command};
 /// The compiler whose words are kept. Others say the same in other words.
 const COMPILER: &str = "rustc 1.95.";
 
+/// The flags with which trybuild compiles a case. It compiles the dependencies without the last one,
+/// so that Cargo compiles each of them a second time, for the cases.
+const FLAGS: [&str; 6] = [
+    "--cfg",
+    "trybuild",
+    "--verbose",
+    "-A",
+    "dead_code",
+    "--diagnostic-width=140",
+];
+
+/// Cargo prefers this variable to the flags that trybuild hands it.
+const CARGO_FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
+
 /// With another compiler this says that it is skipped, or fails where `REQUIRE_UI` is set.
 #[test]
 fn wrong_use_is_an_error_that_says_what_to_do() {
@@ -30,5 +44,21 @@ fn wrong_use_is_an_error_that_says_what_to_do() {
         let _ = writeln!(std::io::stderr(), "SKIPPED tests/ui: {skipped}");
         return;
     }
-    trybuild::TestCases::new().compile_fail("cases/*.rs");
+    let flags = FLAGS.join("\x1f");
+    if env::var(CARGO_FLAGS).is_ok_and(|set| set == flags) {
+        trybuild::TestCases::new().compile_fail("cases/*.rs");
+        return;
+    }
+    // The same test again: setting a variable in a process that has threads is unsafe.
+    let again = Command::new(env::current_exe().expect("this program has a path"))
+        .args(["--exact", "wrong_use_is_an_error_that_says_what_to_do"])
+        .env(CARGO_FLAGS, flags)
+        .output()
+        .expect("this program runs");
+    print!("{}", String::from_utf8_lossy(&again.stdout));
+    eprint!("{}", String::from_utf8_lossy(&again.stderr));
+    assert!(
+        again.status.success(),
+        "the messages differ from those kept"
+    );
 }
