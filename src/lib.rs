@@ -135,6 +135,7 @@ mod outcome;
 mod peer;
 mod policy;
 pub mod rejection;
+mod require;
 mod resolve;
 mod response;
 pub mod scope;
@@ -202,6 +203,7 @@ pub mod middleware {
     pub use crate::{
         builder::LayerBuilder,
         future::ResponseFuture,
+        require::{RequireFuture, RequireLayer, RequireService},
         resolve::{Empty, StrategyList, Then, ThenEach},
         response::ResponseBody,
         service::UserScope,

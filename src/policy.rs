@@ -78,23 +78,27 @@ where
         context: UserContext,
         answer: Result<(), AuthorizeError>,
     ) -> StepOf<L, M, A> {
-        let kind = match answer {
+        let (kind, challenge) = match answer {
             Ok(()) => {
                 return match within(&context, || self.make.make(&context)) {
                     MaybeFuture::Ready(built) => self.built(head, context, built),
                     MaybeFuture::Future(future) => Step::Wait(Stage::building(future, context)),
                 };
             }
-            Err(AuthorizeError::Forbidden(forbidden)) => RejectionKind::Forbidden {
-                strategy: context.strategy(),
-                authenticated: !context.evidence().is_fallback(),
-                forbidden,
-            },
+            Err(AuthorizeError::Forbidden(forbidden)) => {
+                let challenge = forbidden.challenge();
+                let kind = RejectionKind::Forbidden {
+                    strategy: context.strategy(),
+                    authenticated: !context.evidence().is_fallback(),
+                    forbidden,
+                };
+                (kind, challenge)
+            }
             Err(AuthorizeError::Unavailable(unavailable)) => {
-                RejectionKind::AuthorizationUnavailable(unavailable)
+                (RejectionKind::AuthorizationUnavailable(unavailable), None)
             }
         };
-        let rejection = self.resolver.challenged(Rejection::new(kind));
+        let rejection = self.resolver.challenged(Rejection::new(kind), challenge);
         self.reject(head, &Refused::of(&context, rejection))
     }
 

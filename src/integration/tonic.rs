@@ -8,6 +8,7 @@ use crate::{
     context::UserRequiredError,
     factory::FactoryError,
     rejection::FactoryErrorKind,
+    require::RequireService,
     service::UserScope,
 };
 
@@ -19,6 +20,11 @@ impl<T> HasExtensions for Request<T> {
 
 /// Lets a layer wrap a single service: `server.add_service(layer.layer(GreeterServer::new(..)))`.
 impl<S: NamedService, L, M, A> NamedService for UserScope<S, L, M, A> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// Lets a [`RequireLayer`](crate::middleware::RequireLayer) wrap a single service.
+impl<S: NamedService> NamedService for RequireService<S> {
     const NAME: &'static str = S::NAME;
 }
 

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use super::{
     TokenError, TokenErrorKind,
     error::utc,
@@ -37,6 +39,20 @@ impl<'a> Claims<'a> {
     /// Returns a claim that nothing depends on; `None` if it is not a string.
     pub(super) fn optional_text(&self, name: &str) -> Option<Cow<'a, str>> {
         json::string(self.0.get(name)?)
+    }
+
+    /// Returns a claim of any type; one that is nested too deep to be read is an error.
+    pub(super) fn value(&self, name: &Cow<'static, str>) -> Result<Option<Value>, TokenErrorKind> {
+        let Some(json) = self.0.get(name) else {
+            return Ok(None);
+        };
+        let value = serde_json::from_str(json);
+        value.map_err(|_| TokenErrorKind::ClaimType(name.clone()))
+    }
+
+    /// Returns `auth_time` in seconds since 1970; `None` if it is not a time.
+    pub(super) fn authenticated_at(&self) -> Option<u64> {
+        seconds(self.0.get("auth_time")?, Round::Down)
     }
 
     /// Returns the claim that has the user's id.

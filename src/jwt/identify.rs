@@ -6,7 +6,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{TokenConfigError, TokenErrorKind, VerifiedToken, claims::Claims};
+use super::{TokenConfigError, TokenErrorKind, VerifiedToken, claims::Claims, grants::GrantClaims};
 use crate::{
     context::{IdError, IdRules, Identity},
     strategy::InvalidError,
@@ -20,6 +20,7 @@ pub(super) struct Identify {
     thread: Option<Cow<'static, str>>,
     run: Option<Cow<'static, str>>,
     rules: IdRules,
+    grants: Option<GrantClaims>,
     attach_claims: Option<Arc<AttachClaims>>,
 }
 
@@ -49,6 +50,7 @@ impl Identify {
             thread: None,
             run: None,
             rules: IdRules::new(),
+            grants: None,
             attach_claims: None,
         }
     }
@@ -63,6 +65,10 @@ impl Identify {
             ContextClaim::Thread => self.thread = Some(name),
             ContextClaim::Run => self.run = Some(name),
         }
+    }
+
+    pub(super) fn grants(&mut self) -> &mut GrantClaims {
+        self.grants.get_or_insert_default()
     }
 
     pub(super) fn rules(&mut self, rules: IdRules) {
@@ -104,7 +110,8 @@ impl Identify {
         let unfit = |name: &&Cow<'static, str>| {
             matches!(&***name, "" | "aud" | "exp" | "nbf" | "iat" | "cnf")
         };
-        match self.names().find(unfit) {
+        let grants = self.grants.iter().flat_map(GrantClaims::names);
+        match self.names().chain(grants).find(unfit) {
             Some(name) => Err(TokenConfigError::ClaimName {
                 name: name.to_string(),
             }),
@@ -155,6 +162,9 @@ impl Identify {
         }
         if let Some(id) = text(&self.run)? {
             identity = identity.with_run_id(id.parse().map_err(invalid_id)?);
+        }
+        if let Some(grants) = &self.grants {
+            identity = identity.with_attribute(grants.read(claims)?);
         }
         if let Some(attach_claims) = &self.attach_claims {
             identity = attach_claims(identity, json)?;

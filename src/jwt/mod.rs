@@ -35,6 +35,7 @@ mod der;
 mod error;
 mod error_kind;
 mod future;
+mod grants;
 mod header;
 mod identify;
 mod issuer;

@@ -86,6 +86,42 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
+    /// Reads scopes from this claim, if the token has it, into the context's
+    /// [`Grants`](crate::authorize::Grants): `scope` (RFC 8693 section 4.2, separated by spaces), or
+    /// `scp`, also as an array. Call it again to read another claim too.
+    ///
+    /// `acr` and `auth_time` are read along with it. A claim that is no such list is refused.
+    #[must_use]
+    pub fn scope_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        let name = name.into();
+        self.settings_mut().identify.grants().add_scopes(name);
+        self
+    }
+
+    /// Reads roles from this claim, if the token has it, into the context's
+    /// [`Grants`](crate::authorize::Grants): `roles`, `groups` or `permissions`, an array of strings, or
+    /// one string. Call it again to read another claim too.
+    #[must_use]
+    pub fn role_claim(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.role_claim_at(name, [] as [&str; 0])
+    }
+
+    /// As [`role_claim`](Self::role_claim), for roles that are in a member of the claim: those of
+    /// Keycloak are at `realm_access`, `["roles"]`, and at `resource_access`,
+    /// `["the-client", "roles"]`.
+    #[must_use]
+    pub fn role_claim_at<M>(mut self, name: impl Into<Cow<'static, str>>, members: M) -> Self
+    where
+        M: IntoIterator<Item: Into<Cow<'static, str>>>,
+    {
+        let (name, members) = (name.into(), members.into_iter().map(Into::into).collect());
+        self.settings_mut()
+            .identify
+            .grants()
+            .add_roles(name, members);
+        self
+    }
+
     /// Sets the rules for ids, instead of [`IdRules::new`].
     #[must_use]
     pub fn id_rules(mut self, rules: IdRules) -> Self {

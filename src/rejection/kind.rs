@@ -98,7 +98,8 @@ pub enum RejectionKind {
     /// The identity is only asserted and the layer asks for proof. 401.
     #[error(transparent)]
     Evidence(EvidenceError),
-    /// The principal may not make this request. 403, or 401 where nobody was authenticated.
+    /// The principal may not make this request. 403; 401 where nobody was authenticated, or where
+    /// logging in again would help.
     #[error("strategy `{strategy}` found a principal that may not: {forbidden}")]
     #[non_exhaustive]
     Forbidden {
@@ -112,6 +113,10 @@ pub enum RejectionKind {
     /// Whether the principal may make this request could not be checked. 503.
     #[error("the authorization of the request could not be checked: {0}")]
     AuthorizationUnavailable(#[source] UnavailableError),
+    /// A route requires something of the principal, and is not inside a layer that says who that is: a
+    /// mistake in the application. 500.
+    #[error("the route requires something of the principal, and is in no `UserScopeLayer`")]
+    OutsideLayer,
     /// The factory was not built. 500, or 503 where something could not be reached.
     #[error("the factory could not be built: {0}")]
     Factory(FactoryErrorKind),
@@ -196,10 +201,10 @@ impl Rejection {
                 authenticated: false,
                 ..
             } => StatusCode::UNAUTHORIZED,
+            RejectionKind::Forbidden { forbidden, .. } => forbidden.status(),
             RejectionKind::Invalid { invalid, .. } => invalid.kind().status(),
             RejectionKind::Correlation(_) => StatusCode::BAD_REQUEST,
-            RejectionKind::Forbidden { .. } => StatusCode::FORBIDDEN,
-            RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
+            RejectionKind::OutsideLayer | RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             RejectionKind::Unavailable { .. }

@@ -92,6 +92,11 @@ impl<B> ResponseBody<B> {
         }
     }
 
+    /// The body of a service whose scope is another layer's.
+    pub(crate) fn unscoped(body: B) -> Self {
+        Self::inner(body, None, Left::Unknown)
+    }
+
     pub(crate) fn rejection(body: Bytes) -> Self {
         Self {
             kind: Kind::Rejection(body),

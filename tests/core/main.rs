@@ -19,6 +19,7 @@ mod migration;
 mod modifiers;
 mod order;
 mod rejections;
+mod require;
 mod scope;
 mod timers;
 mod tower_contract;

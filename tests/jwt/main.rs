@@ -6,6 +6,7 @@ mod accepted;
 mod attacks;
 mod claims;
 mod clock;
+mod grants;
 mod issuer;
 mod issuers;
 mod jwks;

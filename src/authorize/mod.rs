@@ -2,7 +2,8 @@
 //! request.
 //!
 //! The step sees the context and the request's head, so that it can check, for example, that a thread
-//! belongs to the user.
+//! belongs to the user. [`Require`] is one for scopes, roles and how the user logged in, for a layer
+//! and, as [`RequireLayer`](crate::middleware::RequireLayer), for a route.
 //!
 //! ```
 //! use tower_user_scope::{ExistingContext, UserScopeLayer, authorize::ForbiddenError};
@@ -33,6 +34,16 @@ use thiserror::Error;
 
 use crate::{context::UserContext, maybe_future::MaybeFuture, outcome::UnavailableError};
 
+mod forbidden;
+mod grants;
+mod require;
+
+pub use self::{
+    forbidden::{ForbiddenError, Missing},
+    grants::Grants,
+    require::Require,
+};
+
 /// Decides whether the principal of a context may make a request.
 ///
 /// [`LayerBuilder::authorize`](crate::middleware::LayerBuilder::authorize) and
@@ -55,27 +66,6 @@ pub enum AuthorizeError {
     /// It could not be checked. 503.
     #[error(transparent)]
     Unavailable(#[from] UnavailableError),
-}
-
-/// The principal may not make this request; the reason is for the audit event only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{reason}")]
-pub struct ForbiddenError {
-    reason: &'static str,
-}
-
-impl ForbiddenError {
-    /// Creates an error with a reason, such as `thread_of_somebody_else`.
-    #[must_use]
-    pub const fn new(reason: &'static str) -> Self {
-        Self { reason }
-    }
-
-    /// Returns the reason.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        self.reason
-    }
 }
 
 /// Allows every request: the default, for layers without an `authorize` step.
