@@ -59,7 +59,7 @@ pub enum StripReason {
     LookAlike,
     /// Its sender is trusted, but it did not identify the request: an earlier strategy did, or the
     /// value is invalid.
-    NotBelieved,
+    Unused,
 }
 
 impl StripReason {
@@ -73,12 +73,12 @@ impl StripReason {
             Self::Untrusted(UntrustedReason::SecretMismatch) => "secret_mismatch",
             Self::Untrusted(UntrustedReason::Condition) => "condition",
             Self::LookAlike => "look_alike",
-            Self::NotBelieved => "not_believed",
+            Self::Unused => "unused",
         }
     }
 }
 
-/// Why a header was not believed.
+/// Why the sender of a header is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum UntrustedReason {

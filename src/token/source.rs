@@ -276,7 +276,7 @@ fn strip_alike(
     for sent in removed {
         head.headers.remove(&sent);
         let reason = if sent == *name {
-            StripReason::NotBelieved
+            StripReason::Unused
         } else {
             StripReason::LookAlike
         };

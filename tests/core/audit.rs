@@ -235,7 +235,7 @@ async fn each_decision_is_an_event_with_a_typed_reason() {
                 "trusted_header: found".into(),
                 "key: found".into(),
                 "conflict trusted_header/key".into(),
-                "trusted_header stripped x-user-id (NotBelieved) of Some(10.0.0.7)".into(),
+                "trusted_header stripped x-user-id (Unused) of Some(10.0.0.7)".into(),
                 "refused: trusted_header/key".into(),
             ],
         ),
@@ -325,7 +325,7 @@ async fn each_event_is_one_line_without_a_users_id_or_a_credential() {
             &[("x-user-id", "alice"), TRUSTED, ("x-api-key", "bobs")],
             &[
                 "trusted_header and key: found different principals",
-                "trusted_header: removes x-user-id, not_believed",
+                "trusted_header: removes x-user-id, unused",
                 "GET / refused with 401 Unauthorized: strategies `trusted_header` and `key` found \
                  different principals, from 10.0.0.7",
             ],

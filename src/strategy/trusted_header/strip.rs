@@ -44,7 +44,7 @@ fn strip<'s>(
     stripped: &mut dyn FnMut(Stripped<'_>),
 ) {
     let (own, wanted) = match trust(head) {
-        Ok(()) => (StripReason::NotBelieved, None),
+        Ok(()) => (StripReason::Unused, None),
         Err(untrusted) => (StripReason::Untrusted(untrusted.reason), untrusted.wanted),
     };
     let names: Vec<HeaderName> = head

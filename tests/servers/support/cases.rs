@@ -121,42 +121,42 @@ pub(crate) const CASES: &[Case] = &[
         name: "the header twice, with two users",
         sent: &[("x-user-id", "alice"), ("x-user-id", "bob")],
         expected: bad_header(InvalidErrorKind::Repeated),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     Case {
         name: "the header twice, with one user",
         sent: &[("x-user-id", "alice"), ("x-user-id", "alice")],
         expected: bad_header(InvalidErrorKind::Repeated),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     Case {
         name: "two users joined by a comma",
         sent: &[("x-user-id", "alice, bob")],
         expected: bad_header(InvalidErrorKind::Repeated),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     Case {
         name: "a placeholder",
         sent: &[("x-user-id", "undefined")],
         expected: bad_header(InvalidErrorKind::Id(IdErrorKind::Placeholder)),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     Case {
         name: "an empty header",
         sent: &[("x-user-id", "")],
         expected: bad_header(InvalidErrorKind::Id(IdErrorKind::Empty)),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     Case {
         name: "a bad header beside a good session: never skipped for it",
         sent: &[("x-user-id", "null"), ("x-session-of", "bob")],
         expected: bad_header(InvalidErrorKind::Id(IdErrorKind::Placeholder)),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     // What stands around the layer.
@@ -207,7 +207,7 @@ pub(crate) const CASES: &[Case] = &[
         rules: UNANIMOUS,
         sent: &[("x-user-id", "alice"), ("x-session-of", "bob")],
         expected: Err((401, Why::Conflict("trusted_header", "extension"))),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
     Case {
@@ -215,7 +215,7 @@ pub(crate) const CASES: &[Case] = &[
         rules: UNANIMOUS,
         sent: &[("x-user-id", "alice"), ("x-api-key", "key-of-bob")],
         expected: Err((401, Why::Conflict("trusted_header", "api_key"))),
-        stripped: &[("x-user-id", StripReason::NotBelieved)],
+        stripped: &[("x-user-id", StripReason::Unused)],
         waits: true,
         ..CASE
     },
