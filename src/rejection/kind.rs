@@ -57,9 +57,9 @@ pub enum RejectionKind {
     NoCredential,
     /// A credential was sent that no strategy took up, such as an identity header from an
     /// untrusted peer; no fallback acts on such a request. 401.
-    #[error("a credential was sent that strategy `{strategy}` does not believe")]
+    #[error("a credential was sent that strategy `{strategy}` does not accept")]
     #[non_exhaustive]
-    NotBelieved {
+    NotAccepted {
         /// The strategy that it was for.
         strategy: &'static str,
     },
@@ -181,7 +181,7 @@ impl Rejection {
     #[must_use]
     pub fn strategy(&self) -> Option<&'static str> {
         match self.kind() {
-            RejectionKind::NotBelieved { strategy }
+            RejectionKind::NotAccepted { strategy }
             | RejectionKind::Invalid { strategy, .. }
             | RejectionKind::Unavailable { strategy, .. }
             | RejectionKind::Forbidden { strategy, .. } => Some(strategy),
@@ -194,7 +194,7 @@ impl Rejection {
     pub fn status(&self) -> StatusCode {
         match self.kind() {
             RejectionKind::NoCredential
-            | RejectionKind::NotBelieved { .. }
+            | RejectionKind::NotAccepted { .. }
             | RejectionKind::Conflict { .. }
             | RejectionKind::Evidence(_)
             | RejectionKind::Forbidden {
@@ -223,7 +223,7 @@ impl Rejection {
                  requests without any; ",
                 peer_is_unknown!()
             )),
-            RejectionKind::NotBelieved { .. } if !peer_is_known => Some(concat!(
+            RejectionKind::NotAccepted { .. } if !peer_is_known => Some(concat!(
                 "the request has something for this strategy that identifies nobody, and a \
                  fallback acts only on requests without any credential; ",
                 peer_is_unknown!()
@@ -232,7 +232,7 @@ impl Rejection {
                 "add a strategy for the credential that the client sends, a `Fallback` for \
                  requests without any, or on a developer's machine a `DevelopmentUser`",
             ),
-            RejectionKind::NotBelieved { .. } => Some(
+            RejectionKind::NotAccepted { .. } => Some(
                 "the request has something for this strategy that identifies nobody, and a \
                  fallback acts only on requests without any credential: a header from a peer that is not trusted (`from_proxies`), or \
                  a session without a user (`allow_visitors`)",

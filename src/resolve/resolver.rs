@@ -183,7 +183,7 @@ impl<L: List> Resolver<L> {
         let sent = self.first_sent(head);
         self.scrub(head, tally, audit);
         let reason = match sent {
-            Some(strategy) => RejectionKind::NotBelieved { strategy },
+            Some(strategy) => RejectionKind::NotAccepted { strategy },
             None => match self.stand_in(head).or_else(|| self.fall_back(head)) {
                 Some((name, identity)) => {
                     return self.context(head, tally, audit, handles, name, identity);

@@ -50,7 +50,7 @@ impl Events {
                 ),
                 AuditEvent::Refused { rejection, .. } => match rejection.kind() {
                     RejectionKind::NoCredential => "refused: nobody".to_owned(),
-                    RejectionKind::NotBelieved { strategy, .. } => {
+                    RejectionKind::NotAccepted { strategy, .. } => {
                         format!("refused: disbelief {strategy}")
                     }
                     RejectionKind::Invalid { invalid, .. } => {
@@ -309,7 +309,7 @@ async fn each_event_is_one_line_without_a_users_id_or_a_credential() {
                 "trusted_header: removes x-user-id, peer_not_listed: the peer is 203.0.113.9, \
                  wanted is 10.0.0.0/8",
                 "request r-1, GET / refused with 401 Unauthorized: a credential was sent that \
-                 strategy `trusted_header` does not believe, from 203.0.113.9",
+                 strategy `trusted_header` does not accept, from 203.0.113.9",
             ],
         ),
         (

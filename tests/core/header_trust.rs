@@ -230,7 +230,7 @@ async fn b24_only_a_listed_peer_is_believed() {
             Some(why) => {
                 let refused = answered.expect_err("an untrusted peer identifies nobody");
                 assert!(
-                    matches!(refused.kind(), RejectionKind::NotBelieved { .. }),
+                    matches!(refused.kind(), RejectionKind::NotAccepted { .. }),
                     "{refused:?}"
                 );
                 let expected = ("x-user-id".to_owned(), StripReason::Untrusted(why));
@@ -419,7 +419,7 @@ async fn b26_a_header_that_is_not_believed_keeps_the_fallback_from_acting() {
             .await
             .expect_err("something was sent");
         assert!(
-            matches!(refused.kind(), RejectionKind::NotBelieved { .. }),
+            matches!(refused.kind(), RejectionKind::NotAccepted { .. }),
             "{refused:?}"
         );
     }

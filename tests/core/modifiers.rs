@@ -54,7 +54,7 @@ fn verdict(answered: &Result<UserContext, Rejection>) -> String {
         Err(refused) => {
             let why = match refused.kind() {
                 RejectionKind::NoCredential => "nobody".to_owned(),
-                RejectionKind::NotBelieved { strategy, .. } => format!("{strategy} not believed"),
+                RejectionKind::NotAccepted { strategy, .. } => format!("{strategy} not accepted"),
                 RejectionKind::Invalid {
                     strategy, invalid, ..
                 } => {
@@ -248,7 +248,7 @@ async fn modifiers_keep_what_they_do_not_change() {
     };
     assert_eq!(
         everywhere!(header(), with(GOOD)),
-        "401: header not believed",
+        "401: header not accepted",
         "its presence"
     );
     let existing = || ExistingContext::new().named("outer").when(|_| true);
@@ -261,7 +261,7 @@ async fn modifiers_keep_what_they_do_not_change() {
     let lies = || Scripted::new(|_| Outcome::Absent).presence(Presence::Sent);
     assert_eq!(
         everywhere!(lies().named("lies"), with(None)),
-        "401: lies not believed"
+        "401: lies not accepted"
     );
     assert_eq!(
         everywhere!(lies().optional(), with(None)),
@@ -519,8 +519,8 @@ async fn strategies_before_configured_ones_keep_every_promise_of_theirs() {
         (
             false,
             false,
-            "401: x-a not believed",
-            "401: x-a not believed",
+            "401: x-a not accepted",
+            "401: x-a not accepted",
         ),
     ] {
         let a = || header("x-a", trust_a);
@@ -569,7 +569,7 @@ async fn a_closures_credential_keeps_a_fallback_from_acting_wherever_it_is() {
         let mut sent = with(GOOD);
         sent.extensions_mut().insert(7_u8);
         let found = everywhere!(from_fn(reads.clone(), absent), sent.clone());
-        assert_eq!(found, "401: from_fn not believed", "{what}");
+        assert_eq!(found, "401: from_fn not accepted", "{what}");
         let found = everywhere!(from_fn(reads.clone(), absent), Request::new(()));
         assert_eq!(found, INTERNAL, "{what}, not sent");
     }

@@ -134,7 +134,7 @@ fn kinds() -> Vec<Kind> {
             is_reason: |reason| {
                 matches!(
                     reason,
-                    RejectionKind::NotBelieved {
+                    RejectionKind::NotAccepted {
                         strategy: "says",
                         ..
                     }

@@ -318,7 +318,7 @@ async fn a_scripted_strategy_counts_and_a_recorder_remembers() {
         matches!(
             &events[..],
             [AuditEvent::Consulted { strategy: "scripted", .. }, AuditEvent::Refused { rejection, .. }]
-                if matches!(rejection.kind(), RejectionKind::NotBelieved { .. })
+                if matches!(rejection.kind(), RejectionKind::NotAccepted { .. })
         ),
         "{events:?}"
     );

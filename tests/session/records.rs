@@ -39,9 +39,9 @@ async fn the_user_of_a_session_is_a_string_that_is_a_user_id() {
     let no_string = "the session's value `user_id` is not of the expected type";
     let table: Vec<(Value, Result<Came, String>)> = vec![
         (json!({"user_id": "alice"}), Ok(Came::User("alice"))),
-        (json!({}), Ok(Came::NotBelieved)),
-        (json!({"cart": ["book"]}), Ok(Came::NotBelieved)),
-        (json!({"user_id": null}), Ok(Came::NotBelieved)),
+        (json!({}), Ok(Came::NotAccepted)),
+        (json!({"cart": ["book"]}), Ok(Came::NotAccepted)),
+        (json!({"user_id": null}), Ok(Came::NotAccepted)),
         (json!({"user_id": 42}), Err(no_string.to_owned())),
         (json!({"user_id": ["alice"]}), Err(no_string.to_owned())),
         (
@@ -212,7 +212,7 @@ async fn a_closure_reads_own_types_out_of_a_session() {
             came(&ask(other_type).await),
             Came::Bad(SessionError::Value { key, .. }) if key == "account"
         ));
-        assert_eq!(came(&ask(visitor).await), Came::NotBelieved);
+        assert_eq!(came(&ask(visitor).await), Came::NotAccepted);
     }
 }
 
@@ -381,7 +381,7 @@ async fn an_anonymous_session_asks_the_next_strategy_and_a_bad_one_ends_the_list
 
     let strict: Vec<Row> = vec![
         (vec![], Came::User("later"), Came::Fallback),
-        (line(&cart), Came::User("later"), Came::NotBelieved),
+        (line(&cart), Came::User("later"), Came::NotAccepted),
         (line(&Id(7)), unknown(), unknown()),
         (line(&"bogus"), malformed(), malformed()),
         (twice.clone(), Came::Repeated, Came::Repeated),
@@ -393,7 +393,7 @@ async fn an_anonymous_session_asks_the_next_strategy_and_a_bad_one_ends_the_list
         (
             vec![format!("%5F%5FHost-sid={alice}")],
             Came::User("later"),
-            Came::NotBelieved,
+            Came::NotAccepted,
         ),
         (line(&"bogus"), malformed(), malformed()),
         (twice.clone(), Came::Repeated, Came::Repeated),
@@ -457,7 +457,7 @@ async fn a_session_in_the_request_follows_the_same_rules() {
         ("no layer", plain(), None, Came::Unavailable),
         ("no cookie", plain(), Some(None), Came::Fallback),
         ("a user", plain(), Some(Some(alice)), Came::User("alice")),
-        ("a cart", plain(), Some(Some(cart)), Came::NotBelieved),
+        ("a cart", plain(), Some(Some(cart)), Came::NotAccepted),
         (
             "a cart, allowed",
             plain().allow_visitors(),

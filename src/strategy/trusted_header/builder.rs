@@ -203,7 +203,7 @@ impl<T> TrustedHeader<T> {
     /// ```
     ///
     /// Two `TrustedHeader`s of one header, with a secret each, don't work instead: the one that
-    /// does not believe a request removes the header and reports it.
+    /// does not accept a request removes the header and reports it.
     #[cfg(feature = "proxies")]
     #[cfg_attr(docsrs, doc(cfg(feature = "proxies")))]
     pub fn shared_secrets<I>(self, name: impl AsRef<str>, secrets: I) -> TrustedHeader<Trusting>

@@ -15,7 +15,7 @@ use tower_user_scope::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Nobody,
-    NotBelieved(&'static str),
+    NotAccepted(&'static str),
     Invalid(&'static str, InvalidErrorKind),
     Conflict(&'static str, &'static str),
     Unavailable(&'static str),
@@ -30,7 +30,7 @@ impl From<&Rejection> for Why {
     fn from(rejection: &Rejection) -> Self {
         match rejection.kind() {
             RejectionKind::NoCredential => Self::Nobody,
-            RejectionKind::NotBelieved { strategy, .. } => Self::NotBelieved(strategy),
+            RejectionKind::NotAccepted { strategy, .. } => Self::NotAccepted(strategy),
             RejectionKind::Invalid {
                 strategy, invalid, ..
             } => Self::Invalid(strategy, invalid.kind()),

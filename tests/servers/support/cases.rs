@@ -58,7 +58,7 @@ const PROXIES_ELSEWHERE_AND_FALLBACK: Rules = Rules {
 
 const SPOOFED: StripReason = StripReason::Untrusted(UntrustedReason::PeerNotListed);
 
-const NOT_BELIEVED: Expected = Err((401, Why::NotBelieved("trusted_header")));
+const NOT_ACCEPTED: Expected = Err((401, Why::NotAccepted("trusted_header")));
 const STORE_IS_DOWN: Expected = Err((503, Why::Unavailable("api_key")));
 const UNKNOWN_KEY: InvalidErrorKind = InvalidErrorKind::Rejected("api_key_unknown");
 const A_SPACE_AT_1: CorrelationErrorKind =
@@ -82,7 +82,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "the same, spoofed from an untrusted peer",
         rules: PROXIES_ELSEWHERE,
         sent: &[("x-user-id", "alice")],
-        expected: NOT_BELIEVED,
+        expected: NOT_ACCEPTED,
         stripped: &[("x-user-id", SPOOFED)],
         ..CASE
     },
@@ -98,14 +98,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "spoofed where a fallback would act",
         rules: PROXIES_ELSEWHERE_AND_FALLBACK,
         sent: &[("x-user-id", "alice")],
-        expected: NOT_BELIEVED,
+        expected: NOT_ACCEPTED,
         stripped: &[("x-user-id", SPOOFED)],
         ..CASE
     },
     Case {
         name: "a name that CGI would fold into the header's",
         sent: &[("x_user_id", "alice")],
-        expected: NOT_BELIEVED,
+        expected: NOT_ACCEPTED,
         stripped: &[("x_user_id", StripReason::LookAlike)],
         ..CASE
     },

@@ -23,7 +23,7 @@ pub(crate) enum Came {
     User(&'static str),
     Fallback,
     Nobody,
-    NotBelieved,
+    NotAccepted,
     Repeated,
     Bad(SessionError),
     Unavailable,
@@ -44,7 +44,7 @@ pub(crate) fn came(answered: &Answered) -> Came {
     };
     let (came, status) = match rejection.kind() {
         RejectionKind::NoCredential => (Came::Nobody, 401),
-        RejectionKind::NotBelieved { .. } => (Came::NotBelieved, 401),
+        RejectionKind::NotAccepted { .. } => (Came::NotAccepted, 401),
         RejectionKind::Unavailable { .. } => (Came::Unavailable, 503),
         RejectionKind::Invalid { invalid, .. } if invalid.kind() == InvalidErrorKind::Repeated => {
             (Came::Repeated, 400)
