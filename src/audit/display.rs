@@ -87,9 +87,9 @@ impl fmt::Display for AuditEvent<'_> {
                     more => write!(f, "; and {more} more headers"),
                 }
             }
-            Self::CredentialPassedOver { strategy, invalid } => write!(
+            Self::InvalidCredentialIgnored { strategy, invalid } => write!(
                 f,
-                "{strategy}: passed over, because its credential {}",
+                "{strategy}: ignored, because its credential {}",
                 invalid.kind()
             ),
             Self::TraceIgnored { problem, peer } => {

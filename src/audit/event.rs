@@ -72,7 +72,7 @@ pub enum AuditEvent<'a> {
     /// An invalid credential counted as absent, because its strategy is
     /// [`optional`](crate::strategy::Strategy::optional).
     #[non_exhaustive]
-    CredentialPassedOver {
+    InvalidCredentialIgnored {
         /// The strategy.
         strategy: &'static str,
         /// What was wrong.
@@ -177,7 +177,7 @@ impl AuditEvent<'_> {
                 wanted: wanted.map(owned_text),
                 more,
             },
-            Self::CredentialPassedOver { strategy, invalid } => AuditEvent::CredentialPassedOver {
+            Self::InvalidCredentialIgnored { strategy, invalid } => AuditEvent::InvalidCredentialIgnored {
                 strategy,
                 invalid: owned(invalid),
             },

@@ -165,11 +165,11 @@ impl Audit {
                 more,
                 "identity header removed"
             ),
-            AuditEvent::CredentialPassedOver { strategy, invalid } => tracing::warn!(
+            AuditEvent::InvalidCredentialIgnored { strategy, invalid } => tracing::warn!(
                 target: "tower_user_scope::audit",
                 strategy,
                 reason = %invalid.kind(),
-                "bad credential passed over, because its strategy is optional"
+                "invalid credential ignored, because its strategy is optional"
             ),
             AuditEvent::TraceIgnored { problem, peer } => {
                 // Apart, because the macro of older versions brings `display` into scope.

@@ -208,7 +208,7 @@ impl<'a> Asking<'a> {
         invalid: InvalidError,
     ) -> ControlFlow<()> {
         if strategy.optional() {
-            self.audit.emit(&AuditEvent::CredentialPassedOver {
+            self.audit.emit(&AuditEvent::InvalidCredentialIgnored {
                 strategy: strategy.name(),
                 invalid: Cow::Borrowed(&invalid),
             });

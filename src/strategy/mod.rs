@@ -182,7 +182,7 @@ pub trait Strategy {
     }
 
     /// Treats an invalid credential as absent: the next strategy is tried, and an audit event reports
-    /// that the credential was passed over.
+    /// that the credential was ignored.
     ///
     /// A credential that could not be *checked* still ends the list. A [`Fallback`] may act on a
     /// request with an invalid credential.

@@ -73,10 +73,10 @@ impl Events {
                 } => {
                     format!("{strategy} stripped {header} ({reason:?}) of {peer:?}")
                 }
-                AuditEvent::CredentialPassedOver {
+                AuditEvent::InvalidCredentialIgnored {
                     strategy, invalid, ..
                 } => {
-                    format!("{strategy} passed over {:?}", invalid.kind())
+                    format!("{strategy} ignored {:?}", invalid.kind())
                 }
                 AuditEvent::Conflict { first, second, .. } => format!("conflict {first}/{second}"),
                 AuditEvent::ScopeClosed { ending, .. } => format!("closed {ending:?}"),
@@ -244,7 +244,7 @@ async fn each_decision_is_an_event_with_a_typed_reason() {
             vec![
                 "trusted_header: absent".into(),
                 "key: invalid".into(),
-                "key passed over Rejected(\"unknown\")".into(),
+                "key ignored Rejected(\"unknown\")".into(),
                 "refused: nobody".into(),
             ],
         ),
@@ -316,7 +316,7 @@ async fn each_event_is_one_line_without_a_users_id_or_a_credential() {
             STRANGER,
             &[("x-api-key", KEY)],
             &[
-                "key: passed over, because its credential was rejected: unknown",
+                "key: ignored, because its credential was rejected: unknown",
                 "GET / refused with 401 Unauthorized: no credential was found, from 203.0.113.9",
             ],
         ),

@@ -63,7 +63,7 @@ async fn an_explanation_says_what_happens() {
         (
             &[("x-key", "bad")],
             "trusted_header: absent\noptional: invalid\n\
-             optional: passed over, because its credential was rejected: key\nkey: invalid\n\
+             optional: ignored, because its credential was rejected: key\nkey: invalid\n\
              refused with 401 Unauthorized: the credential of strategy `key` was rejected: key",
         ),
         (

@@ -171,7 +171,7 @@ async fn optional_passes_a_bad_credential_over_and_audits_and_passes_nothing_els
     let passed: Arc<Mutex<Vec<InvalidErrorKind>>> = Arc::default();
     let seen = passed.clone();
     let observe = move |event: &AuditEvent<'_>| {
-        if let AuditEvent::CredentialPassedOver {
+        if let AuditEvent::InvalidCredentialIgnored {
             strategy, invalid, ..
         } = event
         {
@@ -209,7 +209,7 @@ async fn optional_passes_a_bad_credential_over_and_audits_and_passes_nothing_els
     let answered = send(&layer, Request::new(())).await;
     assert!(
         is_unavailable(&answered),
-        "what can't be checked is not passed over"
+        "what can't be checked is not ignored"
     );
 }
 
