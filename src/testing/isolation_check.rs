@@ -220,7 +220,7 @@ impl Default for IsolationCheck {
 /// Returns the findings in the audit events.
 fn findings_in(events: Vec<AuditEvent<'static>>) -> Vec<Finding> {
     if events.is_empty() {
-        return vec![Finding::NothingHeard];
+        return vec![Finding::NoEvents];
     }
     let mut open = 0_usize;
     let mut findings = Vec::new();

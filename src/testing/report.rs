@@ -36,8 +36,8 @@ pub enum Finding {
         /// What the panic said.
         message: String,
     },
-    /// The recorder heard no event at all: no layer was given a clone of it.
-    NothingHeard,
+    /// The recorder has no event: no layer has a clone of it as its observer.
+    NoEvents,
     /// Scopes were opened that nothing has closed, though every request is over.
     #[non_exhaustive]
     ScopesLeftOpen {
@@ -65,7 +65,7 @@ impl fmt::Display for Finding {
             Self::Panicked { reader, message } => {
                 write!(f, "a request of {reader} panicked: {message}")
             }
-            Self::NothingHeard => {
+            Self::NoEvents => {
                 f.write_str("the recorder has no event: use a clone of it as the layer's observer")
             }
             Self::ScopesLeftOpen { count } => write!(f, "{count} scopes were never closed"),

@@ -280,7 +280,7 @@ async fn a_check_whose_requests_were_all_refused_or_unobserved_fails() {
         .recorder(&Recorder::new())
         .run(answer, |user| Request::new(()).as_user(user.id()))
         .await;
-    assert_eq!(report.findings(), [Finding::NothingHeard], "{report}");
+    assert_eq!(report.findings(), [Finding::NoEvents], "{report}");
 }
 
 #[tokio::test]
