@@ -27,14 +27,14 @@ use crate::{
 ///     _ => Outcome::Absent,
 /// });
 /// let layer = UserScopeLayer::builder().strategy(store.clone()).context_only().build()?;
-/// assert_eq!(store.asked(), 0);
+/// assert_eq!(store.calls(), 0);
 /// # let _ = layer;
 /// # Ok::<(), tower_user_scope::ConfigError>(())
 /// ```
 #[derive(Clone)]
 pub struct Scripted {
     script: Arc<dyn Fn(usize) -> Outcome + Send + Sync>,
-    asked: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
     presence: Presence,
 }
 
@@ -44,7 +44,7 @@ impl Scripted {
     pub fn new(script: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
         Self {
             script: Arc::new(script),
-            asked: Arc::default(),
+            calls: Arc::default(),
             presence: Presence::Sent,
         }
     }
@@ -58,8 +58,8 @@ impl Scripted {
 
     /// Returns the number of calls of all clones.
     #[must_use]
-    pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 }
 
@@ -71,7 +71,7 @@ impl Strategy for Scripted {
     }
 
     fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
-        MaybeFuture::ready((self.script)(self.asked.fetch_add(1, Ordering::SeqCst)))
+        MaybeFuture::ready((self.script)(self.calls.fetch_add(1, Ordering::SeqCst)))
     }
 
     fn presence(&self, _: &Parts) -> Presence {
@@ -82,7 +82,7 @@ impl Strategy for Scripted {
 impl fmt::Debug for Scripted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scripted")
-            .field("asked", &self.asked())
+            .field("calls", &self.calls())
             .finish_non_exhaustive()
     }
 }

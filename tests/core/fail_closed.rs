@@ -72,7 +72,7 @@ async fn b21_a_credential_that_is_bad_or_unchecked_ends_the_list() {
                 is_expected(&answered),
                 "unanimous: {unanimous}: {answered:?}"
             );
-            assert_eq!(after.asked(), 0, "nobody is asked after that");
+            assert_eq!(after.calls(), 0, "nobody is asked after that");
         }
     }
 }

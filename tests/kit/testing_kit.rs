@@ -312,7 +312,7 @@ async fn a_scripted_strategy_counts_and_a_recorder_remembers() {
     let response = layer.layer(inner).oneshot(Request::new(())).await;
     let response = response.expect("infallible");
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(script.asked(), 1, "asked once");
+    assert_eq!(script.calls(), 1, "called once");
     let events = recorder.events();
     assert!(
         matches!(
