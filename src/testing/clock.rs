@@ -52,7 +52,7 @@ impl TestClock {
     ///
     /// # Panics
     /// If `SystemTime` can't represent the new time.
-    pub fn turn_back(&self, by: Duration) {
+    pub fn rewind(&self, by: Duration) {
         self.change(|time| time.checked_sub(by));
     }
 

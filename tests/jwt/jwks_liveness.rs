@@ -355,7 +355,7 @@ async fn a_clock_that_is_turned_back_makes_no_key_younger() {
     assert_eq!(asked.user(&a()).await, alice());
     source.publish(Published::Down);
     for _ in 0..9 {
-        clock.turn_back(60 * MINUTE);
+        clock.rewind(60 * MINUTE);
         tokio::time::sleep(MINUTE).await;
         assert_eq!(asked.user(&a()).await, alice());
     }
