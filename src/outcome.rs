@@ -100,27 +100,27 @@ pub struct InvalidError {
 
 /// The classification of an error, its source, and whose credential it is about.
 #[derive(Clone)]
-struct Details<R> {
-    reason: R,
+struct Details<K> {
+    kind: K,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     /// Whose credential it was. Not part of `Debug`, which may be logged.
     user: Option<Box<str>>,
 }
 
-impl<R> Details<R> {
-    fn boxed(reason: R, source: Option<Arc<dyn StdError + Send + Sync>>) -> Box<Self> {
+impl<K> Details<K> {
+    fn boxed(kind: K, source: Option<Arc<dyn StdError + Send + Sync>>) -> Box<Self> {
         Box::new(Self {
-            reason,
+            kind,
             source,
             user: None,
         })
     }
 }
 
-impl<R: fmt::Debug> Details<R> {
+impl<K: fmt::Debug> Details<K> {
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
-            .field("reason", &self.reason)
+            .field("kind", &self.kind)
             .field("source", &self.source)
             .finish()
     }
@@ -129,9 +129,9 @@ impl<R: fmt::Debug> Details<R> {
 impl InvalidError {
     /// Creates an error of this kind.
     #[must_use]
-    pub fn new(reason: InvalidErrorKind) -> Self {
+    pub fn new(kind: InvalidErrorKind) -> Self {
         Self {
-            details: Details::boxed(reason, None),
+            details: Details::boxed(kind, None),
         }
     }
 
@@ -161,19 +161,19 @@ impl InvalidError {
     /// Returns why the credential is bad.
     #[must_use]
     pub fn kind(&self) -> InvalidErrorKind {
-        self.details.reason
+        self.details.kind
     }
 }
 
 impl fmt::Debug for InvalidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.details.debug("Invalid", f)
+        self.details.debug("InvalidError", f)
     }
 }
 
 impl fmt::Display for InvalidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.details.reason, f)
+        fmt::Display::fmt(&self.details.kind, f)
     }
 }
 
@@ -191,8 +191,8 @@ impl From<IdError> for InvalidError {
 }
 
 impl From<InvalidErrorKind> for InvalidError {
-    fn from(reason: InvalidErrorKind) -> Self {
-        Self::new(reason)
+    fn from(kind: InvalidErrorKind) -> Self {
+        Self::new(kind)
     }
 }
 
@@ -262,19 +262,19 @@ impl UnavailableError {
     /// Returns why the credential could not be checked.
     #[must_use]
     pub fn kind(&self) -> UnavailableErrorKind {
-        self.details.reason
+        self.details.kind
     }
 }
 
 impl fmt::Debug for UnavailableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.details.debug("Unavailable", f)
+        self.details.debug("UnavailableError", f)
     }
 }
 
 impl fmt::Display for UnavailableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.details.reason, f)
+        fmt::Display::fmt(&self.details.kind, f)
     }
 }
 
