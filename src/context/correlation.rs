@@ -59,19 +59,19 @@ impl CorrelationSources {
             #[cfg(feature = "ids")]
             query: [None, None, None, None],
         }
-        .gathered()
+        .with_wanted_set()
     }
 
     /// Reads an id from this header instead of its default one.
     pub fn header(mut self, kind: CorrelationKind, name: HeaderName) -> Self {
         self.headers[kind as usize] = Some(name);
-        self.gathered()
+        self.with_wanted_set()
     }
 
     /// Reads an id from no header at all.
     pub fn without_header(mut self, kind: CorrelationKind) -> Self {
         self.headers[kind as usize] = None;
-        self.gathered()
+        self.with_wanted_set()
     }
 
     /// Says whether `traceparent` is read; by default it is. One that does not follow the W3C's
@@ -83,7 +83,7 @@ impl CorrelationSources {
     /// `{trace-id}-{parent-id}`.
     pub fn trace_context(mut self, read: bool) -> Self {
         self.trace_context = read;
-        self.gathered()
+        self.with_wanted_set()
     }
 
     /// Reads an id from a query parameter too, for clients that can't set headers, such as a
@@ -171,8 +171,8 @@ impl CorrelationSources {
         Ok(sent)
     }
 
-    /// Notes what is worth a look.
-    fn gathered(mut self) -> Self {
+    /// Updates the set of headers that are read, which shows without a search that a request has none.
+    fn with_wanted_set(mut self) -> Self {
         let names = self.headers.iter().flatten();
         self.wanted = names.fold(HeaderSet::NONE, HeaderSet::and);
         if self.trace_context {

@@ -90,7 +90,7 @@ impl<F> LazyFn<F> {
         E: Into<BoxError>,
     {
         Self(Arc::new(move |context| {
-            make(context).map_err(|error| FactoryError::told(failure(error)))
+            make(context).map_err(|error| FactoryError::logged(failure(error)))
         }))
     }
 }
@@ -159,7 +159,7 @@ impl<F> LazyAsync<F> {
                 return Poll::Ready(built);
             }
             let late = deadline.as_mut().poll(Awaited::Factory, cx, limit);
-            late.map(|limit| Err(FactoryError::told(FactoryErrorKind::TimedOut { limit })))
+            late.map(|limit| Err(FactoryError::logged(FactoryErrorKind::TimedOut { limit })))
         })
         .await
     }
@@ -204,7 +204,7 @@ impl<F> LazyAsyncFn<F> {
             Box::pin(async move {
                 building
                     .await
-                    .map_err(|error| FactoryError::told(failure(error)))
+                    .map_err(|error| FactoryError::logged(failure(error)))
             })
         });
         Self { make, limit }
@@ -243,8 +243,8 @@ pub struct FactoryError {
 }
 
 impl FactoryError {
-    /// Logs the failure too, because a handler may answer the error in any way.
-    fn told(failure: FactoryErrorKind) -> Self {
+    /// Creates the error and logs the failure, because a handler may answer the error in any way.
+    fn logged(failure: FactoryErrorKind) -> Self {
         tracing::error!(
             target: "tower_user_scope::audit",
             reason = %failure,

@@ -61,14 +61,14 @@ impl fmt::Display for Explanation {
             ),
             Err(rejection) => {
                 refusal(rejection, f)?;
-                whose(rejection, f)
+                write_owner(rejection, f)
             }
         }
     }
 }
 
-/// Adds whose credential it was.
-fn whose(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Adds the user of the credential, if that was verified.
+fn write_owner(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let RejectionKind::Invalid { invalid, .. } = rejection.kind() else {
         return Ok(());
     };
@@ -78,7 +78,7 @@ fn whose(rejection: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Notes what the audit would be told.
+/// Collects the audit events of a resolution.
 #[derive(Default)]
 pub(crate) struct Steps(Mutex<Vec<AuditEvent<'static>>>);
 

@@ -127,7 +127,7 @@ impl<B> PinnedDrop for Kind<B> {
 /// The body is at its end.
 fn ends(scope: &mut OpenScope, left: Left) {
     if left.is_short() {
-        scope.falls_short();
+        scope.fails();
     } else {
         scope.completes();
     }
@@ -200,7 +200,7 @@ where
             } => {
                 let end = body
                     .as_ref()
-                    .is_none_or(|body| look(scope.as_ref(), || body.is_end_stream()));
+                    .is_none_or(|body| run_shared(scope.as_ref(), || body.is_end_stream()));
                 if end {
                     ended.store(true, Ordering::Relaxed);
                 }
@@ -218,7 +218,7 @@ where
                 let Some(body) = body else {
                     return SizeHint::new();
                 };
-                let hint = look(scope.as_ref(), || body.size_hint());
+                let hint = run_shared(scope.as_ref(), || body.size_hint());
                 // Hyper drops a body that has nothing to come without a poll.
                 if hint.exact() == Some(0) {
                     ended.store(true, Ordering::Relaxed);
@@ -230,11 +230,11 @@ where
     }
 }
 
-/// Asks a body that can't be changed, in its scope.
-fn look<R>(scope: Option<&OpenScope>, at: impl FnOnce() -> R) -> R {
+/// Calls a method of a body that takes `&self`, in its scope.
+fn run_shared<R>(scope: Option<&OpenScope>, work: impl FnOnce() -> R) -> R {
     match scope {
-        Some(scope) => scope.look(at),
-        None => at(),
+        Some(scope) => scope.run_shared(work),
+        None => work(),
     }
 }
 
@@ -242,7 +242,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_tuple("ResponseBody");
         match &self.kind {
-            Kind::Inner { body, scope, .. } => look(scope.as_ref(), || out.field(body).finish()),
+            Kind::Inner { body, scope, .. } => run_shared(scope.as_ref(), || out.field(body).finish()),
             Kind::Rejection(bytes) => out.field(bytes).finish(),
         }
     }

@@ -77,9 +77,9 @@ impl OpenScope {
 
     /// Makes the scope current and enters its span, until the returned guard is dropped.
     #[inline]
-    pub(crate) fn enter(&mut self) -> Working<'_> {
+    pub(crate) fn enter(&mut self) -> ScopeEntry<'_> {
         let entered = enter(&mut self.context);
-        Working {
+        ScopeEntry {
             _span: self
                 .listeners
                 .as_ref()
@@ -92,14 +92,14 @@ impl OpenScope {
     /// Does work in the scope.
     #[inline]
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let _working = self.enter();
+        let _entry = self.enter();
         work()
     }
 
     /// Does work in the scope through a shared reference, which costs a reference count.
-    pub(crate) fn look<R>(&self, at: impl FnOnce() -> R) -> R {
+    pub(crate) fn run_shared<R>(&self, work: impl FnOnce() -> R) -> R {
         let mut slot = self.context.clone();
-        let _looking = Looking {
+        let _entry = SharedEntry {
             _span: self
                 .listeners
                 .as_ref()
@@ -107,7 +107,7 @@ impl OpenScope {
             entered: enter(&mut slot),
             panicked: &self.panicked,
         };
-        at()
+        work()
     }
 
     /// Notes the status of the inner service's response.
@@ -127,7 +127,7 @@ impl OpenScope {
     }
 
     /// Notes that the response ended before it was whole.
-    pub(crate) fn falls_short(&mut self) {
+    pub(crate) fn fails(&mut self) {
         if self.ending != Ending::Panicked {
             self.ending = Ending::Failed;
         }
@@ -170,7 +170,7 @@ impl OpenScope {
             self.close_before_all(holders);
         } else if let Some(handle) = self.handle.take() {
             // The factory's own `Drop` runs in its user's scope.
-            let _working = self.enter();
+            let _entry = self.enter();
             drop(handle);
         }
     }
@@ -267,7 +267,7 @@ impl Drop for OpenScope {
 
 /// A scope while work is done in it. Notes a panic, because the scope may be dropped after the
 /// panic was caught.
-pub(crate) struct Working<'a> {
+pub(crate) struct ScopeEntry<'a> {
     _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
     ending: &'a mut Ending,
@@ -285,7 +285,7 @@ impl Drop for InSpan<'_> {
     }
 }
 
-impl Drop for Working<'_> {
+impl Drop for ScopeEntry<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.entered.panics() {
@@ -294,14 +294,14 @@ impl Drop for Working<'_> {
     }
 }
 
-/// As [`Working`], through a shared reference.
-struct Looking<'a> {
+/// As [`ScopeEntry`], through a shared reference.
+struct SharedEntry<'a> {
     _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
     panicked: &'a AtomicBool,
 }
 
-impl Drop for Looking<'_> {
+impl Drop for SharedEntry<'_> {
     fn drop(&mut self) {
         if self.entered.panics() {
             self.panicked.store(true, Ordering::Relaxed);
