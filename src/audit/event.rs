@@ -177,10 +177,12 @@ impl AuditEvent<'_> {
                 wanted: wanted.map(owned_text),
                 more,
             },
-            Self::InvalidCredentialIgnored { strategy, invalid } => AuditEvent::InvalidCredentialIgnored {
-                strategy,
-                invalid: owned(invalid),
-            },
+            Self::InvalidCredentialIgnored { strategy, invalid } => {
+                AuditEvent::InvalidCredentialIgnored {
+                    strategy,
+                    invalid: owned(invalid),
+                }
+            }
             Self::TraceIgnored { problem, peer } => AuditEvent::TraceIgnored { problem, peer },
             Self::Conflict { first, second } => AuditEvent::Conflict { first, second },
             Self::CrossUserAccess { violation } => AuditEvent::CrossUserAccess {

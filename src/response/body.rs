@@ -242,7 +242,9 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_tuple("ResponseBody");
         match &self.kind {
-            Kind::Inner { body, scope, .. } => run_shared(scope.as_ref(), || out.field(body).finish()),
+            Kind::Inner { body, scope, .. } => {
+                run_shared(scope.as_ref(), || out.field(body).finish())
+            }
             Kind::Rejection(bytes) => out.field(bytes).finish(),
         }
     }
