@@ -58,6 +58,8 @@ where
         #[pin]
         call: Call<S::Future>,
         expects: Expects,
+        /// There if it has to do with the response.
+        policy: Option<Arc<Policy<L, M, A>>>,
     },
     Rejected(Box<Response<Bytes>>),
     Done,
@@ -109,9 +111,14 @@ where
     M: MakeFactory,
     A: Authorize,
 {
-    pub(crate) fn calling(request: Request<B>, inner: &mut S, scope: OpenScope) -> Self {
+    pub(crate) fn calling(
+        request: Request<B>,
+        inner: &mut S,
+        scope: OpenScope,
+        policy: Option<Arc<Policy<L, M, A>>>,
+    ) -> Self {
         Self {
-            state: State::call(request, inner, scope),
+            state: State::call(request, inner, scope, policy),
         }
     }
 
@@ -140,7 +147,12 @@ where
     A: Authorize,
 {
     /// Calls the instance that was polled ready, in the request's scope.
-    fn call(request: Request<B>, inner: &mut S, mut scope: OpenScope) -> Self {
+    fn call(
+        request: Request<B>,
+        inner: &mut S,
+        mut scope: OpenScope,
+        policy: Option<Arc<Policy<L, M, A>>>,
+    ) -> Self {
         let expects = Expects::of(request.method());
         let future = scope.run(|| inner.call(request));
         Self::Calling {
@@ -149,6 +161,7 @@ where
                 scope: Some(scope),
             },
             expects,
+            policy,
         }
     }
 }
@@ -171,16 +184,26 @@ where
                     // What was waited for is gone before the inner service begins.
                     state.set(State::Done);
                     state.set(match next {
-                        Ok((mut waiter, scope)) => {
+                        Ok((mut waiter, scope, policy)) => {
                             let request = Request::from_parts(waiter.head, waiter.body);
-                            State::call(request, &mut waiter.inner, scope)
+                            State::call(request, &mut waiter.inner, scope, policy)
                         }
                         Err(response) => State::Rejected(response),
                     });
                 }
-                StateProjection::Calling { mut call, expects } => {
-                    let result = ready!(call.as_mut().poll(cx));
-                    let closed = close_with_body(result, call.project().scope, *expects);
+                StateProjection::Calling {
+                    mut call,
+                    expects,
+                    policy,
+                } => {
+                    let mut result = ready!(call.as_mut().poll(cx));
+                    let scope = call.project().scope;
+                    if let (Some(policy), Ok(response)) = (policy, &mut result) {
+                        if let Some(context) = scope.as_ref().and_then(OpenScope::context) {
+                            policy.complete(response.headers_mut(), context);
+                        }
+                    }
+                    let closed = close_with_body(result, scope, *expects);
                     state.set(State::Done);
                     return Poll::Ready(closed);
                 }

@@ -3,15 +3,15 @@
 //! `service.rs` takes the steps as far as they go at once, and `waiting.rs` those that have to
 //! wait.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::{HeaderMap, Response, request::Parts};
 
 use crate::{
     audit::{Audit, AuditEvent, loggable},
     authorize::{Authorize, AuthorizeError},
-    context::UserContext,
+    context::{RequestIdHeader, UserContext},
     factory::{MakeFactory, ProvideFactory, failure},
     maybe_future::MaybeFuture,
     peer::peer_ip,
@@ -31,6 +31,8 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) audit: Audit,
     pub(crate) guard: Guard,
     pub(crate) limits: TimeLimits,
+    /// Where the request id goes to the inner service and back to the client.
+    pub(crate) request_id: Option<RequestIdHeader>,
 }
 
 /// What comes next for a request.
@@ -43,6 +45,22 @@ pub(crate) enum Step<P, A, M> {
 /// The step of a policy, by its parts.
 pub(crate) type StepOf<L, M, A> =
     Step<<L as List>::Pending, <A as Authorize>::Future, <M as MakeFactory>::Future>;
+
+impl<L, M, A> Policy<L, M, A> {
+    /// Returns a handle to the policy if it has to do with responses. Most have not, and their
+    /// requests don't pay for it.
+    #[inline]
+    pub(crate) fn of_responses(self: &Arc<Self>) -> Option<Arc<Self>> {
+        self.request_id.is_some().then(|| Arc::clone(self))
+    }
+
+    /// Adds what the response of a request has beyond the inner service's own.
+    pub(crate) fn complete(&self, headers: &mut HeaderMap, context: &UserContext) {
+        if let Some(header) = &self.request_id {
+            header.set_on_response(headers, context.request_id());
+        }
+    }
+}
 
 impl<L, M, A> Policy<L, M, A>
 where
@@ -113,6 +131,9 @@ where
             Ok(factory) => {
                 self.audit.accepted(&context);
                 let span = self.audit.span(&context);
+                if let Some(header) = &self.request_id {
+                    header.set_on_request(&mut head.headers, context.request_id());
+                }
                 let extensions = &mut head.extensions;
                 let handle = (self.make).insert(factory, context.clone(), &self.guard, extensions);
                 let watch = self.guard.watch.as_ref();
@@ -149,7 +170,12 @@ where
     fn reject(&self, head: &Parts, refused: &Refused) -> StepOf<L, M, A> {
         let rejection = &refused.rejection;
         let known = refused.request_id.clone();
-        let request_id = known.or_else(|| self.resolver.correlation.readable_request_id(head));
+        let correlation = &self.resolver.correlation;
+        let request_id = known.or_else(|| correlation.readable_request_id(head));
+        let request_id = request_id.or_else(|| {
+            let is_returned = self.request_id.is_some();
+            is_returned.then(|| self.resolver.ids.make())
+        });
         self.audit.emit(&AuditEvent::Refused {
             rejection: Cow::Borrowed(rejection),
             subject: refused.subject.as_ref().map(Cow::Borrowed),
@@ -160,6 +186,9 @@ where
         });
         let mut response = self.respond.respond(rejection, head);
         response.extensions_mut().insert(rejection.clone());
+        if let (Some(header), Some(id)) = (&self.request_id, &request_id) {
+            header.set_on_response(response.headers_mut(), id);
+        }
         Step::Reject(Box::new(response))
     }
 }

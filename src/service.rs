@@ -90,7 +90,8 @@ where
             Step::Wait(stage) => stage,
             Step::Call(scope) => {
                 let request = Request::from_parts(head, body);
-                return ResponseFuture::calling(request, &mut self.inner, scope);
+                let policy = self.policy.of_responses();
+                return ResponseFuture::calling(request, &mut self.inner, scope, policy);
             }
             Step::Reject(response) => {
                 // Whatever the ready instance holds, such as a permit, goes back at once.

@@ -48,7 +48,10 @@ pub(crate) struct Waiter<S, B> {
 }
 
 /// What comes of waiting.
-pub(crate) type Resolved<S, B> = Result<(Waiter<S, B>, OpenScope), Box<Response<Bytes>>>;
+pub(crate) type Resolved<S, B, P> = Result<(Waiter<S, B>, OpenScope, P), Box<Response<Bytes>>>;
+
+/// The policy, if it has to do with responses.
+type OfResponses<L, M, A> = Option<Arc<Policy<L, M, A>>>;
 
 impl<S, L, M, A, B> Waiting<S, L, M, A, B>
 where
@@ -133,7 +136,10 @@ where
     A: Authorize,
 {
     /// Goes on until the request may be called, or is refused, or has to wait for something else.
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Resolved<S, B>> {
+    pub(crate) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Resolved<S, B, OfResponses<L, M, A>>> {
         let mut this = self.project();
         loop {
             let Some(Waiter { head, .. }) = this.request else {
@@ -148,7 +154,7 @@ where
                 Step::Wait(next) => this.stage.set(next),
                 Step::Call(scope) => {
                     if let Some(request) = this.request.take() {
-                        return Poll::Ready(Ok((request, scope)));
+                        return Poll::Ready(Ok((request, scope, this.policy.of_responses())));
                     }
                 }
                 Step::Reject(response) => return Poll::Ready(Err(response)),

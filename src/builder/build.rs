@@ -65,6 +65,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
                 audit: self.settings.audit.clone(),
             })
         });
+        let request_id = (self.settings.return_request_id).header(&self.settings.correlation);
         Ok(UserScopeLayer::with_policy(Policy {
             resolver: Resolver {
                 list: self.list,
@@ -87,6 +88,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
                 watch,
             },
             limits,
+            request_id,
         }))
     }
 }

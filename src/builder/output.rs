@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::LayerBuilder;
 use crate::{
     audit::{Observer, UserIdTelemetry},
+    context::ReturnRequestId,
     rejection::RespondToRejection,
 };
 
@@ -16,6 +19,52 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         respond: impl RespondToRejection + Send + Sync + 'static,
     ) -> Self {
         self.settings.respond = Box::new(respond);
+        self
+    }
+
+    /// Sends the id of each request back in its response, in the header that it is read from
+    /// (`x-request-id` by default); refusals have it too.
+    ///
+    /// The layer also sets the header of the request, so that the inner service knows it by the
+    /// same id. It agrees with tower-http's `SetRequestId` and `PropagateRequestId`, which may be
+    /// inside or outside, or both: whoever is outermost makes the id, and the others find it. If
+    /// the inner service sets the header of the response, that value stays, as it does with
+    /// `PropagateRequestId`.
+    ///
+    /// A request that is refused gets the id that it sent, if that is valid, and a new one
+    /// otherwise; the audit event has the same one.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use tower::{ServiceExt, service_fn};
+    /// use tower_layer::Layer;
+    /// use tower_user_scope::{Fallback, UserScopeLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = UserScopeLayer::builder()
+    ///     .fallback(Fallback::anonymous())
+    ///     .request_id_in_response()
+    ///     .context_only()
+    ///     .build()?;
+    /// let service = layer.layer(service_fn(async |_: Request<()>| {
+    ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+    /// }));
+    /// let request = Request::builder().header("x-request-id", "r-17").body(())?;
+    /// let response = service.oneshot(request).await?;
+    /// assert_eq!(response.headers()["x-request-id"], "r-17");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request_id_in_response(mut self) -> Self {
+        self.settings.return_request_id = ReturnRequestId::AsRead;
+        self
+    }
+
+    /// As [`request_id_in_response`](Self::request_id_in_response), in another header than the
+    /// one that the id is read from.
+    pub fn request_id_in_response_header(mut self, name: HeaderName) -> Self {
+        self.settings.return_request_id = ReturnRequestId::In(name);
         self
     }
 

@@ -98,6 +98,11 @@ impl CorrelationSources {
         self
     }
 
+    /// Returns the name of the header that an id is read from.
+    pub(super) fn name_of(&self, kind: CorrelationKind) -> Option<&HeaderName> {
+        self.headers[kind as usize].as_ref()
+    }
+
     #[inline]
     pub(crate) fn read(
         &self,
@@ -117,7 +122,7 @@ impl CorrelationSources {
             let mut values = head.headers.get_all(name).iter();
             values.next().filter(|_| values.next().is_none())
         };
-        let name = self.headers[CorrelationKind::Request as usize].as_ref();
+        let name = self.name_of(CorrelationKind::Request);
         if let Some(value) = name.and_then(only) {
             return from_header(CorrelationKind::Request, value).ok();
         }

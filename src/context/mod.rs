@@ -23,6 +23,7 @@ pub(crate) mod identity;
 pub(crate) mod ids;
 #[cfg(feature = "ids")]
 mod portable;
+mod request_id_header;
 mod trace_parent;
 pub(crate) mod user_context;
 
@@ -47,5 +48,6 @@ pub(crate) use self::{
     handles::Handles,
     identity::{Identity, Principal},
     ids::UserId,
+    request_id_header::{RequestIdHeader, ReturnRequestId},
     user_context::UserContext,
 };

@@ -75,6 +75,11 @@ impl OpenScope {
         }
     }
 
+    /// Returns the context, except while something of the scope is polled.
+    pub(crate) fn context(&self) -> Option<&UserContext> {
+        self.context.as_ref()
+    }
+
     /// Makes the scope current and enters its span, until the returned guard is dropped.
     #[inline]
     pub(crate) fn enter(&mut self) -> ScopeEntry<'_> {

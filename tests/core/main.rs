@@ -19,6 +19,7 @@ mod migration;
 mod modifiers;
 mod order;
 mod rejections;
+mod request_ids;
 mod require;
 mod scope;
 mod timers;
