@@ -270,6 +270,34 @@ fn a_runtime_that_ends_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
     assert_eq!(source.calls(), 1);
 }
 
+#[test]
+fn a_runtime_that_stands_still_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
+    let source = Source::default();
+    source.publish(Published::Hangs);
+    let keys = source.keys();
+    let first = runtime();
+    let waiting = {
+        let keys = keys.clone();
+        first.spawn(async move { keys.ready().await })
+    };
+    first.block_on(eventually("a fetch", async || source.calls() == 1));
+    // From here on nobody drives the first runtime, whose fetch has a limit that it doesn't keep.
+    let second = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let ready = second.block_on(async {
+        let ready = tokio::time::timeout(MINUTE, keys.ready()).await;
+        ready.expect("a virtual minute is longer than the limit")
+    });
+    let error = ready.expect_err("there are no keys");
+    let why = error.source().and_then(|source| source.downcast_ref());
+    assert!(matches!(why, Some(FetchError::TimedOut)), "{why:?}");
+    assert_eq!(source.calls(), 1);
+    drop(waiting);
+}
+
 #[tokio::test]
 async fn a_fetch_that_panics_is_a_fetch_that_failed() {
     for broken in [Published::Panics, Published::PanicsAtOnce] {
