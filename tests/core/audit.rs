@@ -18,6 +18,7 @@ use tower_user_scope::{
     InvalidError, Outcome, PeerAddr, TrustedHeader, UnavailableError, UserContext, UserId,
     UserScopeLayer,
     audit::{AuditEvent, UserIdTelemetry},
+    context::CorrelationSources,
     from_fn,
     rejection::RejectionKind,
     strategy::{InvalidErrorKind, Strategy, StripReason, UntrustedReason, Verdict},
@@ -444,14 +445,28 @@ async fn user_ids_are_in_the_log_as_a_keyed_hash_where_the_application_says_so()
     let layer = UserScopeLayer::builder()
         .strategy(key())
         .user_ids_in_telemetry(UserIdTelemetry::Hashed(id.clone()))
+        .authorize(|_, head| match head.uri.path() {
+            "/admin" => {
+                Err(tower_user_scope::authorize::ForbiddenError::new("not_an_admin").into())
+            }
+            _ => Ok(()),
+        })
         .context_only()
         .build()
         .expect("a valid configuration");
     send(&layer, request(STRANGER, &[("x-api-key", "alices")])).await;
+    let mut forbidden = request(STRANGER, &[("x-api-key", "alices")]);
+    *forbidden.uri_mut() = http::Uri::from_static("/admin");
+    send(&layer, forbidden).await;
     let text = written();
-    let accepted = text.lines().filter(|line| line.contains("user."));
-    assert!(accepted.clone().count() > 1, "nobody is named: {text}");
-    for line in accepted {
+    for event in ["user_scope{", "request accepted", "request refused"] {
+        let mut lines = text.lines().filter(|line| line.contains(event));
+        assert!(
+            lines.any(|line| line.contains("user.hash=")),
+            "{event} names nobody: {text}"
+        );
+    }
+    for line in text.lines().filter(|line| line.contains("user.")) {
         assert!(
             line.contains("user.hash=\"d6df281669f12d9f53962ac9f27c5f99\""),
             "{line}"
@@ -722,6 +737,26 @@ async fn a_refusal_says_who_asked_what_in_which_request_from_where() {
             }
         }
         assert!(!text.contains("canary"), "no query: {text}");
+    }
+}
+
+/// What is read of a request for its line is what would be read for its context.
+#[tokio::test]
+async fn a_refusal_has_no_id_of_a_trace_that_is_not_read() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for read in [true, false] {
+        capture();
+        let layer = UserScopeLayer::builder()
+            .strategy(key())
+            .correlation(CorrelationSources::new().trace_context(read))
+            .context_only()
+            .build()
+            .expect("a valid configuration");
+        send(&layer, request(STRANGER, &[("traceparent", TRACE)])).await;
+        let text = written();
+        let line = text.lines().find(|line| line.contains("request refused"));
+        let line = line.expect("it is logged");
+        assert_eq!(line.contains("request_id="), read, "{line}");
     }
 }
 

@@ -225,10 +225,13 @@ async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
         "the request's own id comes first"
     );
 
-    let off = CorrelationSources::new().trace_context(false);
-    let context = send(off, with(headers)).await.expect("not read");
+    let off = || CorrelationSources::new().trace_context(false);
+    let context = send(off(), with(headers)).await.expect("not read");
     assert_eq!(context.trace_parent(), None);
     assert_ne!(context.request_id(), &&TRACEPARENT[3..52], "but made");
+    let context = send(off(), with(&both)).await.expect("not read");
+    assert_eq!(context.trace_parent(), None, "nor beside what is read");
+    assert_eq!(context.request_id(), &"own");
 }
 
 /// Rows of the W3C's own `validate-vendor` tests, and what they ask for.

@@ -1,16 +1,23 @@
 //! Modifiers of strategies work the same in static lists and in lists from configuration.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_user_scope::{
     CredentialSource, ExistingContext, Fallback, FromExtension, Identity, InvalidError,
     MaybeFuture, Outcome, Rejection, TrustedHeader, UnavailableError, UserContext, UserId,
-    UserScopeExt, UserScopeLayer, from_async_fn, from_fn,
+    UserScopeExt, UserScopeLayer,
+    clock::Clock,
+    from_async_fn, from_fn,
     rejection::RejectionKind,
     strategy::{BoxStrategy, InvalidErrorKind, Presence, Strategy, UnavailableErrorKind},
-    testing::{AsUser, Scripted},
+    testing::{AsUser, Scripted, TestClock},
 };
 
 type Ready = std::future::Ready<Result<Response<()>, Infallible>>;
@@ -641,4 +648,48 @@ async fn a_strategy_that_leaves_out_one_of_its_headers_is_found_by_the_first_req
         let configured = configured.context_only().build().expect("valid");
         check("configured", expected, configured).await;
     }
+}
+
+/// Finds nobody by the clock that it was given, and is bad without one.
+#[derive(Clone, Debug, Default)]
+struct ByClock(Option<Arc<dyn Clock>>);
+
+impl Strategy for ByClock {
+    type Future = std::future::Ready<Outcome>;
+
+    fn name(&self) -> &'static str {
+        "by_clock"
+    }
+
+    fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
+        let now = self.0.as_ref().map(|clock| clock.now());
+        MaybeFuture::ready(if now == Some(SystemTime::UNIX_EPOCH) {
+            Outcome::Absent
+        } else {
+            InvalidError::new(InvalidErrorKind::Rejected("another_clock")).into()
+        })
+    }
+
+    fn presence(&self, _: &Parts) -> Presence {
+        Presence::NotSent
+    }
+
+    fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
+        self.0 = Some(Arc::clone(clock));
+    }
+}
+
+#[tokio::test]
+async fn each_strategy_of_a_list_has_the_layers_clock() {
+    let layer = UserScopeLayer::builder()
+        .strategy(ByClock::default().named("first"))
+        .strategy(ByClock::default().named("second"))
+        .strategies(["third", "fourth"].map(|name| ByClock::default().named(name).boxed()))
+        .strategy(ByClock::default().named("last"))
+        .clock(TestClock::at(SystemTime::UNIX_EPOCH))
+        .context_only()
+        .build()
+        .expect("valid");
+    let answered = send(layer, Request::new(())).await;
+    assert_eq!(verdict(&answered), "401: nobody");
 }

@@ -412,6 +412,29 @@ async fn a_fetch_that_hangs_ends_by_its_limit_and_is_tried_later_and_later() {
     assert!(between[5..].iter().all(|seconds| *seconds == 310));
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_success_failures_are_tried_again_as_soon_as_at_first() {
+    let source = Source::default();
+    source.publish(Published::Down);
+    let keys = source.keys();
+    assert!(keys.ready().await.is_err());
+    // Virtual seconds, each one after an attempt is due: it fails three times, after 10 and 20,
+    // and is good after 40; then it fails after 300, and again after 10.
+    let mut now = 0;
+    for (at, then, calls) in [
+        (11, Published::Down, 2),
+        (31, Published::A, 3),
+        (71, Published::Down, 4),
+        (371, Published::Down, 5),
+        (381, Published::Down, 6),
+    ] {
+        tokio::time::sleep(Duration::from_secs(at - now)).await;
+        assert_eq!(source.calls(), calls, "after {at} s");
+        source.publish(then);
+        now = at;
+    }
+}
+
 /// A service may be tested, or run, on a runtime that was built without drivers.
 #[test]
 fn a_runtime_without_timers_or_sockets_is_an_error_and_not_a_panic() {

@@ -238,6 +238,11 @@ async fn the_session_of_an_older_session_layer_is_taken_too() {
     browser.get(&app, "/visit").await;
     let visitor = browser.get(&app, "/me").await;
     assert_eq!(visitor.status(), StatusCode::UNAUTHORIZED, "no user in it");
+    let rejection = visitor.extensions().get::<Rejection>().expect("refused");
+    assert!(
+        matches!(rejection.kind(), RejectionKind::NotBelieved { .. }),
+        "a visitor's session is something that was sent: {rejection}"
+    );
     browser.get(&app, "/login").await;
     for path in ["/me", "/account"] {
         let response = browser.get(&app, path).await;
