@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 /// A string, borrowed where it has no escapes.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The members of an object, sorted by name.
 #[derive(Default)]

@@ -1,15 +1,21 @@
 //! Reads JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037).
 //!
-//! Members that are not needed are ignored, valid or not.
+//! Members that are not needed are ignored, valid or not, and take no memory.
+
+use std::{borrow::Cow, fmt};
 
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use jsonwebtoken::AlgorithmFamily;
-use serde_json::{Map, Value};
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::{Algorithm, Key, KeyError};
+use super::{
+    Algorithm, Key, KeyError,
+    json::{self, Text},
+};
 
 /// Base64url (RFC 7515 section 2), with padding or without: some issuers write padding, and it can't
 /// change the number.
@@ -28,32 +34,44 @@ impl Key {
     /// [`KeyError`] for a key that is not for verifying, is private or weak, or doesn't fit its
     /// `alg`.
     pub fn from_jwk(json: impl AsRef<str>) -> Result<Self, KeyError> {
-        let value = serde_json::from_str(json.as_ref()).map_err(|_| KeyError::NotJwk)?;
-        Jwk::new(&value)?.key()
+        Jwk::new(json.as_ref())?.key()
     }
 }
 
+/// The members that are read.
+const READ: [&str; 11] = [
+    "kty", "use", "key_ops", "alg", "kid", "crv", "n", "e", "x", "y", "k",
+];
+
 /// A JSON Web Key that is not checked yet.
-#[derive(Clone, Copy)]
-pub(super) struct Jwk<'j>(&'j Map<String, Value>);
+#[derive(Default)]
+pub(super) struct Jwk<'j> {
+    /// The text of each member in [`READ`].
+    members: [Option<&'j RawValue>; READ.len()],
+    /// Whether there is a private part.
+    is_private: bool,
+}
 
 impl<'j> Jwk<'j> {
-    pub(super) fn new(value: &'j Value) -> Result<Self, KeyError> {
-        value.as_object().map(Self).ok_or(KeyError::NotJwk)
+    pub(super) fn new(json: &'j str) -> Result<Self, KeyError> {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let key = reader.deserialize_map(Members);
+        let key = key.and_then(|key| reader.end().map(|()| key));
+        key.map_err(|_| KeyError::NotJwk)
     }
 
     /// Returns `kid`.
-    pub(super) fn id(self) -> Result<Option<&'j str>, KeyError> {
+    pub(super) fn id(&self) -> Result<Option<Cow<'j, str>>, KeyError> {
         self.text("kid")
     }
 
-    pub(super) fn key(self) -> Result<Key, KeyError> {
+    pub(super) fn key(&self) -> Result<Key, KeyError> {
         if !self.is_for_verifying()? {
             return Err(KeyError::NotForVerifying);
         }
         let id = self.id()?;
         let declared = match self.text("alg")? {
-            Some(name) => Some(Algorithm::from_name(name).ok_or(KeyError::Unsupported)?),
+            Some(name) => Some(Algorithm::from_name(&name).ok_or(KeyError::Unsupported)?),
             None => None,
         };
         let checked = |algorithm: Algorithm, family| {
@@ -62,7 +80,8 @@ impl<'j> Jwk<'j> {
                 .ok_or(KeyError::Mismatched)
         };
         let kind = self.text("kty")?;
-        if kind != Some("oct") && self.has("d") {
+        let kind = kind.as_deref();
+        if kind != Some("oct") && self.is_private {
             return Err(KeyError::PrivateKey);
         }
         let key = match kind {
@@ -76,7 +95,7 @@ impl<'j> Jwk<'j> {
                 Key::rsa(algorithm, &self.bytes("n")?, &self.bytes("e")?)
             }
             Some("EC") => {
-                let algorithm = match self.required("crv")? {
+                let algorithm = match &*self.required("crv")? {
                     "P-256" => Algorithm::ES256,
                     "P-384" => Algorithm::ES384,
                     _ => return Err(KeyError::Unsupported),
@@ -85,9 +104,9 @@ impl<'j> Jwk<'j> {
                 Key::ec(algorithm, &self.bytes("x")?, &self.bytes("y")?)
             }
             Some("OKP") => {
-                let "Ed25519" = self.required("crv")? else {
+                if self.required("crv")? != "Ed25519" {
                     return Err(KeyError::Unsupported);
-                };
+                }
                 check_declared(declared, Algorithm::EdDSA)?;
                 Key::ed25519(&self.bytes("x")?)
             }
@@ -100,39 +119,84 @@ impl<'j> Jwk<'j> {
     }
 
     /// Whether `use` and `key_ops` allow verifying (RFC 7517 sections 4.2 and 4.3).
-    fn is_for_verifying(self) -> Result<bool, KeyError> {
+    fn is_for_verifying(&self) -> Result<bool, KeyError> {
         let by_use = self.text("use")?.is_none_or(|usage| usage == "sig");
         let by_operations = match self.get("key_ops") {
             None => true,
-            Some(Value::Array(operations)) => operations.iter().any(|one| one == "verify"),
-            Some(_) => return Err(KeyError::Member("key_ops")),
+            Some(operations) => serde_json::Deserializer::from_str(operations)
+                .deserialize_seq(HasVerify)
+                .map_err(|_| KeyError::Member("key_ops"))?,
         };
         Ok(by_use && by_operations)
     }
 
-    /// Returns a member. Many issuers write `null` for a missing one.
-    fn get(self, name: &str) -> Option<&'j Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+    /// Returns the text of a member. Many issuers write `null` for a missing one.
+    fn get(&self, name: &'static str) -> Option<&'j str> {
+        let place = READ.iter().position(|known| *known == name)?;
+        let text = self.members[place]?.get();
+        (text != "null").then_some(text)
     }
 
-    fn has(self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    fn text(self, name: &'static str) -> Result<Option<&'j str>, KeyError> {
+    fn text(&self, name: &'static str) -> Result<Option<Cow<'j, str>>, KeyError> {
         self.get(name)
-            .map(|value| value.as_str().ok_or(KeyError::Member(name)))
+            .map(|value| json::string(value).ok_or(KeyError::Member(name)))
             .transpose()
     }
 
-    fn required(self, name: &'static str) -> Result<&'j str, KeyError> {
+    fn required(&self, name: &'static str) -> Result<Cow<'j, str>, KeyError> {
         self.text(name)?.ok_or(KeyError::Member(name))
     }
 
-    fn bytes(self, name: &'static str) -> Result<Vec<u8>, KeyError> {
+    fn bytes(&self, name: &'static str) -> Result<Vec<u8>, KeyError> {
         BASE64URL
-            .decode(self.required(name)?)
+            .decode(&*self.required(name)?)
             .map_err(|_| KeyError::Member(name))
+    }
+}
+
+/// Sorts the members of a key; of two with one name the last one counts.
+struct Members;
+
+impl<'j> Visitor<'j> for Members {
+    type Value = Jwk<'j>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_map<A: MapAccess<'j>>(self, mut map: A) -> Result<Jwk<'j>, A::Error> {
+        let mut key = Jwk::default();
+        while let Some(Text(name)) = map.next_key()? {
+            if name == "d" {
+                let value: &RawValue = map.next_value()?;
+                key.is_private = value.get() != "null";
+            } else if let Some(place) = READ.iter().position(|known| *known == name) {
+                key.members[place] = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(key)
+    }
+}
+
+/// Whether an array has the text `verify` among whatever else.
+struct HasVerify;
+
+impl<'j> Visitor<'j> for HasVerify {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of operations")
+    }
+
+    fn visit_seq<A: SeqAccess<'j>>(self, mut operations: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(operation) = operations.next_element::<&RawValue>()? {
+            let text = Some(operation.get()).filter(|json| json.starts_with('"'));
+            found |= text.and_then(json::string).is_some_and(|it| it == "verify");
+        }
+        Ok(found)
     }
 }
 

@@ -110,7 +110,7 @@ impl KeySet {
         }
         let mut keys = Vec::new();
         for value in &published.read {
-            match Jwk::new(value)?.key() {
+            match Jwk::new(value.get())?.key() {
                 Ok(key) => keys.push(key),
                 Err(KeyError::NotForVerifying | KeyError::Unsupported) => {}
                 Err(error) => return Err(error),

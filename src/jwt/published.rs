@@ -9,7 +9,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Algorithm, Key, KeyError, jwk::Jwk, skipped::Skipped};
 
@@ -29,13 +29,13 @@ pub(super) fn usable(
     let mut skipped = Skipped::new(published.total, unread);
     let mut keys = Vec::new();
     for value in &published.read {
-        let jwk = Jwk::new(value);
-        let key = jwk.clone().and_then(Jwk::key);
+        let jwk = Jwk::new(value.get());
+        let key = jwk.as_ref().map_err(Clone::clone).and_then(Jwk::key);
         match key.and_then(|key| admits(&key).map(|()| key)) {
             Ok(key) => keys.push(key),
             Err(error) => {
                 let id = jwk.ok().and_then(|jwk| jwk.id().ok().flatten());
-                skipped.add(id, error);
+                skipped.add(id.as_deref(), error);
             }
         }
     }
@@ -88,35 +88,36 @@ pub(super) fn conflicts(keys: &[Key]) -> Vec<Option<KeyError>> {
     keys.iter().map(conflict).collect()
 }
 
-pub(super) fn published(json: &[u8]) -> Result<Published, KeyError> {
+pub(super) fn published(json: &[u8]) -> Result<Published<'_>, KeyError> {
     #[derive(Deserialize)]
-    struct JwkSet {
-        keys: Published,
+    struct JwkSet<'j> {
+        #[serde(borrow)]
+        keys: Published<'j>,
     }
 
-    serde_json::from_slice::<JwkSet>(json)
+    serde_json::from_slice::<JwkSet<'_>>(json)
         .map(|set| set.keys)
         .map_err(|_| KeyError::NotJwk)
 }
 
-/// The `keys` of a JWK set: at most [`MAX_KEYS`] of them, and how many there were.
-pub(super) struct Published {
-    pub(super) read: Vec<Value>,
+/// The `keys` of a JWK set: the text of at most [`MAX_KEYS`] of them, and how many there were.
+pub(super) struct Published<'j> {
+    pub(super) read: Vec<&'j RawValue>,
     pub(super) total: usize,
 }
 
-impl<'de> Deserialize<'de> for Published {
+impl<'j, 'de: 'j> Deserialize<'de> for Published<'j> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read;
 
         impl<'de> Visitor<'de> for Read {
-            type Value = Published;
+            type Value = Published<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of keys")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Published, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Published<'de>, A::Error> {
                 let mut read = Vec::new();
                 while read.len() < MAX_KEYS {
                     let Some(key) = keys.next_element()? else {

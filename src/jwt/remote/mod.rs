@@ -54,10 +54,11 @@ pub use self::{
 ///
 /// At most one fetch runs at a time. It sends one request, or two if the keys are
 /// [discovered](Self::discover), reads at most [`HttpsFetch::MAX_LEN`] bytes of each response, takes at
-/// most the time limit, and writes one line of log. A URL in the metadata is not fetched if it is plain
-/// `http`, or an IP address or `localhost` that is not the issuer's own host. Redirects are not
-/// followed. A name that resolves to an internal address causes a TLS handshake there, and a request
-/// only if the certificate is for that name.
+/// most the time limit, and writes one line of log. Reading the keys of a document takes less than
+/// four times [`HttpsFetch::MAX_LEN`] of memory, whatever is in it. A URL in the metadata is not
+/// fetched if it is plain `http`, or an IP address or `localhost` that is not the issuer's own host.
+/// Redirects are not followed. A name that resolves to an internal address causes a TLS handshake
+/// there, and a request only if the certificate is for that name.
 ///
 /// Clones share keys, and the clock of the layer that was built first.
 ///

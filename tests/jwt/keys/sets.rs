@@ -185,6 +185,32 @@ async fn an_odd_member_of_one_key_of_a_fixed_set_harms_that_key_alone() {
     }
 }
 
+/// Neither its type nor its size is looked at, nor whether a number or a text can be represented.
+#[test]
+fn a_member_that_nobody_reads_may_be_anything() {
+    let nested = "[".repeat(10_000) + &"]".repeat(10_000);
+    let long = format!("\"{}\"", "x".repeat(100_000));
+    let good = jwk(ES, "good").to_string();
+    for value in [
+        "7",
+        "null",
+        "1e999999",
+        r#""\ud800""#,
+        r#"{"a":1,"a":2}"#,
+        &nested,
+        &long,
+    ] {
+        let shown = &value[..value.len().min(20)];
+        let odd = jwk(ES, "odd").to_string();
+        let odd = odd.replacen('{', &format!("{{\"x5t\":{value},"), 1);
+        assert!(Key::from_jwk(&odd).is_ok(), "{shown}");
+        let set = format!(r#"{{"more":{value},"keys":[{odd},{good}]}}"#);
+        let len = |set: Result<KeySet, KeyError>| set.map(|set| set.len());
+        assert_eq!(len(KeySet::from_jwks_strict(&set)), Ok(2), "{shown}");
+        assert_eq!(len(KeySet::from_jwks(&set)), Ok(2), "{shown}");
+    }
+}
+
 /// As Yahoo publishes it.
 #[test]
 fn a_short_rsa_key_beside_good_ones_is_left_out() {
