@@ -240,7 +240,7 @@ async fn the_session_of_an_older_session_layer_is_taken_too() {
     assert_eq!(visitor.status(), StatusCode::UNAUTHORIZED, "no user in it");
     let rejection = visitor.extensions().get::<Rejection>().expect("refused");
     assert!(
-        matches!(rejection.kind(), RejectionKind::NotBelieved { .. }),
+        matches!(rejection.kind(), RejectionKind::NotAccepted { .. }),
         "a visitor's session is something that was sent: {rejection}"
     );
     browser.get(&app, "/login").await;
