@@ -49,29 +49,29 @@ impl ClosedScope {
         }
     }
 
-    /// Returns the context whose scope it was.
+    /// Returns the context of the scope.
     #[must_use]
     pub fn context(&self) -> &UserContext {
         &self.context
     }
 
-    /// Returns how it ended.
+    /// Returns how the scope ended.
     #[must_use]
     pub fn ending(&self) -> Ending {
         self.ending
     }
 
-    /// Returns the status of the response, or `None` where the inner service made none: it
-    /// failed, panicked, or was dropped before.
+    /// Returns the status of the response, or `None` if the inner service made none because it
+    /// failed, panicked, or was dropped.
     ///
-    /// A response that was sent whole may still say that the request failed. gRPC says so in
-    /// `grpc-status`, with a 200 here.
+    /// A response that was sent completely may still report a failure. gRPC reports failures in
+    /// `grpc-status`, and the status here is 200.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// Returns how long it was open.
+    /// Returns how long the scope was open.
     #[must_use]
     pub fn lasted(&self) -> Duration {
         self.lasted
@@ -96,7 +96,7 @@ impl fmt::Debug for ClosedScope {
 #[cfg(feature = "tokio")]
 type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A function of the application's that runs when a scope closes.
+/// An application's function that runs when a scope closes.
 enum Hook {
     Sync(Box<dyn Fn(&ClosedScope) + Send + Sync>),
     #[cfg(feature = "tokio")]
@@ -171,7 +171,8 @@ impl Watch {
         }
     }
 
-    /// As [`emit`](Self::emit), for use in a drop: catches the panic of an observer.
+    /// Emits an event as [`emit`](Self::emit) does, and catches the panic of an observer. For use in
+    /// a drop.
     pub(super) fn emit_at_end(watch: Option<&Self>, event: &AuditEvent<'_>) {
         if catch_unwind(AssertUnwindSafe(|| Self::emit(watch, event))).is_err() {
             tracing::error!(target: "tower_user_scope::audit", "an observer panicked");

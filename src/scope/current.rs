@@ -1,4 +1,4 @@
-//! The context whose scope is being polled on this thread.
+//! The current context: the one whose scope is being polled on this thread.
 
 use std::{cell::RefCell, mem, thread};
 
@@ -32,7 +32,7 @@ pub(crate) struct Entered<'a> {
 }
 
 impl Entered<'_> {
-    /// Whether a panic that began inside the scope is unwinding.
+    /// Returns whether a panic that began inside the scope is unwinding.
     pub(super) fn panics(&self) -> bool {
         !self.was_panicking && thread::panicking()
     }
@@ -45,20 +45,20 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Does nothing while the thread ends, when its thread-locals are gone.
+/// Does nothing while the thread ends, because its thread-locals are destroyed then.
 #[inline]
 fn exchange(slot: &mut Option<UserContext>) {
     let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
 }
 
-/// Looks at the current context without cloning it.
+/// Reads the current context without cloning it.
 pub(super) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> Option<R> {
     CURRENT.try_with(|current| look(&current.borrow())).ok()
 }
 
 impl UserContext {
-    /// The context whose scope is being polled on this thread: set while `authorize`, the
-    /// factory's closure, the inner service, its response's body, or work
+    /// Returns the context whose scope is being polled on this thread. There is one while
+    /// `authorize`, the factory's closure, the inner service, its response's body, or work
     /// [instrumented](crate::scope::InstrumentScope) with a context runs.
     ///
     /// ```
@@ -79,7 +79,7 @@ impl UserContext {
         with_current(Clone::clone).flatten()
     }
 
-    /// Whether the current scope is that of this context.
+    /// Returns whether the current scope belongs to this context.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         with_current(|current| {

@@ -1,4 +1,4 @@
-//! The check that a factory is used by its own user.
+//! The check that a factory is used in its own user's scope.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -7,21 +7,21 @@ use crate::{audit::AuditEvent, context::UserContext, violation::IsolationError};
 
 /// What happens when one user's factory is used in another user's scope.
 ///
-/// Users are told apart by [`Subject`](crate::context::Subject): principal and tenant. All requests of
-/// nobody in particular are one.
+/// Two users are equal if their [`Subject`](crate::context::Subject)s are: principal and tenant. All
+/// anonymous requests count as one user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// It is refused and audited.
+    /// The use is refused and audited.
     #[default]
     Enforce,
-    /// It is audited and let through: for finding leaks before they are refused.
+    /// The use is audited and allowed, to find leaks before they are refused.
     Report,
-    /// It is not checked.
+    /// The use is not checked.
     Off,
 }
 
-/// The layer's settings of the check; each factory has them.
+/// The layer's settings of the check. Each factory holds them.
 #[derive(Clone, Default)]
 pub(crate) struct Guard {
     pub(crate) isolation: Isolation,

@@ -1,4 +1,4 @@
-//! A request's factory as its scope sees it: without its type, with the number of its holders.
+//! A request's factory without its type, with the number of its holders, for its scope.
 
 use std::{any::Any, sync::Arc};
 
@@ -6,9 +6,9 @@ use std::{any::Any, sync::Arc};
 pub(crate) trait Handle: Any + Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn factory(&self) -> &'static str;
-    /// Returns how many hold the bare `Arc` that handlers find beside the handle.
+    /// Returns the number of holders of the bare `Arc` that is inserted beside the handle.
     fn bare_holders(&self) -> usize;
-    /// Returns how many handles are kept on purpose.
+    /// Returns the number of handles that are kept on purpose.
     fn kept_handles(&self) -> usize;
     /// Keeps a scope, or another value, until the last handle is dropped.
     fn keep_open(&self, scope: Box<dyn Any + Send + Sync>);

@@ -1,4 +1,4 @@
-//! A scope that travels with work, as `tracing`'s spans do.
+//! Work with a scope of its own, as `tracing` gives work a span.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use pin_project::{pin_project, pinned_drop};
 use super::current::enter;
 use crate::context::UserContext;
 
-/// Gives futures, and with the feature `tokio` streams, a scope, so that work that leaves the
+/// Gives a scope to futures, and with the feature `tokio` to streams, so that work outside of the
 /// handler keeps its user.
 ///
 /// ```
@@ -20,7 +20,7 @@ use crate::context::UserContext;
 /// async fn handler() {
 ///     tokio::spawn(
 ///         async {
-///             // `UserContext::current()` is the handler's.
+///             // `UserContext::current()` returns the handler's context.
 ///         }
 ///         .in_current_scope(),
 ///     );
@@ -36,7 +36,7 @@ pub trait InstrumentScope: Sized {
         }
     }
 
-    /// Polls the future or stream in the scope that is current now; where none is, in none.
+    /// Polls the future or stream in the scope that is current now, or in none if there is none.
     fn in_current_scope(self) -> InScope<Self> {
         InScope {
             inner: Some(self),
@@ -52,7 +52,7 @@ impl<T> InstrumentScope for T {}
 #[must_use = "futures do nothing unless polled"]
 #[pin_project(PinnedDrop)]
 pub struct InScope<T> {
-    /// There until it is dropped, which happens in the scope too.
+    /// `None` after it was dropped, which happens in the scope too.
     #[pin]
     inner: Option<T>,
     context: Option<UserContext>,
@@ -99,10 +99,10 @@ impl<T> PinnedDrop for InScope<T> {
     }
 }
 
-/// Spawns a task in the scope that is current now; as `tokio::spawn` otherwise.
+/// Spawns a task as `tokio::spawn` does, in the scope that is current now.
 ///
 /// # Panics
-/// Outside a Tokio runtime.
+/// Panics outside of a Tokio runtime.
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub fn spawn<F>(work: F) -> tokio::task::JoinHandle<F::Output>

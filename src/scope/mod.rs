@@ -1,12 +1,12 @@
-//! How long a request's scope lives, and who may touch what is in it.
+//! The scope of a request: how long it lives, and in which scopes its factory may be used.
 //!
 //! A scope opens when a request is accepted and closes when its response's body has been sent,
-//! dropped or failed. While the inner service or that body is polled, the crate knows whose
-//! scope it is ([`UserContext::current`](crate::UserContext::current)); using another user's
-//! [`Scoped`](crate::Scoped) meanwhile is refused.
+//! dropped or failed. While the inner service or that body is polled,
+//! [`UserContext::current`](crate::UserContext::current) returns the scope's context, and the use of
+//! another user's [`Scoped`](crate::Scoped) is refused.
 //!
-//! Nothing here knows how a user is found or how a factory is made: the one that a scope holds is
-//! a `Handle` without a type.
+//! This module does not know how a user is found or how a factory is made. A scope holds its factory
+//! as a `Handle` without a type.
 //!
 //! ```
 //! use tower_user_scope::{ExistingContext, UserScopeLayer, scope::Isolation};

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{audit::AuditEvent, context::UserContext};
 
-/// An open scope. It closes when it is dropped, exactly once, whatever happened.
+/// An open scope. It closes exactly once, when it is dropped.
 pub(crate) struct OpenScope {
-    /// In the thread-local instead while something of the scope is polled.
+    /// Swapped with the thread-local's previous context while the scope is entered.
     context: Option<UserContext>,
     handle: Option<Arc<dyn Handle>>,
     /// Boxed, because the scope moves with the response and most scopes have no listeners.
@@ -32,7 +32,7 @@ pub(crate) struct OpenScope {
     /// Whether a method of the body that takes `&self` panicked.
     panicked: AtomicBool,
     status: Option<StatusCode>,
-    /// Whether the connection changed its protocol: the scope lasts as long as a handle.
+    /// Whether the connection was upgraded: the scope then lasts as long as the last handle.
     upgraded: bool,
 }
 
@@ -40,12 +40,12 @@ pub(crate) struct OpenScope {
 struct Listeners {
     span: Span,
     watched: Option<Watched>,
-    /// The connection's scope, where this is the scope of the body of an upgrade's response.
+    /// The connection's scope, if this is the scope of the body of an upgrade's response.
     #[expect(dead_code, reason = "held to keep that scope open")]
     connection: Option<Arc<dyn Handle>>,
 }
 
-/// What a scope notes for hooks and observers.
+/// What a scope records for hooks and observers.
 struct Watched {
     watch: Arc<Watch>,
     opened: Instant,
@@ -94,14 +94,14 @@ impl OpenScope {
         }
     }
 
-    /// Does work in the scope.
+    /// Runs work in the scope.
     #[inline]
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let _entry = self.enter();
         work()
     }
 
-    /// Does work in the scope through a shared reference, which costs a reference count.
+    /// Runs work in the scope through a shared reference, which costs a reference count.
     pub(crate) fn run_shared<R>(&self, work: impl FnOnce() -> R) -> R {
         let mut slot = self.context.clone();
         let _entry = SharedEntry {
@@ -115,7 +115,7 @@ impl OpenScope {
         work()
     }
 
-    /// Notes the status of the inner service's response.
+    /// Records the status of the inner service's response.
     pub(crate) fn responds(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
@@ -124,22 +124,22 @@ impl OpenScope {
         self.ending = ending;
     }
 
-    /// Notes that the whole response was handed to the server; a failure before stays one.
+    /// Records that the whole response was passed to the server. An earlier failure is kept.
     pub(crate) fn completes(&mut self) {
         if self.ending == Ending::Cancelled {
             self.ending = Ending::Completed;
         }
     }
 
-    /// Notes that the response ended before it was whole.
+    /// Records that the response ended before it was complete. An earlier panic is kept.
     pub(crate) fn fails(&mut self) {
         if self.ending != Ending::Panicked {
             self.ending = Ending::Failed;
         }
     }
 
-    /// The connection changes its protocol: the scope lasts as long as somebody holds the
-    /// factory or the response's body, which may be the tunnel. What this returns is the body's.
+    /// Makes the scope of an upgraded connection last until the last holder of the factory, or of the
+    /// response's body, is gone; the body may be the tunnel. Returns the scope for the body.
     pub(crate) fn outlive_response(mut self) -> Self {
         self.completes();
         self.upgraded = true;
@@ -180,13 +180,13 @@ impl OpenScope {
         }
     }
 
-    /// Returns how many hold the factory without having called `Scoped::keep`.
+    /// Returns the number of holders of the factory that have not called `Scoped::keep`.
     #[inline]
     fn holders(&self) -> usize {
         let Some(handle) = &self.handle else {
             return 0;
         };
-        // One handle is the scope's own; each other one outlives the request.
+        // One handle is the scope's own. Each other one outlives the request.
         match Arc::strong_count(handle) - 1 + handle.bare_holders() {
             0 => 0,
             holders => holders.saturating_sub(handle.kept_handles()),
@@ -198,7 +198,7 @@ impl OpenScope {
         let Some(context) = self.context.take() else {
             return;
         };
-        // Events and hooks run in the scope and its span, wherever it is dropped.
+        // Events and hooks run in the scope and its span, on whatever thread it is dropped.
         let (span, watched) = match self.listeners.take() {
             Some(listeners) => (listeners.span, listeners.watched),
             None => (Span::none(), None),
@@ -270,15 +270,15 @@ impl Drop for OpenScope {
     }
 }
 
-/// A scope while work is done in it. Notes a panic, because the scope may be dropped after the
-/// panic was caught.
+/// A scope that is entered. Records a panic, because the scope may be dropped after the panic was
+/// caught.
 pub(crate) struct ScopeEntry<'a> {
     _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
     ending: &'a mut Ending,
 }
 
-/// A span while it is entered. Out of line, because most scopes have none.
+/// A span that is entered. Its drop is out of line, because most scopes have no span.
 struct InSpan<'a> {
     entered: Option<Entered<'a>>,
 }
@@ -299,7 +299,7 @@ impl Drop for ScopeEntry<'_> {
     }
 }
 
-/// As [`ScopeEntry`], through a shared reference.
+/// A scope that is entered through a shared reference; see [`ScopeEntry`].
 struct SharedEntry<'a> {
     _span: Option<InSpan<'a>>,
     entered: super::current::Entered<'a>,
