@@ -9,7 +9,7 @@ use super::{
     SessionData, SessionError,
     id_cookie::IdCookie,
     lookup::{SessionLookup, look_up},
-    options::SessionOptions,
+    options::{SessionOptions, option_methods},
     seal::{CookieKey, Kind},
 };
 use crate::{
@@ -23,10 +23,10 @@ use crate::{
 
 /// Takes the user from a session whose id is in a cookie and whose data is in a store.
 ///
-/// The store is any of the tower-sessions family, and what wrote the session is usually
-/// tower-sessions' own `SessionManagerLayer`; this strategy only reads. The identity is *proved*
-/// and ends with the session. Reading prolongs nothing: where sessions end on inactivity, the
-/// outer `SessionManagerLayer` has to save them, as `with_always_save(true)` does.
+/// The store is any store of the tower-sessions family. This strategy only reads sessions;
+/// tower-sessions' own `SessionManagerLayer` usually writes them. The identity is *proved* and ends
+/// with the session. Reading does not prolong a session: if sessions end on inactivity, let the outer
+/// `SessionManagerLayer` save them in each response, with `with_always_save(true)`.
 ///
 /// ```
 /// use axum::{Router, http::StatusCode, routing::{get, post}};
@@ -37,27 +37,27 @@ use crate::{
 /// // In production a store that all instances share.
 /// let store = MemoryStore::default();
 ///
-/// // Browsers let only this very host set a `__Host-` cookie, only over TLS.
+/// // Browsers accept a `__Host-` cookie only from this host itself, and only over TLS.
 /// let sessions = SessionManagerLayer::new(store.clone())
 ///     .with_name("__Host-sid")
 ///     .with_secure(true)
 ///     .with_http_only(true)
 ///     .with_same_site(SameSite::Lax)
 ///     .with_expiry(Expiry::OnInactivity(time::Duration::hours(2)))
-///     // A session that is only read ends two hours after it was last written, however active
-///     // its user is, unless each response saves it.
+///     // Each response saves the session. Without this, a session that is only read ends two
+///     // hours after it was last written, even while its user is active.
 ///     .with_always_save(true);
 ///
 /// async fn log_in(session: Session) -> Result<(), StatusCode> {
-///     let user = "alice"; // Whom the password, or the identity provider, has shown.
+///     let user = "alice"; // The user that the password or the identity provider has proved.
 ///     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
-///     // A new id, so that one that was planted before the login is worth nothing (fixation).
+///     // A new id: one that an attacker planted before the login becomes useless (fixation).
 ///     session.cycle_id().await.map_err(failed)?;
 ///     session.insert("user_id", user).await.map_err(failed)
 /// }
 ///
 /// async fn log_out(session: Session) -> Result<(), StatusCode> {
-///     // Ends the session in the store, and has the browser forget the cookie.
+///     // Removes the session from the store and the cookie from the browser.
 ///     session.flush().await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 /// }
 ///
@@ -85,34 +85,35 @@ use crate::{
 ///
 /// A server does not see a cookie's attributes, so only the name protects it: browsers accept
 /// `__Host-…` only from the host itself, over TLS and for all paths, and `__Secure-…` only over
-/// TLS (RFC 6265bis section 4.1.3). Any name works; `__Host-` is the one to take, as otherwise
-/// another subdomain can plant a session.
+/// TLS (RFC 6265bis section 4.1.3). Any name works, but use `__Host-`: with another name, another
+/// subdomain can plant a session.
 ///
-/// The name is compared exactly. A second cookie of the name, equal or not, is refused with 400; so is
-/// a cookie whose name differs in case or is percent-encoded, as an attacker may have set it. A cookie
-/// alone does not protect from requests of other sites: use `SameSite`.
+/// The name is compared exactly. The strategy refuses a second cookie of the same name with 400, even
+/// if its value is the same. It also refuses a cookie whose name differs only in case or by
+/// percent-encoding, because an attacker may have set it. A cookie does not protect from requests that
+/// other sites make: set `SameSite`.
 ///
 /// # Verdicts
 ///
 /// | the request has | verdict | status |
 /// | --- | --- | --- |
 /// | no such cookie | [`Absent`](Outcome::Absent), the store is not read | |
-/// | several | [`InvalidError`](Outcome::Invalid), the store is not read | 400 |
-/// | no session id in it, or no good signature | `InvalidError`, the store is not read | 401 |
+/// | more than one such cookie | [`InvalidError`](Outcome::Invalid), the store is not read | 400 |
+/// | a cookie without a session id or without a valid signature | `InvalidError`, the store is not read | 401 |
 /// | a session that the store doesn't know, or that has expired | `InvalidError` | 401 |
 /// | a session with an invalid user id | `InvalidError` | 401 |
 /// | a session without a user | `Absent` | |
 /// | a session of a user | [`Found`](Outcome::Found) | |
-/// | a session, and the store does not answer | [`UnavailableError`](Outcome::Unavailable) | 503 |
+/// | a session, but the store does not answer | [`UnavailableError`](Outcome::Unavailable) | 503 |
 ///
 /// The source of an `InvalidError` is a [`SessionError`]. The store is read once for each request
 /// that reaches this strategy, within the layer's [time limit](crate::middleware::LayerBuilder::time_limit).
 ///
-/// *A session that is unknown or has expired* is a bad credential like any other: taking it for
-/// none would let an attacker who can break sessions turn users into whatever comes next in the
-/// list. But browsers go on sending the cookie, so tell them to forget it. Not where it was
-/// [repeated](crate::strategy::InvalidErrorKind::Repeated): the good cookie would go, and its twin would stay.
-/// See below for that one.
+/// *A session that is unknown or has expired* is a bad credential like any other. If it counted as
+/// absent, an attacker that can break sessions could make the next strategy of the list decide.
+/// Browsers keep sending the cookie, so the refusal has to remove it. Do not remove a
+/// [repeated](crate::strategy::InvalidErrorKind::Repeated) cookie in this way: the browser would drop the
+/// good cookie and keep the other one, which is described below.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -149,10 +150,10 @@ use crate::{
 /// # Ok::<(), tower_user_scope::ConfigError>(())
 /// ```
 ///
-/// This is so on public pages too: a visitor whose session has ended gets a 401 where one
-/// without any cookie gets the page. For pages that need no login,
+/// The same applies to public pages: a visitor whose session has ended gets a 401, while a visitor
+/// without a cookie gets the page. For pages that need no login,
 /// [`treat_unknown_as_absent`](Self::treat_unknown_as_absent) and a fallback make such a visitor
-/// anonymous. ([`optional`](Strategy::optional) does so for forged and repeated cookies too.)
+/// anonymous. ([`optional`](Strategy::optional) also does this for forged and repeated cookies.)
 ///
 /// ```
 /// use tower_sessions::MemoryStore;
@@ -167,17 +168,17 @@ use crate::{
 /// # Ok::<(), tower_user_scope::ConfigError>(())
 /// ```
 ///
-/// *A twin*, a second cookie of the name, comes from another host of the domain, such as
-/// `blog.example.com` with `Domain=example.com`. Browsers prevent that for a `__Host-` name,
-/// so use one. For any other name, browsers keep the two apart by name, domain and path
-/// (RFC 6265bis section 5.7), and so `sid=; Max-Age=0; Domain=example.com; Path=/` clears the twin and
-/// not the cookie of `app.example.com` itself. Send that with the 400, once for each parent domain
-/// that hosts of yours share; a twin with a path of its own needs that path too.
+/// *A second cookie of the same name* comes from another host of the domain, such as
+/// `blog.example.com` with `Domain=example.com`. Browsers prevent this for a `__Host-` name.
+/// For any other name, browsers tell the two cookies apart by name, domain and path
+/// (RFC 6265bis section 5.7), so `sid=; Max-Age=0; Domain=example.com; Path=/` removes the second one
+/// and keeps the cookie of `app.example.com` itself. Send it with the 400, once for each parent domain
+/// that your hosts share. A second cookie that has its own path needs that path too.
 ///
-/// *A session without a user*, a visitor's with a shopping cart, is a good session that is
-/// nobody's: it does not keep a token that comes with it from being used, so the next strategy is
-/// asked. It is not *no credential* either, and a [`Fallback`](crate::Fallback) does not act on
-/// it, unless [`allow_visitors`](Self::allow_visitors) says that visitors are expected.
+/// *A session without a user*, such as a visitor's with a shopping cart, is valid and identifies
+/// no user. The next strategy is tried, so a token that comes with it is used. The session still
+/// counts as a credential, so a [`Fallback`](crate::Fallback) does not act on the request unless
+/// [`allow_visitors`](Self::allow_visitors) is set.
 pub struct SessionCookie<S> {
     cookie: IdCookie,
     store: Arc<S>,
@@ -186,9 +187,9 @@ pub struct SessionCookie<S> {
 }
 
 impl<S: SessionStore> SessionCookie<S> {
-    /// Reads the cookie of this name and the sessions of this store.
+    /// Creates a strategy that reads the cookie of this name and the sessions of this store.
     ///
-    /// A name that no cookie can have is an error of `build()`.
+    /// A name that a cookie can't have is an error of `build()`.
     #[must_use]
     pub fn new(name: impl AsRef<str>, store: S) -> Self {
         Self {
@@ -199,23 +200,13 @@ impl<S: SessionStore> SessionCookie<S> {
         }
     }
 
-    /// Takes the user's id from the session's value of this key, a string; else from `user_id`.
-    #[must_use]
-    pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.options).set_user_id_key(key);
-        self
-    }
+    option_methods!();
 
-    /// Checks the user's id by other rules than [`IdRules::new`].
-    #[must_use]
-    pub fn id_rules(mut self, rules: IdRules) -> Self {
-        Arc::make_mut(&mut self.options).rules = rules;
-        self
-    }
-
-    /// Reads the identity out of the session's data: own types, a tenant, roles.
+    /// Reads the identity from the session's data with a closure, such as from a type of the
+    /// application, with a tenant or with roles.
     ///
-    /// `Ok(None)` is a session without a user. The identity ends with the session, or before.
+    /// `Ok(None)` stands for a session without a user. The identity ends with the session, or earlier
+    /// if the closure sets an earlier end.
     ///
     /// ```
     /// use serde::Deserialize;
@@ -247,29 +238,29 @@ impl<S: SessionStore> SessionCookie<S> {
         self
     }
 
-    /// Accepts only cookies that were signed with this key, as `SessionManagerLayer::with_signed`
-    /// writes them; others never reach the store.
+    /// Accepts only cookies that are signed with this key, as `SessionManagerLayer::with_signed`
+    /// writes them. The store is not read for other cookies.
     ///
-    /// A key of fewer than 64 bytes, of zeroes or of few different bytes is an error of `build()`,
-    /// and so is a second `signed` or `encrypted`.
+    /// These are errors of `build()`: a key of fewer than 64 bytes, of zeroes or of few different
+    /// bytes, and a second call of `signed` or `encrypted`.
     #[must_use]
     pub fn signed(mut self, key: CookieKey) -> Self {
         self.cookie.seal.with(Kind::Signed, key);
         self
     }
 
-    /// Accepts only cookies that were encrypted with this key, as
-    /// `SessionManagerLayer::with_private` writes them; else as [`signed`](Self::signed).
+    /// Accepts only cookies that are encrypted with this key, as
+    /// `SessionManagerLayer::with_private` writes them. The rules of [`signed`](Self::signed) apply.
     #[must_use]
     pub fn encrypted(mut self, key: CookieKey) -> Self {
         self.cookie.seal.with(Kind::Encrypted, key);
         self
     }
 
-    /// Also accepts cookies under this key: the one before, until the last session that it
-    /// signed or encrypted has ended.
+    /// Also accepts cookies that are signed or encrypted with this key: the previous key, until the
+    /// last session that it signed or encrypted has ended.
     ///
-    /// A key that is there already, or without `signed` or `encrypted`, is an error of `build()`.
+    /// A key that was added before, or a call without `signed` or `encrypted`, is an error of `build()`.
     ///
     /// ```
     /// use tower_sessions::MemoryStore;
@@ -285,26 +276,6 @@ impl<S: SessionStore> SessionCookie<S> {
     #[must_use]
     pub fn also_accept(mut self, key: CookieKey) -> Self {
         self.cookie.seal.also_accept(key);
-        self
-    }
-
-    /// Takes a session that the store doesn't know, or that has expired, for no session at all:
-    /// the next strategy is asked, and a [`Fallback`](crate::Fallback) may act.
-    ///
-    /// A cookie that is not a session id, is sealed wrongly, or was sent twice is still refused. A
-    /// fallback may then act on a session without a user too, which is told from an unknown one
-    /// by the store alone.
-    #[must_use]
-    pub fn treat_unknown_as_absent(mut self) -> Self {
-        Arc::make_mut(&mut self.options).unknown_is_absent = true;
-        self
-    }
-
-    /// Expects sessions without a user: a [`Fallback`](crate::Fallback), such as
-    /// [`Fallback::anonymous`](crate::Fallback::anonymous), may act on them.
-    #[must_use]
-    pub fn allow_visitors(mut self) -> Self {
-        Arc::make_mut(&mut self.options).allow_visitors = true;
         self
     }
 }
@@ -328,8 +299,8 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
         }
     }
 
-    /// Where the options let some sessions count as no credential, only the store can tell which, so
-    /// the cookie alone does not keep a fallback from acting. A bad one has ended the list before.
+    /// If the options let some sessions count as absent, only the store knows which, so the cookie
+    /// alone does not stop a fallback. A bad cookie has ended the list before.
     fn presence(&self, head: &Parts) -> Presence {
         if self.options.is_lenient() {
             return self.cookie.has_look_alike(&head.headers).into();
@@ -367,7 +338,7 @@ impl<S> Clone for SessionCookie<S> {
     }
 }
 
-/// Shows the store's type only: `Debug` of a store in memory shows all sessions.
+/// Shows only the store's type, because `Debug` of a store in memory shows all sessions.
 impl<S> fmt::Debug for SessionCookie<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionCookie")

@@ -10,7 +10,7 @@ use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 use super::{
     SessionData, SessionError,
     lookup::{SessionLookup, system_time},
-    options::SessionOptions,
+    options::{SessionOptions, option_methods},
 };
 use crate::{
     config_error::ConfigError,
@@ -19,11 +19,11 @@ use crate::{
     strategy::{Outcome, Presence, Strategy, UnavailableError},
 };
 
-/// Takes the user from the `Session` that tower-sessions' `SessionManagerLayer` put into the
-/// request, for applications that have that layer outside of this one anyway.
+/// Takes the user from the `Session` that tower-sessions' `SessionManagerLayer` puts into the
+/// request. It is for applications that have that layer outside of this one anyway.
 ///
-/// The session is loaded once, and the handler that asks it later finds it loaded. The identity
-/// is *proved*.
+/// The session is loaded once, and a handler that reads it later finds it loaded. The identity is
+/// *proved*.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -37,7 +37,7 @@ use crate::{
 /// let app: Router = Router::new()
 ///     .route("/me", get(async |user: UserContext| format!("{:?}", user.user_id())))
 ///     .layer(layer)
-///     // The layer that is added last is the outer one.
+///     // The layer that is added last is the outermost one.
 ///     .layer(SessionManagerLayer::new(MemoryStore::default()).with_name("__Host-sid"));
 /// # let _ = app;
 /// # Ok::<(), tower_user_scope::ConfigError>(())
@@ -45,31 +45,31 @@ use crate::{
 ///
 /// # What differs from [`SessionCookie`](super::SessionCookie)
 ///
-/// `SessionManagerLayer` has read the cookie before this strategy is asked. Of several cookies
-/// it takes one, it decodes their names, and it starts a new session if the value is not a session id
-/// or is not signed correctly. For such a request the outcome is [`Absent`](Outcome::Absent), and a
+/// `SessionManagerLayer` reads the cookie before this strategy runs. It takes one of several
+/// cookies, decodes their names, and starts a new session if the value is not a session id or is not
+/// signed correctly. For such a request the outcome is [`Absent`](Outcome::Absent), and a
 /// [`Fallback`](crate::Fallback) may act on it. To refuse it, use `SessionCookie`.
 ///
-/// It believes the store: that a record is another session's, or has expired, is noticed by
-/// `SessionCookie` only. And it has the name that the layer read, which may have been trimmed of
-/// white space that no browser knows, so that a `__Host-` prefix protects less.
+/// This strategy trusts the store: only `SessionCookie` notices that a record belongs to another
+/// session or has expired. `SessionManagerLayer` also trims white space from the cookie's name that
+/// browsers don't trim, so a `__Host-` prefix protects less.
 ///
-/// A session that the store doesn't know is refused, unless other code has asked the session
-/// before: that makes it a new one. tower-sessions tells the browser to forget its cookie then.
-/// The identity's end is known only where the layer has `Expiry::AtDateTime`.
+/// A session that the store does not know is refused, unless other code has read the session
+/// before: tower-sessions then makes it a new session and removes the browser's cookie.
+/// The identity has an end only if the layer has `Expiry::AtDateTime`.
 ///
-/// A request without any `Session` shows that the layers are in the wrong order, or that one is
-/// missing. It becomes 503 with [`SessionError::NoSessionLayer`] and never reaches a fallback.
+/// A request without a `Session` shows that the layers are in the wrong order, or that one is
+/// missing. It is answered with 503 and [`SessionError::NoSessionLayer`], and never reaches a fallback.
 ///
 /// # axum-login, axum-oidc, and other versions
 ///
-/// The `Session` is that of tower-sessions 0.15. Libraries that bring a version of their own, such
-/// as axum-login 0.18 and axum-oidc 0.6 with tower-sessions 0.14, put another type of the same name
-/// into the request. A `Session` of 0.14 is read too; where a request has both, the one of 0.15 is
-/// read.
+/// The `Session` is the one of tower-sessions 0.15. Some libraries use another version and put
+/// another type of the same name into the request: axum-login 0.18 and axum-oidc 0.6 use
+/// tower-sessions 0.14. This strategy reads a `Session` of 0.14 too. If a request has both, it reads
+/// the one of 0.15.
 ///
-/// axum-login keeps its user in a value of its own: read that one with
-/// [`identity`](Self::identity), such as from the key `axum-login.data`.
+/// axum-login keeps its user in one value. Read it with [`identity`](Self::identity) from the key
+/// `axum-login.data`.
 #[derive(Clone, Debug)]
 pub struct FromSession {
     options: Arc<SessionOptions>,
@@ -82,7 +82,7 @@ impl Default for FromSession {
 }
 
 impl FromSession {
-    /// Takes the user's id from the session's value of the key `user_id`, a string.
+    /// Creates a strategy that takes the user's id from the session's value of the key `user_id`.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -90,24 +90,12 @@ impl FromSession {
         }
     }
 
-    /// Takes the user's id from the session's value of this key.
-    #[must_use]
-    pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.options).set_user_id_key(key);
-        self
-    }
+    option_methods!();
 
-    /// Checks the user's id by other rules than [`IdRules::new`].
-    #[must_use]
-    pub fn id_rules(mut self, rules: IdRules) -> Self {
-        Arc::make_mut(&mut self.options).rules = rules;
-        self
-    }
-
-    /// Reads the identity out of the session's values of these keys, the only ones that the
-    /// closure gets to see; else as [`SessionCookie::identity`](super::SessionCookie::identity).
+    /// Reads the identity with a closure, which gets the session's values of these keys and no
+    /// others. Apart from that it works as [`SessionCookie::identity`](super::SessionCookie::identity).
     ///
-    /// No key at all is an error of `build()`.
+    /// An empty list of keys is an error of `build()`.
     ///
     /// ```
     /// use tower_user_scope::{Identity, UserId, context::TenantId, session::FromSession};
@@ -132,21 +120,6 @@ impl FromSession {
         let options = Arc::make_mut(&mut self.options);
         options.keys = keys.into_iter().map(Into::into).collect();
         options.set_closure(read);
-        self
-    }
-
-    /// Takes a session that the store doesn't know for no session at all: the next strategy is
-    /// asked, and a [`Fallback`](crate::Fallback) may act.
-    #[must_use]
-    pub fn treat_unknown_as_absent(mut self) -> Self {
-        Arc::make_mut(&mut self.options).unknown_is_absent = true;
-        self
-    }
-
-    /// Expects sessions without a user: a [`Fallback`](crate::Fallback) may act on them.
-    #[must_use]
-    pub fn allow_visitors(mut self) -> Self {
-        Arc::make_mut(&mut self.options).allow_visitors = true;
         self
     }
 }
@@ -191,15 +164,16 @@ impl FromSession {
 
 /// A `Session` of either version of tower-sessions.
 trait OuterSession: Send + Sync + 'static {
-    /// Whether the session has an id, from the request's cookie.
+    /// Returns whether the session has an id, from the request's cookie.
     fn is_named(&self) -> bool;
 
+    /// Returns the session's value of this key, and loads the session first if needed.
     fn value(
         &self,
         key: &str,
     ) -> impl Future<Output = Result<Option<Value>, UnavailableError>> + Send;
 
-    /// Returns when it ends, if its expiry is a date.
+    /// Returns when the session ends, if its expiry is a date.
     fn end(&self) -> Option<SystemTime>;
 }
 

@@ -13,6 +13,48 @@ use crate::{
     strategy::Outcome,
 };
 
+/// Defines the option methods that both session strategies have, for a type with a field
+/// `options: Arc<SessionOptions>`.
+macro_rules! option_methods {
+    () => {
+        /// Takes the user's id from the session's value of this key, a string. The default key is
+        /// `user_id`.
+        #[must_use]
+        pub fn user_id_key(mut self, key: impl Into<String>) -> Self {
+            Arc::make_mut(&mut self.options).set_user_id_key(key);
+            self
+        }
+
+        /// Sets the rules that the user's id has to follow, [`IdRules::new`] by default.
+        #[must_use]
+        pub fn id_rules(mut self, rules: IdRules) -> Self {
+            Arc::make_mut(&mut self.options).rules = rules;
+            self
+        }
+
+        /// Treats a session that the store does not know, or that has expired, as absent: the next
+        /// strategy is tried, and a [`Fallback`](crate::Fallback) may act.
+        ///
+        /// Any other bad cookie is still refused, such as one that is repeated, that is not a
+        /// session id, or whose signature does not fit. A fallback may then act on a session
+        /// without a user too, because only the store tells the two apart.
+        #[must_use]
+        pub fn treat_unknown_as_absent(mut self) -> Self {
+            Arc::make_mut(&mut self.options).unknown_is_absent = true;
+            self
+        }
+
+        /// Allows sessions without a user: a [`Fallback`](crate::Fallback), such as
+        /// [`Fallback::anonymous`](crate::Fallback::anonymous), may act on them.
+        #[must_use]
+        pub fn allow_visitors(mut self) -> Self {
+            Arc::make_mut(&mut self.options).allow_visitors = true;
+            self
+        }
+    };
+}
+pub(super) use option_methods;
+
 type ReadIdentity =
     dyn Fn(&SessionData<'_>) -> Result<Option<Identity>, SessionError> + Send + Sync;
 
@@ -62,7 +104,7 @@ impl SessionOptions {
         Ok(())
     }
 
-    /// Whether a cookie by itself says nothing about whether a fallback may act.
+    /// Returns whether only the store knows if a fallback may act on a request with a cookie.
     pub(super) fn is_lenient(&self) -> bool {
         self.unknown_is_absent || self.allow_visitors
     }

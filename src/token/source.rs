@@ -16,10 +16,10 @@ use crate::{
     stripped::{StripReason, Stripped},
 };
 
-/// Where in a request a token is looked for.
+/// A place in a request where a strategy looks for a token.
 ///
-/// A [`Jwt`](crate::jwt::Jwt) searches all its sources. A request with more than one token, in one
-/// source or several, is refused (RFC 6750 section 2).
+/// A [`Jwt`](crate::jwt::Jwt) searches all its sources. It refuses a request with more than one token,
+/// in one source or in several (RFC 6750 section 2).
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSource(Place);
 
@@ -27,33 +27,36 @@ pub struct TokenSource(Place);
 enum Place {
     Bearer,
     Cookie(Box<str>),
-    /// A name that is not one of a header stays as it is, for the error of `build()`.
+    /// A name that a header can't have is kept for the error of `build()`.
     Header(Result<HeaderName, Box<str>>),
     Protocol(Protocol),
     Query(Box<str>),
 }
 
 impl TokenSource {
-    /// `Authorization: Bearer <token>` (RFC 6750 section 2.1), the scheme in any case. Requests
-    /// with another scheme have no token for it. What has no scheme that can be read, or `Bearer`
-    /// and no token after one space or more, is refused with 400.
+    /// Reads `Authorization: Bearer <token>` (RFC 6750 section 2.1), with the scheme in any case.
+    ///
+    /// A request with another scheme has no token in this place. A header without a readable scheme,
+    /// or with `Bearer` and no token, is refused with 400.
     #[must_use]
     pub fn bearer() -> Self {
         Self(Place::Bearer)
     }
 
-    /// The cookie of this name. One without a value, or whose name only other software would take
-    /// for it (another case, percent-encoded), is refused with 400.
+    /// Reads the cookie of this name.
     ///
-    /// Browsers send cookies with requests that other sites make: give it `SameSite`, a name
-    /// that begins with `__Host-`, and check for forgery (`tower_http`'s CSRF layer) whatever
-    /// changes state.
+    /// A cookie without a value is refused with 400. So is a cookie whose name differs only in case or
+    /// by percent-encoding, because other software may treat it as equal.
+    ///
+    /// Browsers send cookies with requests that other sites make. Give the cookie `SameSite` and a name
+    /// that begins with `__Host-`, and protect requests that change state from forgery, such as with
+    /// `tower_http`'s CSRF layer.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into().into_boxed_str()))
     }
 
-    /// A header that has the token and nothing else, as proxies add it that log users in:
+    /// Reads a header whose value is the token alone, as proxies that log users in add it:
     ///
     /// | proxy | header |
     /// | --- | --- |
@@ -62,15 +65,16 @@ impl TokenSource {
     /// | Pomerium | `X-Pomerium-Jwt-Assertion` |
     /// | oauth2-proxy | `X-Forwarded-Access-Token`, `X-Auth-Request-Access-Token` |
     ///
-    /// The token is verified, so it does not matter who sent the header. It is removed unless its
-    /// token identified the request, so that no inner service decodes a token that nobody has
-    /// verified. Removed too, and reported, are names that a CGI-style upstream treats as equal
-    /// (`cf_access_jwt_assertion`). A header that is empty, or is not one word of visible ASCII, is
-    /// refused with 400. `Authorization`, `Cookie`, and headers that HTTP itself needs, are an error
-    /// of `build()`.
+    /// The token is verified, so the sender of the header need not be trusted. The header is removed
+    /// unless its token identified the request, so that an inner service does not decode a token that
+    /// nobody has verified. Headers that a CGI-style upstream treats as equal
+    /// (`cf_access_jwt_assertion`) are removed and reported too. A value that is not one word of
+    /// visible ASCII is refused with 400. `Authorization`, `Cookie`, and headers that HTTP itself
+    /// needs are errors of `build()`.
     ///
-    /// Two strategies can't share such a header: the one whose token it is not removes it. Tokens
-    /// of several issuers in one header are for [`Jwt::of_issuers`](crate::jwt::Jwt::of_issuers).
+    /// Two strategies can't share such a header, because the one that did not identify the request
+    /// removes it. For tokens of several issuers in one header, use
+    /// [`Jwt::of_issuers`](crate::jwt::Jwt::of_issuers).
     ///
     /// ```
     /// use tower_user_scope::jwt::{Jwt, RemoteKeys, TokenSource};
@@ -91,23 +95,22 @@ impl TokenSource {
         ))
     }
 
-    /// A WebSocket handshake's `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4), which is all
-    /// that a browser lets a script set.
+    /// Reads `Sec-WebSocket-Protocol` of a WebSocket handshake (RFC 6455 section 11.3.4), the only
+    /// header of it that a browser lets a script set.
     ///
     /// With `bearer` as the marker, the token is read from each of these:
     ///
-    /// | client | what the service can answer |
+    /// | client | protocol that the service can choose |
     /// | --- | --- |
     /// | `new WebSocket(url, ["bearer", token])` | `bearer` |
     /// | `new WebSocket(url, ["bearer", "bearer." + token])` | `bearer` |
     /// | `new WebSocket(url, ["chat", "bearer." + token])` | `chat` |
     /// | `new WebSocket(url, ["bearer." + token])` | the same, by [`OfferedProtocol`](super::OfferedProtocol) |
     ///
-    /// A browser closes the connection unless the answer names one of the protocols that it
-    /// offered, so the service has to choose one, such as by axum's
-    /// `WebSocketUpgrade::protocols(["bearer"])`. The token is removed from the header before it
-    /// can choose that one by accident and send it back. Where an element of the header can't be
-    /// read, the request is refused with 400.
+    /// A browser closes the connection unless the response names one of the offered protocols, so
+    /// the service has to choose one, such as with axum's `WebSocketUpgrade::protocols(["bearer"])`.
+    /// The token is removed from the header, so that the service can't choose the token by accident
+    /// and send it back. A header with an element that can't be read is refused with 400.
     #[must_use]
     pub fn websocket_protocol(marker: impl Into<String>) -> Self {
         Self(Place::Protocol(Protocol {
@@ -116,10 +119,11 @@ impl TokenSource {
         }))
     }
 
-    /// As [`websocket_protocol`](Self::websocket_protocol), for elements of the marker, a dot and
-    /// the token in base64url without padding, as clients of Kubernetes send them:
-    /// `base64url.bearer.authorization.k8s.io` is the marker there, and the client has to offer
-    /// another protocol beside it.
+    /// Reads `Sec-WebSocket-Protocol` as [`websocket_protocol`](Self::websocket_protocol) does, from
+    /// an element that is the marker, a dot, and the token in base64url without padding.
+    ///
+    /// Kubernetes clients send tokens in this form, with the marker
+    /// `base64url.bearer.authorization.k8s.io`. The client has to offer another protocol too.
     #[must_use]
     pub fn websocket_protocol_base64url(marker: impl Into<String>) -> Self {
         Self(Place::Protocol(Protocol {
@@ -128,12 +132,12 @@ impl TokenSource {
         }))
     }
 
-    /// The query parameter of this name.
+    /// Reads the query parameter of this name.
     ///
-    /// URLs are logged, kept in histories and sent on in `Referer`: RFC 6750 section 2.3 says
-    /// not to do this unless nothing else is possible, and RFC 9700 section 4.3.2 says not to do it at
-    /// all. Use tokens that live for seconds, and answer with `Cache-Control: no-store`. The
-    /// parameter is removed before the inner service sees the URI.
+    /// URLs appear in logs, in histories and in `Referer`. RFC 6750 section 2.3 discourages tokens in
+    /// them unless nothing else is possible, and RFC 9700 section 4.3.2 forbids them. Use tokens that
+    /// live for seconds, and respond with `Cache-Control: no-store`. The parameter is removed before
+    /// the inner service sees the URI.
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self(Place::Query(name.into().into_boxed_str()))
@@ -208,7 +212,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether there is a token in this place, good or bad.
+    /// Returns whether there is a token in this place, valid or not.
     pub(crate) fn is_present(&self, head: &Parts) -> bool {
         match &self.0 {
             Place::Bearer => return bearer::is_present(&head.headers),
@@ -225,9 +229,9 @@ impl TokenSource {
         present || refused.is_err()
     }
 
-    /// Keeps the token from what the inner service may log or send back: marks its header as sensitive,
-    /// or removes it from the query or the sub-protocols. A header of its own is removed unless it is
-    /// believed.
+    /// Hides the token from logs and responses of the inner service: marks its header as sensitive, or
+    /// removes the token from the query or the sub-protocols. A header that has only the token is removed
+    /// unless it is believed.
     pub(crate) fn scrub(
         &self,
         head: &mut Parts,
@@ -245,7 +249,7 @@ impl TokenSource {
     }
 }
 
-/// Returns the value of a header that has one word.
+/// Returns the value of a header whose value is one word.
 fn word(line: &HeaderValue) -> Result<&str, InvalidErrorKind> {
     let text = line.to_str().map_err(|_| InvalidErrorKind::Malformed)?;
     let text = text.trim_matches([' ', '\t']);
@@ -263,7 +267,7 @@ fn are_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
     fold_alike(ours.as_str().as_bytes(), sent.as_str().as_bytes())
 }
 
-/// Removes the header, unless it is believed, and those with a name that folds into its name.
+/// Removes the header unless it is believed, and headers whose name folds to the same name.
 fn strip_alike(
     head: &mut Parts,
     name: &HeaderName,
@@ -284,7 +288,7 @@ fn strip_alike(
     }
 }
 
-/// Removes the parameter from the URI, and leaves the others as they were sent.
+/// Removes the parameter from the URI and keeps the others as they were sent.
 fn strip_parameter(head: &mut Parts, name: &str) {
     let is_ours =
         |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(sent, _)| sent == name);
