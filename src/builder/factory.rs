@@ -1,4 +1,4 @@
-//! The factory: what is built for a request, and as which type handlers get it.
+//! The builder's methods for the factory: how it is built, and as which type handlers get it.
 
 use std::future::Future;
 #[cfg(feature = "tokio")]
@@ -21,8 +21,8 @@ use crate::{
 impl<L, A> LayerBuilder<L, NoFactory, A> {
     /// Builds a factory with a closure that is synchronous and can't fail.
     ///
-    /// Shared infrastructure is what the closure captured; it sees a user only through the
-    /// context of the request.
+    /// The closure captures infrastructure that all requests share, such as a pool. It learns the
+    /// user only from the context of the request.
     pub fn factory<F, T>(self, make: F) -> LayerBuilder<L, Provided<FactoryFn<F>, T>, A>
     where
         F: Fn(&UserContext) -> T,
@@ -31,8 +31,8 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         self.make_factory(FactoryFn(make))
     }
 
-    /// Builds a factory with a closure that may fail; the request is then answered with 500, or
-    /// with 503 for a [`FactoryUnavailableError`](crate::factory::FactoryUnavailableError).
+    /// Builds a factory with a closure that may fail. If it fails, the request is answered with 500,
+    /// or with 503 for a [`FactoryUnavailableError`](crate::factory::FactoryUnavailableError).
     pub fn try_factory<F, T, E>(self, make: F) -> LayerBuilder<L, Provided<TryFactoryFn<F>, T>, A>
     where
         F: Fn(&UserContext) -> Result<T, E>,
@@ -42,7 +42,8 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         self.make_factory(TryFactoryFn(make))
     }
 
-    /// As [`try_factory`](Self::try_factory), with a closure that returns a future.
+    /// Builds a factory with a closure that returns a future, which may fail as
+    /// [`try_factory`](Self::try_factory) describes.
     pub fn factory_async<F, Fut, T, E>(
         self,
         make: F,
@@ -56,7 +57,7 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         self.make_factory(FactoryAsyncFn(make))
     }
 
-    /// Builds a factory on its first use; handlers take a `Scoped<`[`Lazy`]`<T>>`.
+    /// Builds a factory on its first use. Handlers take a `Scoped<`[`Lazy`]`<T>>`.
     pub fn lazy_factory<F, T, E>(self, make: F) -> LayerBuilder<L, Provided<LazyFn<T>, Lazy<T>>, A>
     where
         F: Fn(&UserContext) -> Result<T, E> + Send + Sync + 'static,
@@ -66,8 +67,8 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         self.make_factory(LazyFn::new(make))
     }
 
-    /// As [`lazy_factory`](Self::lazy_factory), with a closure that returns a future; handlers
-    /// take a `Scoped<`[`LazyAsync`]`<T>>`.
+    /// Builds a factory on its first use with a closure that returns a future. Handlers take a
+    /// `Scoped<`[`LazyAsync`]`<T>>`.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn lazy_factory_async<F, Fut, T, E>(
@@ -84,7 +85,7 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         self.make_factory(LazyAsyncFn::new(make, limit))
     }
 
-    /// Builds a factory with a type of the application's own.
+    /// Builds a factory with an application's own [`MakeFactory`].
     pub fn make_factory<N>(self, make: N) -> LayerBuilder<L, Provided<N, N::Factory>, A>
     where
         N: MakeFactory,
@@ -93,7 +94,7 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
         self.map_make(|_| Provided::new(make))
     }
 
-    /// Builds no factory: handlers need nothing but the [`UserContext`].
+    /// Builds no factory, for handlers that need only the [`UserContext`].
     pub fn context_only(self) -> LayerBuilder<L, ContextOnly, A> {
         self.map_make(|_| ContextOnly { _private: () })
     }
@@ -115,18 +116,18 @@ impl<L, M, T, A> LayerBuilder<L, Provided<M, T>, A>
 where
     T: Send + Sync + 'static,
 {
-    /// Inserts the factory as `Arc<T>` too, for handlers that took a shared one, such as
-    /// axum's `Extension<Arc<T>>`: they get the fresh one without a changed line.
+    /// Inserts the factory as `Arc<T>` too, for handlers that took a shared one, such as with
+    /// axum's `Extension<Arc<T>>`. They get the fresh factory without a changed line.
     ///
-    /// Nothing checks who uses a bare `Arc<T>`; one that is still held when the scope closes is
-    /// reported, as a [`Scoped`](crate::Scoped) is. Move the handlers to that one by and by.
+    /// The use of a bare `Arc<T>` is not checked. An `Arc<T>` that is still held when the scope closes
+    /// is reported, as a [`Scoped`](crate::Scoped) is. Change the handlers to `Scoped<T>` one by one.
     pub fn insert_as_arc(self) -> Self {
         self.map_make(|make| make.reshape(Shapes::with_arc))
     }
 
     /// Inserts a clone of the factory as `T` too, for handlers that took `Extension<T>`.
     ///
-    /// Nothing checks who uses such a clone, and nothing reports one that is kept.
+    /// The use of such a clone is not checked, and one that is kept is not reported.
     pub fn insert_as_value(self) -> Self
     where
         T: Clone,
@@ -134,9 +135,9 @@ where
         self.map_make(|make| make.reshape(Shapes::with_value))
     }
 
-    /// Gives up building the factory after `limit` instead of the [time limit](Self::time_limit)
-    /// of all steps, also where a handler waits for a lazy one: the request is then answered with
-    /// 503. Zero is an error of `build()`.
+    /// Sets the time limit of building the factory, instead of the [common one](Self::time_limit). It
+    /// applies to lazy factories too. When it has passed, the request is answered with 503. Zero is an
+    /// error of `build()`.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn factory_time_limit(mut self, limit: Duration) -> Self {

@@ -1,4 +1,4 @@
-//! Time limits, isolation, and hooks for the end of a scope.
+//! The builder's methods for time limits, isolation, and hooks at the end of a scope.
 
 #[cfg(feature = "tokio")]
 use std::{future::Future, time::Duration};
@@ -16,11 +16,11 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// The limit applies to each of them separately. When it has passed, the future is dropped and
     /// the request is refused with 503; the [reason](crate::rejection::RejectionKind) and the audit event
     /// name the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
-    /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set another
-    /// one for one of them. Time that a closure or a future *blocks* its thread can't be limited.
+    /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set the
+    /// limit of one of them. A closure or a future that *blocks* its thread can't be interrupted.
     ///
-    /// Needs the feature `tokio`, which `session` and `jwt` turn on, and a Tokio runtime with
-    /// timers; without them a request waits as long as it has to, and an error is logged once.
+    /// The limit needs the feature `tokio`, which `session` and `jwt` turn on, and a Tokio runtime with
+    /// timers. Without such a runtime there is no limit, and an error is logged once.
     ///
     /// ```
     /// use std::time::Duration;
@@ -28,7 +28,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     ///
     /// let layer = UserScopeLayer::builder()
     ///     .strategy(from_async_fn(CredentialSource::header("x-api-key"), |_| async {
-    ///         // Asks a store that may be down.
+    ///         // Here the strategy asks a store, which may be down.
     ///         Outcome::Absent
     ///     }))
     ///     .time_limit(Duration::from_secs(2))
@@ -42,8 +42,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
-    /// Removes the time limit, except for strategies and steps with a limit of their own. A store that
-    /// hangs then keeps its requests, and their memory and connections, for ever.
+    /// Removes the time limit, except for strategies and steps that have their own. A store that
+    /// hangs then keeps its requests, with their memory and connections, for ever.
     pub fn without_time_limit(mut self) -> Self {
         self.settings.limits.each = None;
         self
@@ -58,29 +58,29 @@ impl<L, M, A> LayerBuilder<L, M, A> {
 
 /// # Scope
 impl<L, M, A> LayerBuilder<L, M, A> {
-    /// Sets what happens when one user's factory is used in another user's scope. By default the use is
-    /// refused.
+    /// Sets what happens when one user's factory is used in another user's scope. By default, the use
+    /// is refused.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.settings.isolation = isolation;
         self
     }
 
-    /// Refuses the use of a factory outside every scope too, as in a spawned task that was not
-    /// [given one](crate::scope::InstrumentScope).
+    /// Refuses the use of a factory outside of every scope too, such as in a spawned task without a
+    /// [scope](crate::scope::InstrumentScope).
     pub fn require_scope(mut self) -> Self {
         self.settings.strict = true;
         self
     }
 
-    /// Runs a hook when the scope of a request closes, exactly once: after its response's body
-    /// was sent, dropped or failed, or for an upgraded connection when the last handle is gone.
+    /// Runs a hook exactly once when the scope of a request closes: after the response's body was
+    /// sent, was dropped or failed, or, for an upgraded connection, when the last handle is dropped.
     ///
-    /// It runs on the thread that closes the scope, so it must not block. A hook that panics is
-    /// logged, and does not affect other hooks.
+    /// The hook runs on the thread that closes the scope, so it must not block. A panic of a hook is
+    /// logged and does not affect other hooks.
     ///
-    /// A response that was sent whole may be an error, so a hook that commits looks at the
-    /// [status](ClosedScope::status) too. The client has its answer by then: what must fail *with*
-    /// the request belongs into the handler.
+    /// A response that was sent completely may be an error response, so a hook that commits has to
+    /// check the [status](ClosedScope::status) too. At that time the client already has the response:
+    /// work whose failure has to fail the request belongs in the handler.
     ///
     /// ```
     /// use tower_user_scope::{ExistingContext, UserScopeLayer, scope::Ending};
@@ -112,10 +112,10 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
-    /// As [`on_close`](Self::on_close), with a closure whose future is spawned onto the Tokio
-    /// runtime that closes the scope, in the scope of its user.
+    /// Runs a hook as [`on_close`](Self::on_close) does, and spawns its future onto the Tokio runtime
+    /// that closes the scope. The future runs in a scope of the same user.
     ///
-    /// A runtime that shuts down drops what it has not run to its end.
+    /// A runtime that shuts down drops futures that are not finished.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn on_close_async<F, Fut>(mut self, hook: F) -> Self

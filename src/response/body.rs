@@ -15,8 +15,8 @@ use crate::scope::{Ending, OpenScope};
 
 /// The body of [`UserScope`](crate::middleware::UserScope)'s responses.
 ///
-/// It passes the inner service's body through frame by frame; nothing is asked of that body but
-/// that its data can be made of [`Bytes`], for the few bytes of a rejection.
+/// It passes on the frames of the inner service's body one by one. The only bound on that body is
+/// `Data: From<`[`Bytes`]`>`, for the few bytes of a rejection.
 #[pin_project]
 pub struct ResponseBody<B> {
     #[pin]
@@ -26,10 +26,10 @@ pub struct ResponseBody<B> {
 #[pin_project(project = KindProjection, PinnedDrop)]
 enum Kind<B> {
     Inner {
-        /// There until it is dropped, which happens in its scope.
+        /// `None` after it was dropped, which happens in its scope.
         #[pin]
         body: Option<B>,
-        /// Whether a server that asks before it polls was told of the body's end.
+        /// Whether `is_end_stream` or `size_hint` has shown the server the body's end.
         ended: AtomicBool,
         left: Left,
         scope: Option<OpenScope>,
@@ -39,20 +39,19 @@ enum Kind<B> {
 
 /// How many bytes of data are still to come.
 ///
-/// Over HTTP/1 a server that has sent as many as `Content-Length` says polls no more, so the
-/// count is the only way to see the end. A body that stops before is not whole: its client gets
-/// an error.
+/// An HTTP/1 server stops polling after it has sent `Content-Length` bytes, so only the count shows
+/// the end. A body that ends earlier is incomplete, and the client gets an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// As the body's size hint says at the first poll. Servers make a `Content-Length` of it.
+    /// The body's size hint at the first poll, from which servers make a `Content-Length`.
     AsHinted,
     Exactly(u64),
-    /// Not known, or of no importance as the response has no body (RFC 9110 section 6.4.1).
+    /// Unknown, or irrelevant because the response has no body (RFC 9110 section 6.4.1).
     Unknown,
 }
 
 impl Left {
-    /// Subtracts the data of a frame, and tells whether that was all there may be.
+    /// Subtracts the data of a frame and returns whether more data may follow.
     fn count<D: Buf>(&mut self, frame: &Frame<D>) -> Count {
         let len = frame.data_ref().map_or(0, |data| data.remaining() as u64);
         match self {
@@ -73,7 +72,7 @@ impl Left {
     }
 }
 
-/// What a frame is for a body whose length is known.
+/// The position of a frame in a body whose length is known.
 enum Count {
     More,
     Last,
@@ -92,7 +91,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// The body of a service whose scope is another layer's.
+    /// Creates the body of a service whose scope belongs to another layer.
     pub(crate) fn unscoped(body: B) -> Self {
         Self::inner(body, None, Left::Unknown)
     }
@@ -124,7 +123,7 @@ impl<B> PinnedDrop for Kind<B> {
     }
 }
 
-/// The body is at its end.
+/// Sets how the scope ends, at the end of the body.
 fn ends(scope: &mut OpenScope, left: Left) {
     if left.is_short() {
         scope.fails();
@@ -162,7 +161,7 @@ where
                 let Some(scope) = scope else {
                     return body.poll_frame(cx);
                 };
-                // A server need not poll again for an end that it was told of.
+                // A server that has seen `is_end_stream` need not poll again.
                 let (frame, is_end) = ready!(scope.run(|| {
                     if *left == Left::AsHinted {
                         let len = body.size_hint().exact();
@@ -177,8 +176,7 @@ where
                     Some(Ok(frame)) => match left.count(frame) {
                         Count::TooMuch => scope.ends(Ending::Failed),
                         Count::Last => scope.completes(),
-                        // Nothing comes after trailers (RFC 9110 section 6.5), and hyper does
-                        // not ask.
+                        // Trailers end a body (RFC 9110 section 6.5): hyper does not poll again.
                         Count::More if is_end || frame.is_trailers() => ends(scope, *left),
                         Count::More => {}
                     },
@@ -219,7 +217,7 @@ where
                     return SizeHint::new();
                 };
                 let hint = run_shared(scope.as_ref(), || body.size_hint());
-                // Hyper drops a body that has nothing to come without a poll.
+                // Hyper drops an empty body without a poll.
                 if hint.exact() == Some(0) {
                     ended.store(true, Ordering::Relaxed);
                 }

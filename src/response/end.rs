@@ -1,18 +1,18 @@
-//! When a response ends, and its scope with it.
+//! Moves the scope into the response's body, or closes it if the response has none.
 
 use http::{Method, Response, StatusCode, header};
 
 use super::{ResponseBody, body::Left};
 use crate::scope::{Ending, OpenScope};
 
-/// What a request's method says of the response's body.
+/// The response's body that a request's method allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expects {
     Body,
-    /// A HEAD's response has none.
+    /// The response to HEAD has no body.
     NoBody,
-    /// A CONNECT that succeeds is followed by a tunnel (RFC 9110 section 9.3.6), such as a
-    /// WebSocket over HTTP/2 (RFC 8441).
+    /// A successful CONNECT opens a tunnel (RFC 9110 section 9.3.6), such as a WebSocket over HTTP/2
+    /// (RFC 8441).
     Tunnel,
 }
 
@@ -26,7 +26,7 @@ impl Expects {
     }
 }
 
-/// The scope goes on as long as the response's body does, or closes now.
+/// Moves the scope into the response's body, which closes it at its end; closes it now for an error.
 pub(crate) fn close_with_body<B, E>(
     result: Result<Response<B>, E>,
     scope: &mut Option<OpenScope>,
@@ -50,8 +50,8 @@ pub(crate) fn close_with_body<B, E>(
         let scope = scope.take().map(OpenScope::outlive_response);
         return Ok(response.map(|body| ResponseBody::inner(body, scope, Left::Unknown)));
     }
-    // No server reads a body that the response can't have (RFC 9110 section 6.4.1), and its
-    // `Content-Length` is that of another response (section 8.6).
+    // Servers do not read the body of such a response (RFC 9110 section 6.4.1). Its `Content-Length`
+    // is the one of another response (section 8.6).
     let has_no_body = expects == Expects::NoBody
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;
@@ -66,11 +66,12 @@ pub(crate) fn close_with_body<B, E>(
     Ok(response.map(|body| ResponseBody::inner(body, scope.take(), left)))
 }
 
-/// What a server will stop at, whatever the body has after it. Nothing where there are several.
+/// Returns the `Content-Length`, at which a server stops polling the body. Returns `None` if there are
+/// several.
 fn content_length<B>(response: &Response<B>) -> Option<u64> {
     let mut values = response.headers().get_all(header::CONTENT_LENGTH).iter();
     let value = values.next()?.to_str().ok()?;
-    // `parse` would take a sign as well.
+    // `parse` accepts a sign too.
     (values.next().is_none() && value.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| value.parse().ok())
         .flatten()

@@ -1,4 +1,4 @@
-//! The response: its body, and how it ends.
+//! The response: its body, and how its end closes the scope.
 
 mod body;
 mod end;
