@@ -63,11 +63,72 @@ impl IdSource {
             #[cfg(feature = "ids")]
             Source::UuidV7 => {
                 let mut text = uuid::Uuid::encode_buffer();
-                RequestId::trusted(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text))
+                RequestId::trusted(version_7::next().hyphenated().encode_lower(&mut text))
             }
             #[cfg(not(feature = "ids"))]
             Source::Process => process::next(),
             Source::Custom(make) => make(),
+        }
+    }
+}
+
+/// Version 7 UUIDs, each after the one before it.
+///
+/// `Uuid::now_v7` reads the time before it takes its lock. Where two threads do so around the
+/// turn of a second, `uuid` 1.26 makes an id that is almost a second ahead, and the next ones are
+/// before it. Here the time is read under the lock and never goes back.
+#[cfg(feature = "ids")]
+mod version_7 {
+    use std::{
+        sync::{Mutex, PoisonError},
+        time::{Duration, UNIX_EPOCH},
+    };
+
+    use uuid::{ContextV7, Timestamp, Uuid};
+
+    use crate::clock::{Clock, SystemClock};
+
+    static LAST: Mutex<Last> = Mutex::new(Last::new());
+
+    struct Last {
+        time: Duration,
+        context: ContextV7,
+    }
+
+    pub(super) fn next() -> Uuid {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemClock.now().duration_since(UNIX_EPOCH);
+        last.next(now.unwrap_or_default())
+    }
+
+    impl Last {
+        const fn new() -> Self {
+            Self {
+                time: Duration::ZERO,
+                context: ContextV7::new(),
+            }
+        }
+
+        fn next(&mut self, now: Duration) -> Uuid {
+            self.time = self.time.max(now);
+            let (seconds, nanoseconds) = (self.time.as_secs(), self.time.subsec_nanos());
+            Uuid::new_v7(Timestamp::from_unix(&self.context, seconds, nanoseconds))
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn ids_are_in_order_where_the_time_goes_back_over_the_turn_of_a_second() {
+            let mut last = Last::new();
+            let times = [9_998, 9_999, 10_000, 9_999, 9_000, 10_001, 3, 10_002];
+            let ids = times.map(|millis| last.next(Duration::from_millis(1_000_000 + millis)));
+            assert!(ids.is_sorted(), "{ids:?}");
+            let [_, _, turn, ..] = ids;
+            let (seconds, nanoseconds) = turn.get_timestamp().expect("one").to_unix();
+            assert_eq!((seconds, nanoseconds), (1_010, 0), "the time is kept");
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use http::{Request, Response, StatusCode};
@@ -157,6 +158,48 @@ async fn a_proved_identity_comes_before_an_asserted_one_of_the_same_user() {
         "what proved it is what is told"
     );
     assert!(context.require_proved().is_ok(), "and it is a proof");
+}
+
+/// Who is found twice is who was found first, or proved first, until the first of the two ends.
+#[tokio::test]
+async fn of_two_identities_of_one_user_the_better_one_counts_until_the_earlier_end() {
+    const CASES: [([&str; 2], &str); 4] = [
+        (["proved", "asserted"], "first"),
+        (["asserted", "proved"], "second"),
+        (["proved"; 2], "first"),
+        (["asserted"; 2], "first"),
+    ];
+    let [soon, later] = [60, 3_600].map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
+    for (first, second, expected) in [
+        (None, None, None),
+        (Some(soon), None, Some(soon)),
+        (None, Some(soon), Some(soon)),
+        (Some(soon), Some(later), Some(soon)),
+        (Some(later), Some(soon), Some(soon)),
+    ] {
+        for (kinds, by) in CASES {
+            let both = [("first", kinds[0], first), ("second", kinds[1], second)];
+            let strategies = both.map(|(name, kind, end)| {
+                let alice = UserId::try_from("alice").expect("a valid user id");
+                let identity = match kind {
+                    "proved" => Identity::proved(alice),
+                    _ => Identity::asserted(alice),
+                };
+                let identity = match end {
+                    Some(end) => identity.with_expires_at(end),
+                    None => identity,
+                };
+                Scripted::new(move |_| identity.clone().into())
+                    .named(name)
+                    .boxed()
+            });
+            let (answered, _) = send(strategies.into()).await;
+            let context = answered.expect("both agree");
+            let end = context.identity().expires_at();
+            assert_eq!(end, expected, "{kinds:?}: {first:?}, {second:?}");
+            assert_eq!(context.strategy(), by, "{kinds:?}");
+        }
+    }
 }
 
 trait NamedAs {
