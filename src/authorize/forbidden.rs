@@ -100,10 +100,10 @@ impl ForbiddenError {
                 let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
                 if !acr_values.is_empty() {
                     let values = acr_values.join(" ");
-                    challenge.push_str(&format!(", acr_values=\"{values}\""));
+                    challenge.extend([", acr_values=\"", &values, "\""]);
                 }
                 if let Some(age) = max_age {
-                    challenge.push_str(&format!(", max_age=\"{}\"", age.as_secs()));
+                    challenge.extend([", max_age=\"", &age.as_secs().to_string(), "\""]);
                 }
                 challenge
             }

@@ -16,6 +16,10 @@ use super::{
 /// The claims of a token. A claim that is `null` counts as missing.
 pub(super) struct Claims<'a>(Object<'a>);
 
+#[expect(
+    clippy::ptr_arg,
+    reason = "errors keep the name, which most often is a literal"
+)]
 impl<'a> Claims<'a> {
     pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenErrorKind> {
         match Object::read(json) {

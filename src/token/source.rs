@@ -153,9 +153,8 @@ impl TokenSource {
     /// Returns the name if it can't be one of a cookie, a header, a parameter or a sub-protocol.
     pub(crate) fn validate(&self) -> Result<(), &str> {
         let name = match &self.0 {
-            Place::Bearer => return Ok(()),
             Place::Header(Ok(name)) if is_reserved(name) => return Err(name.as_str()),
-            Place::Header(Ok(_)) => return Ok(()),
+            Place::Bearer | Place::Header(Ok(_)) => return Ok(()),
             Place::Header(Err(name)) => return Err(name),
             Place::Query(name) if !name.is_empty() => return Ok(()),
             Place::Query(name) | Place::Cookie(name) => name,

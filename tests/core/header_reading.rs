@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tower_user_scope::{
     ConfigError, Fallback, Identity, InvalidError, MaybeFuture, Outcome, Principal, Rejection,
     TrustedHeader, UserId, UserScopeLayer,
-    context::{IdErrorKind, ServiceName},
+    context::{IdErrorKind, ServiceName, TenantId},
     rejection::RejectionKind,
     strategy::{
         InvalidErrorKind, Presence, Strategy, StripReason, Stripped, Trust, TrustedFields,
@@ -63,7 +63,7 @@ async fn the_application_reads_the_value_of_a_trusted_sender() {
         context.user_id().map(UserId::as_str),
         Some("alice@example.com")
     );
-    assert_eq!(context.tenant_id().map(|it| it.as_str()), Some("acme"));
+    assert_eq!(context.tenant_id().map(TenantId::as_str), Some("acme"));
     let groups = Groups(vec!["a".to_owned(), "b".to_owned()]);
     assert_eq!(context.attributes().get(), Some(&groups));
     assert!(
@@ -73,11 +73,13 @@ async fn the_application_reads_the_value_of_a_trusted_sender() {
     assert_eq!(seen.headers.len(), 3, "what is believed stays");
 }
 
+type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
 #[tokio::test]
 async fn a_value_that_the_application_cannot_read_ends_the_list() {
     let (layer, _) = layer_of(strategy());
     let too_long = [b"accounts.google.com:".as_slice(), &[b'a'; 300]].concat();
-    let cases: [(&str, &[(&str, &[u8])], InvalidErrorKind); 7] = [
+    let cases: [(&str, Headers<'_>, InvalidErrorKind); 7] = [
         (
             "no namespace",
             &[("x-user", b"alice")],

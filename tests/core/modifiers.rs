@@ -662,7 +662,7 @@ impl Strategy for ByClock {
     }
 
     fn resolve(&self, _: &Parts) -> MaybeFuture<Self::Future> {
-        let now = self.0.as_ref().map(|clock| clock.now());
+        let now = self.0.as_deref().map(Clock::now);
         MaybeFuture::ready(if now == Some(SystemTime::UNIX_EPOCH) {
             Outcome::Absent
         } else {
