@@ -35,7 +35,8 @@ pub enum IsolationError {
     /// [strict](crate::middleware::LayerBuilder::require_scope).
     #[error(
         "`{factory}` was built for request {owner} (by strategy `{owner_strategy}`) and used \
-         outside every scope: give the work its scope with `.in_current_scope()`"
+         outside every scope: give the work its scope with `.in_current_scope()`, or with \
+         `UserContext::enter` if it is a closure"
     )]
     #[non_exhaustive]
     NoScope {

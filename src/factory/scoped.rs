@@ -27,7 +27,8 @@ use crate::{
 /// such as a WebSocket, lasts as long as its handles.
 ///
 /// Two things skip the check on purpose: [`unchecked`](Self::unchecked), and
-/// [`in_scope`](crate::scope::InstrumentScope::in_scope) with another user's context.
+/// [`in_scope`](crate::scope::InstrumentScope::in_scope) or [`enter`](UserContext::enter) with another
+/// user's context.
 ///
 /// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions
 /// ([`UserScopeExt`](crate::UserScopeExt)).

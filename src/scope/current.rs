@@ -59,7 +59,7 @@ pub(super) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> O
 impl UserContext {
     /// Returns the context whose scope is being polled on this thread. There is one while
     /// `authorize`, the factory's closure, the inner service, its response's body, or work
-    /// [instrumented](crate::scope::InstrumentScope) with a context runs.
+    /// [instrumented](crate::scope::InstrumentScope) with a context or [entered](Self::enter) runs.
     ///
     /// ```
     /// use tower_user_scope::{Identity, UserContext, UserId, scope::InstrumentScope};
@@ -77,6 +77,31 @@ impl UserContext {
     #[must_use]
     pub fn current() -> Option<Self> {
         with_current(Clone::clone).flatten()
+    }
+
+    /// Runs a closure in the scope of this context, and returns its result.
+    ///
+    /// This is the synchronous form of [`in_scope`](crate::scope::InstrumentScope::in_scope), for
+    /// work that is not polled: `spawn_blocking`, threads, thread pools such as rayon's. The scope
+    /// that was current before is current again afterwards, also if the closure panics.
+    ///
+    /// A closure that returns a future has run before that future is polled: use `in_scope` for the
+    /// future.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use tower_user_scope::{Identity, UserContext, UserId};
+    ///
+    /// let alice = UserContext::builder(Identity::asserted("alice".parse::<UserId>()?)).build();
+    ///
+    /// let context = alice.clone();
+    /// let worker = thread::spawn(move || context.enter(UserContext::current));
+    /// assert_eq!(worker.join().ok(), Some(Some(alice)));
+    /// assert_eq!(UserContext::current(), None);
+    /// # Ok::<(), tower_user_scope::context::IdError>(())
+    /// ```
+    pub fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+        within(self, work)
     }
 
     /// Returns whether the current scope belongs to this context.

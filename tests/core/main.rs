@@ -8,6 +8,7 @@ mod compile_time;
 mod config;
 mod context;
 mod correlation;
+mod entered;
 mod explain;
 mod factory;
 mod fail_closed;
