@@ -159,11 +159,7 @@ mod waiting;
 pub use self::{
     accessors::{MissingScopeError, UserScopeExt},
     config_error::ConfigError,
-    context::{
-        identity::{Identity, Principal},
-        ids::UserId,
-        user_context::UserContext,
-    },
+    context::{identity::Identity, ids::UserId, subject::Principal, user_context::UserContext},
     factory::scoped::Scoped,
     layer::UserScopeLayer,
     maybe_future::MaybeFuture,

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{Evidence, Principal};
+use super::Evidence;
 
 /// How many generations of children a context can have.
 pub(super) const MAX_DEPTH: u8 = 32;
@@ -22,10 +22,10 @@ pub struct UserRequiredError {
 }
 
 impl UserRequiredError {
-    /// Whether nobody at all acts, so that credentials would help.
+    /// Whether nobody or a visitor acts, so that credentials would help.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
-        self.found == Principal::Anonymous.kind()
+        matches!(self.found, "anonymous" | "visitor")
     }
 }
 

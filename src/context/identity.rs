@@ -1,4 +1,4 @@
-//! Who acts: the principal, how it is known, and what else is known about it.
+//! How a principal is known, for how long, and what else is known about it.
 //!
 //! An identity says nothing of the request that it was found in; that is the context's part.
 
@@ -6,69 +6,10 @@ use std::{any::Any, fmt, sync::Arc, time::SystemTime};
 
 use http::Extensions;
 
-use super::{RunId, ServiceName, TenantId, ThreadId, UserId};
+#[cfg(feature = "ids")]
+use super::visit::Visit;
+use super::{Principal, RunId, Subject, TenantId, ThreadId};
 use crate::clock::Clock;
-
-/// Who acts. A service is not a user, and nobody is neither.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Principal {
-    /// A user of the application.
-    User(UserId),
-    /// A service that acts for itself.
-    Service(ServiceName),
-    /// Nobody in particular.
-    Anonymous,
-}
-
-impl Principal {
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::User(_) => "user",
-            Self::Service(_) => "service",
-            Self::Anonymous => "anonymous",
-        }
-    }
-}
-
-/// A principal within its tenant: what makes two requests *the same user's*.
-///
-/// Use it as the key of a map, never the [`UserId`] alone: the same user name in two tenants is
-/// two users.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject {
-    tenant_id: Option<TenantId>,
-    principal: Principal,
-}
-
-impl Subject {
-    /// A principal of no tenant; to look up what is kept by subject.
-    pub fn new(who: impl Into<Principal>) -> Self {
-        Self {
-            tenant_id: None,
-            principal: who.into(),
-        }
-    }
-
-    /// The same principal in a tenant.
-    #[must_use]
-    pub fn with_tenant_id(mut self, tenant_id: TenantId) -> Self {
-        self.tenant_id = Some(tenant_id);
-        self
-    }
-
-    /// The tenant, where there is one.
-    #[must_use]
-    pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.tenant_id.as_ref()
-    }
-
-    /// The principal.
-    #[must_use]
-    pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-}
 
 /// How an identity is known.
 ///
@@ -224,10 +165,7 @@ impl Identity {
     #[inline]
     pub(crate) fn known(principal: Principal, evidence: Evidence) -> Self {
         Self {
-            subject: Subject {
-                tenant_id: None,
-                principal,
-            },
+            subject: Subject::new(principal),
             evidence,
             attributes: Attributes(None),
             expires_at: None,
@@ -253,13 +191,28 @@ impl Identity {
         self.continues.take()
     }
 
+    /// Makes an anonymous identity that of one request, unless it is one already.
+    ///
+    /// A context does so and not the identity's constructor, because a strategy may keep an
+    /// identity and return it again and again.
+    #[inline]
+    pub(super) fn begin_visit(&mut self) {
+        self.subject.begin_visit();
+    }
+
+    #[cfg(feature = "ids")]
+    pub(super) fn continue_visit(mut self, visit: Option<Visit>) -> Self {
+        self.subject.continue_visit(visit);
+        self
+    }
+
     pub(super) fn attributes_mut(&mut self) -> &mut Attributes {
         &mut self.attributes
     }
 
     /// Puts the principal into a tenant.
     pub fn with_tenant_id(mut self, tenant_id: TenantId) -> Self {
-        self.subject.tenant_id = Some(tenant_id);
+        self.subject = self.subject.with_tenant_id(tenant_id);
         self
     }
 
@@ -309,13 +262,13 @@ impl Identity {
     /// The principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        &self.subject.principal
+        self.subject.principal()
     }
 
     /// The tenant, where there is one.
     #[must_use]
     pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.subject.tenant_id.as_ref()
+        self.subject.tenant_id()
     }
 
     /// How the identity is known.
@@ -356,7 +309,9 @@ impl Identity {
             .min();
         let better = other.evidence.is_proved() && !self.evidence.is_proved();
         if better {
-            *self = other;
+            // An anonymous one stays the visitor that the outer layer's context is of.
+            let subject = self.subject.clone();
+            *self = Self { subject, ..other };
         }
         self.continues = continues;
         self.work = work;
@@ -384,17 +339,5 @@ impl fmt::Debug for Identity {
             .field("attributes", self.attributes())
             .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()
-    }
-}
-
-impl From<UserId> for Principal {
-    fn from(id: UserId) -> Self {
-        Self::User(id)
-    }
-}
-
-impl From<ServiceName> for Principal {
-    fn from(name: ServiceName) -> Self {
-        Self::Service(name)
     }
 }

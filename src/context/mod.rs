@@ -24,8 +24,10 @@ pub(crate) mod ids;
 #[cfg(feature = "ids")]
 mod portable;
 mod request_id_header;
+pub(crate) mod subject;
 mod trace_parent;
 pub(crate) mod user_context;
+mod visit;
 
 #[cfg(feature = "ids")]
 #[cfg_attr(docsrs, doc(cfg(feature = "ids")))]
@@ -36,18 +38,20 @@ pub use self::{
     correlation_error::{CorrelationError, CorrelationErrorKind, CorrelationKind},
     error::{DepthError, EvidenceError, UserRequiredError},
     id_source::IdSource,
-    identity::{Attributes, Evidence, Subject},
+    identity::{Attributes, Evidence},
     ids::{
         ConnectionId, IdError, IdErrorKind, IdRules, RequestId, RunId, ServiceName, TenantId,
-        ThreadId,
+        ThreadId, VisitorId,
     },
+    subject::Subject,
     trace_parent::TraceParent,
 };
 pub(crate) use self::{
     correlated::{Correlation, Ids},
     handles::Handles,
-    identity::{Identity, Principal},
+    identity::Identity,
     ids::UserId,
     request_id_header::{RequestIdHeader, ReturnRequestId},
+    subject::Principal,
     user_context::UserContext,
 };

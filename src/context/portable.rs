@@ -9,12 +9,15 @@ use thiserror::Error;
 
 use super::{
     ConnectionId, CorrelationError, Evidence, IdSource, Identity, Principal, RequestId, RunId,
-    ServiceName, TenantId, ThreadId, UserContext, UserId, identity::Work,
+    ServiceName, TenantId, ThreadId, UserContext, UserId, VisitorId, identity::Work, visit::Visit,
 };
 use crate::clock::{Clock, SystemClock};
 
 /// What of a [`UserContext`] may travel to another service: who and until when, the correlation
 /// ids, and the thread and the run that the credential is bound to.
+///
+/// An anonymous request's context stays that of the one visitor: both have the same
+/// [`Subject`](super::Subject) and [`scoped_key`](UserContext::scoped_key).
 ///
 /// Attributes stay behind, and so does proof: what was proved here is asserted there. What was
 /// asserted, a fallback's or a development user's stays what it is. Deserialising validates each
@@ -43,6 +46,9 @@ use crate::clock::{Clock, SystemClock};
 #[serde(deny_unknown_fields)]
 pub struct PortableContext {
     principal: PortablePrincipal,
+    /// Of an anonymous principal; without it the context is another visitor's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    visit: Option<Visit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant_id: Option<TenantId>,
     request_id: RequestId,
@@ -101,6 +107,7 @@ enum PortablePrincipal {
     User(UserId),
     Service(ServiceName),
     Anonymous,
+    Visitor(VisitorId),
 }
 
 fn depth<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
@@ -156,12 +163,14 @@ impl PortableContext {
             PortablePrincipal::User(id) => Principal::User(id.clone()),
             PortablePrincipal::Service(name) => Principal::Service(name.clone()),
             PortablePrincipal::Anonymous => Principal::Anonymous,
+            PortablePrincipal::Visitor(id) => Principal::Visitor(id.clone()),
         };
         let mut identity = match self.evidence {
             PortableEvidence::Asserted => Identity::asserted(principal),
             PortableEvidence::Development => Identity::known(principal, Evidence::DEVELOPMENT),
             PortableEvidence::Fallback => Identity::known(principal, Evidence::FALLBACK),
-        };
+        }
+        .continue_visit(self.visit);
         if let Some(tenant_id) = &self.tenant_id {
             identity = identity.with_tenant_id(tenant_id.clone());
         }
@@ -197,7 +206,9 @@ impl From<&UserContext> for PortableContext {
                 Principal::User(id) => PortablePrincipal::User(id.clone()),
                 Principal::Service(name) => PortablePrincipal::Service(name.clone()),
                 Principal::Anonymous => PortablePrincipal::Anonymous,
+                Principal::Visitor(id) => PortablePrincipal::Visitor(id.clone()),
             },
+            visit: context.subject().visit(),
             tenant_id: context.tenant_id().cloned(),
             request_id: context.request_id().clone(),
             thread_id: context.thread_id().clone(),

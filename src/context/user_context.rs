@@ -63,6 +63,7 @@ impl UserContext {
         handles: Handles,
         descent: Option<Box<Descent>>,
     ) -> Self {
+        identity.begin_visit();
         // What the identity continues has become this context, or is forgotten.
         drop(identity.take_continued());
         Self {
@@ -146,12 +147,12 @@ impl UserContext {
         self.identity().principal()
     }
 
-    /// The user's id; `None` for a service and for nobody.
+    /// The user's id; `None` for a service, for a visitor and for nobody.
     #[must_use]
     pub fn user_id(&self) -> Option<&UserId> {
         match self.principal() {
             Principal::User(id) => Some(id),
-            Principal::Service(_) | Principal::Anonymous => None,
+            Principal::Service(_) | Principal::Anonymous | Principal::Visitor(_) => None,
         }
     }
 
@@ -292,16 +293,23 @@ impl UserContext {
     }
 
     /// A key for something kept by user: `name:kind:tenant:id`, the same for every request of
-    /// one principal and never the same for two of them.
+    /// one [`Subject`] and never the same for two of them.
     ///
-    /// `%` and `:` within a part are escaped, so ids that contain the separator stay apart. All
-    /// anonymous requests share one key.
+    /// `%` and `:` within a part are escaped, so ids that contain the separator stay apart. Each
+    /// anonymous request has a key of its own, which no other request ever has, on other replicas
+    /// neither: do not keep anything under it for longer than the request's own work
+    /// ([`Subject::is_of_one_request`]).
     #[must_use]
     pub fn scoped_key(&self, name: &str) -> String {
+        let visit;
         let id = match self.principal() {
             Principal::User(id) => id.as_str(),
             Principal::Service(name) => name.as_str(),
-            Principal::Anonymous => "",
+            Principal::Visitor(id) => id.as_str(),
+            Principal::Anonymous => {
+                visit = self.subject().visit().map(|visit| visit.to_string());
+                visit.as_deref().unwrap_or_default()
+            }
         };
         let mut key = String::with_capacity(name.len() + id.len() + 12);
         push_escaped(&mut key, name);

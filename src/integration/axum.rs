@@ -23,7 +23,8 @@ pub enum ExtractError {
     /// The route is not inside the layer: a mistake in the application, which is logged. 500.
     #[error(transparent)]
     MissingScope(#[from] MissingScopeError),
-    /// The handler requires a user. 401 if the principal is anonymous, 403 if it is a service.
+    /// The handler requires a user. 401 if the principal is anonymous or a visitor, 403 if
+    /// it is a service.
     #[error(transparent)]
     UserRequired(#[from] UserRequiredError),
 }

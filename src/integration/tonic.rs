@@ -37,7 +37,8 @@ impl From<MissingScopeError> for Status {
     }
 }
 
-/// `UNAUTHENTICATED` if the principal is anonymous, `PERMISSION_DENIED` if it is a service.
+/// `UNAUTHENTICATED` if the principal is anonymous or a visitor, `PERMISSION_DENIED` if it is a
+/// service.
 impl From<UserRequiredError> for Status {
     fn from(required: UserRequiredError) -> Self {
         if required.is_anonymous() {

@@ -7,8 +7,8 @@ use crate::{audit::AuditEvent, context::UserContext, violation::IsolationError};
 
 /// What happens when one user's factory is used in another user's scope.
 ///
-/// Two users are equal if their [`Subject`](crate::context::Subject)s are: principal and tenant. All
-/// anonymous requests count as one user.
+/// Two users are equal if their [`Subject`](crate::context::Subject)s are: principal and tenant. Two
+/// anonymous requests are two users, unless one continues the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {

@@ -41,7 +41,8 @@ impl Fallback {
         }
     }
 
-    /// Nobody: [`Principal::Anonymous`].
+    /// Nobody: [`Principal::Anonymous`]. Two requests are two visitors, whose factories and
+    /// [keys](crate::UserContext::scoped_key) stay apart.
     pub fn anonymous() -> Self {
         Self {
             principal: Ok(Principal::Anonymous),

@@ -355,7 +355,7 @@ proptest! {
     #[test]
     fn b06_whatever_arrives_in_a_field_is_refused_or_kept(
         field in select(&["principal", "tenant_id", "request_id", "thread_id", "run_id",
-            "connection_id", "parent_id", "depth", "evidence"][..]),
+            "connection_id", "parent_id", "depth", "evidence", "visit"][..]),
         value in prop_oneof![
             text().prop_map(Value::from),
             text().prop_map(|text| json!({ "user": text })),
@@ -406,7 +406,7 @@ fn whose() -> impl Strategy<Value = UserContext> {
             None => user(&id),
         }),
         2 => part().prop_map(|name| service(&name)),
-        1 => Just(anonymous()),
+        1 => Just(()).prop_map(|()| anonymous()),
     ]
 }
 
@@ -420,6 +420,9 @@ fn arriving(field: &str, value: Value) -> Value {
         "connection_id": "c-1",
         "depth": 0,
     });
+    if value == "anonymous" {
+        document["visit"] = "0123456789abcdef0123456789abcdef".into();
+    }
     document[field] = value;
     document
 }

@@ -26,3 +26,4 @@ mod scope;
 mod timers;
 mod tower_contract;
 mod unanimous;
+mod visitors;

@@ -144,6 +144,13 @@ id! {
 }
 
 id! {
+    /// The id by which the application recognises a visitor who has not logged in, by the rules of
+    /// [`RequestId`]. It is written into logs and keys, so it must not be a secret such as the id
+    /// of a session.
+    VisitorId, "visitor_id", 128, check_correlation
+}
+
+id! {
     /// The id of one request: 1 to 128 bytes of visible ASCII without `,` `;` `"` `\` `<` `>`.
     RequestId, "request_id", 128, check_correlation
 }
