@@ -420,7 +420,7 @@ fn arriving(field: &str, value: Value) -> Value {
         "connection_id": "c-1",
         "depth": 0,
     });
-    if value == "anonymous" {
+    if field == "principal" && value == "anonymous" {
         document["visit"] = "0123456789abcdef0123456789abcdef".into();
     }
     document[field] = value;
