@@ -7,7 +7,7 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{Rejection, UserContext, UserScopeExt};
 
-/// The context that the inner service saw, or why it saw none.
+/// The context that the inner service saw, or the rejection.
 pub(crate) type Answered = Result<UserContext, Rejection>;
 
 type Answer = Ready<Result<Response<()>, Infallible>>;

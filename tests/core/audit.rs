@@ -94,7 +94,7 @@ impl Events {
 }
 
 thread_local! {
-    /// What `tracing` wrote on this thread, which is a test's own.
+    /// What `tracing` wrote on this thread. Each test has its own thread.
     static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -111,8 +111,8 @@ impl Write for ToThisThread {
     }
 }
 
-/// Everything is written from here on, down to the finest level. Each test that reads what is
-/// logged begins with it.
+/// Captures all log lines from here on, at every level. Each test that reads the log starts
+/// with this.
 pub(crate) fn capture() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
@@ -122,7 +122,7 @@ pub(crate) fn capture() {
             .with_span_events(tracing_subscriber::fmt::format::FmtSpan::NEW)
             .with_writer(|| ToThisThread)
             .init();
-        // Other tests may have passed a line before there was a subscriber: it isn't off any more.
+        // Another test may have reached a line before there was a subscriber, which disabled the line.
         tracing::callsite::rebuild_interest_cache();
     });
     WRITTEN.take();
@@ -353,7 +353,7 @@ async fn each_event_is_one_line_without_a_users_id_or_a_credential() {
             .collect();
         assert_eq!(told.len(), expected.len(), "{told:#?}");
         for (line, expected) in told.into_iter().zip(expected) {
-            // How long a scope was open differs from run to run.
+            // The time that a scope was open differs in each run.
             let line = line.rsplit_once(" after ").map_or(line.as_str(), |_| {
                 line.split_inclusive(" after").next().unwrap_or_default()
             });
@@ -434,8 +434,8 @@ async fn user_ids_are_in_the_log_only_where_the_application_says_so() {
     }
 }
 
-/// The hash is what `printf alice | openssl dgst -sha256 -mac HMAC -macopt hexkey:KEY` says, where
-/// the key is that of RFC 4231's fourth test case, `0102030405..19`.
+/// The hash is the output of `printf alice | openssl dgst -sha256 -mac HMAC -macopt hexkey:KEY`, where
+/// the key is the one of RFC 4231's fourth test case, `0102030405..19`.
 #[cfg(feature = "telemetry")]
 #[tokio::test]
 async fn user_ids_are_in_the_log_as_a_keyed_hash_where_the_application_says_so() {
@@ -584,7 +584,7 @@ fn a_development_user_warns_when_the_layer_is_built() {
     );
 }
 
-/// Who was refused, in which request, asking what.
+/// The user of a refused request, its id, and its method and path.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct WhoWasRefused {
     user: Option<String>,
@@ -740,7 +740,7 @@ async fn a_refusal_says_who_asked_what_in_which_request_from_where() {
     }
 }
 
-/// What is read of a request for its line is what would be read for its context.
+/// The log line of a refused request has the ids that its context would have had.
 #[tokio::test]
 async fn a_refusal_has_no_id_of_a_trace_that_is_not_read() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -810,7 +810,7 @@ async fn an_explanation_writes_no_line() {
     assert_eq!(written(), "");
 }
 
-/// Each line of the log that the guide quotes, with what it leaves out as an ellipsis.
+/// Each log line that the guide quotes, with an ellipsis for each omission.
 #[tokio::test]
 async fn the_lines_of_the_log_that_the_guide_quotes_are_written() {
     capture();

@@ -20,11 +20,11 @@ use tower_user_scope::{
     testing::Scripted,
 };
 
-/// Something that each stage holds while it waits, so that its clones count what is left.
+/// A value that each stage holds while it waits. The number of its clones shows what was not dropped.
 #[derive(Clone, Default)]
 struct Alive(Arc<()>);
 
-/// How often each stage that waits is polled before it goes on.
+/// The number of polls until a waiting stage continues.
 const WAITS: usize = 3;
 
 impl Alive {
@@ -83,7 +83,7 @@ fn agents(alive: &Alive) -> impl Fn(&UserContext) -> Agents + use<> {
     }
 }
 
-/// A factory that waits, and is whole only then.
+/// A factory that is complete only after it has waited.
 fn waiting_agents(
     alive: &Alive,
 ) -> impl Fn(UserContext) -> BoxFuture<'static, Result<Agents, Infallible>> + use<> {
@@ -106,8 +106,8 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Drops alice's response after every number of polls that leaves it unfinished, and then asks
-/// as bob. Returns how many polls that were.
+/// Drops alice's response after each number of polls that leaves it unfinished, and then sends
+/// a request of bob. Returns the number of polls until a response is finished.
 async fn check<S, B>(name: &str, alive: &Alive, mut service: S) -> usize
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
@@ -145,7 +145,7 @@ where
 async fn b34_dropped_at_any_await_a_request_leaves_nothing_and_mixes_nothing() {
     let alive = Alive::default();
     let builder = UserScopeLayer::builder;
-    /// Each stage, as a layer around an inner service that waits or not, behind one permit.
+    /// Each stage, as a layer around an inner service with one permit that waits or not.
     macro_rules! stages {
         ($($name:literal, waits $times:literal, inner $inner:literal: $build:expr;)*) => {$({
             let layer = $build.build().expect("a valid configuration");

@@ -1,4 +1,4 @@
-//! A scope closes as its own user, and a hook that fails does not affect the others.
+//! A scope closes with its own user as the current one, and a hook that panics does not affect others.
 
 use std::{
     convert::Infallible,
@@ -35,7 +35,7 @@ fn name(user: &UserContext) -> String {
     user.user_id().map_or_else(String::new, ToString::to_string)
 }
 
-/// Notes whose scope it is dropped in.
+/// Records the user of the scope that it is dropped in.
 struct Agents {
     owner: String,
     dropped: Arc<Mutex<Vec<(String, String)>>>,
@@ -78,10 +78,10 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Alice's socket ends because a request of bob's lets go of its last handle.
+/// A request of bob drops the last handle of alice's socket.
 async fn alices_socket_ends_in_bobs_handler(lines: &Lines) -> Vec<(String, String)> {
-    // First the subscriber of all threads: with one of this thread alone, what another thread
-    // passes first is thought to be off.
+    // A subscriber for all threads: with one for this thread alone, `tracing` disables a line that
+    // another thread reaches first.
     crate::audit::capture();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::DEBUG)
@@ -147,7 +147,7 @@ async fn b31_a_factory_is_dropped_in_the_scope_of_its_own_user() {
     }
 }
 
-/// Where a handler is unwinding, the observer's panic is the second one and ends the process.
+/// While a handler unwinds, a panic of the observer would be a second one and abort the process.
 #[tokio::test]
 
 async fn b15_an_observer_that_panics_stops_no_hook() {

@@ -25,7 +25,7 @@ fn builder() -> LayerBuilder<Then<Empty, ExistingContext>> {
     UserScopeLayer::builder().strategy(ExistingContext::new())
 }
 
-/// Bodies of which nothing is known.
+/// Body types without any bound.
 struct NoRequestBody;
 struct NoResponseBody;
 
@@ -87,7 +87,7 @@ async fn a_layer_and_its_service_can_be_shared_and_the_future_sent() {
     check!(waiting!());
 }
 
-/// An inner service, a future, and bodies that stay on their thread.
+/// An inner service, a future and bodies that are not `Send`.
 #[derive(Clone)]
 struct Local(Rc<Cell<usize>>);
 

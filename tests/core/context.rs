@@ -388,12 +388,12 @@ proptest! {
     }
 }
 
-/// Anything, and often what is nearly an id.
+/// Any text, and often one that is almost an id.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[a-c:%/ \u{1}é]{0,6}", "[!-~]{100,300}"]
 }
 
-/// Few letters, so that the interesting collisions are likely, or anything.
+/// Texts of few letters, so that collisions are likely, or any text.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[a:%3A]{0,4}", any::<String>()]
 }
@@ -410,7 +410,7 @@ fn whose() -> impl Strategy<Value = UserContext> {
     ]
 }
 
-/// A document that is well formed but for one field.
+/// A document that is valid except for one field.
 fn arriving(field: &str, value: Value) -> Value {
     let mut document = json!({
         "principal": { "user": "alice" },
@@ -519,7 +519,7 @@ fn b06_what_a_credential_is_bound_to_still_binds_after_a_trip() {
             "{refused}"
         );
     }
-    // And a layer that takes the identity holds requests to it.
+    // A layer that takes the identity applies its end to requests.
     let inner = UserContext::builder(there.identity().clone()).build();
     assert_eq!(inner.thread_id(), &id("t-1"));
 }
@@ -619,7 +619,7 @@ fn b08_one_user_name_in_two_tenants_is_two_users() {
         .into();
     assert_eq!(subjects.len(), 3, "nor entry of a set");
 
-    // Who looks something up by subject has the parts of one, and not a context.
+    // Code that looks up a subject has its parts and no context.
     let alice = || acme.user_id().expect("a user").clone();
     let tenant = TenantId::try_from("acme").expect("a valid tenant id");
     let looked_up = Subject::new(alice()).with_tenant_id(tenant);
@@ -673,7 +673,7 @@ fn b01_an_id_in_another_normal_form_is_refused_and_not_a_second_user() {
             }
         }
     }
-    // Singletons, and marks in another order than the canonical one.
+    // Characters with singleton decompositions, and marks that are not in canonical order.
     for singleton in ["\u{212B}", "\u{2126}", "a\u{301}\u{323}", "\u{387}"] {
         let error = UserId::try_from(singleton).expect_err("not normal");
         assert_eq!(error.kind(), IdErrorKind::NotNormalized, "{singleton:?}");

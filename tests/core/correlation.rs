@@ -30,7 +30,7 @@ const KINDS: [(CorrelationKind, &str, &str); 4] = [
 ];
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// The context that the inner service saw, or what the observer was told of the refusal.
+/// The context that the inner service saw, or the refusal that the observer saw.
 async fn send(ids: CorrelationSources, mut request: Request<()>) -> Result<UserContext, Rejection> {
     let alice = HeaderValue::from_static("alice");
     request.headers_mut().insert("x-user", alice);
@@ -234,7 +234,7 @@ async fn a_traceparent_gives_the_request_id_where_there_is_no_other() {
     assert_eq!(context.request_id(), &"own");
 }
 
-/// Rows of the W3C's own `validate-vendor` tests, and what they ask for.
+/// Cases of the W3C's own `validate-vendor` tests, with the results that they require.
 #[tokio::test]
 async fn a_trace_that_can_not_be_used_starts_anew_and_refuses_nobody() {
     use CorrelationErrorKind::{Malformed, Repeated};
@@ -380,7 +380,7 @@ fn an_id_that_was_made_for_a_child_was_not_sent() {
     assert!(!child.was_sent(CorrelationKind::Request), "and made");
 }
 
-/// Nobody may have asked the outer context for its ids before the inner layer continues it.
+/// The inner layer may continue an outer context whose ids were never read.
 #[tokio::test]
 async fn an_inner_layer_continues_the_ids_of_the_outer_one() {
     let layer = || {
@@ -417,7 +417,7 @@ fn send_now(ids: CorrelationSources, request: Request<()>) -> Result<UserContext
     send(ids, request).now_or_never().expect("nothing waits")
 }
 
-/// What a header may hold: mostly what is nearly an id.
+/// A header's value, mostly one that is almost an id.
 fn header_bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![20 => b'!'..=b'~', 1 => Just(b'\t'), 1 => Just(b' '), 1 => 128u8..];
     prop_oneof![

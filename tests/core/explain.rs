@@ -101,7 +101,7 @@ async fn an_explanation_says_what_happens() {
                 assert_eq!(rejection.to_string(), real.to_string());
             }
         }
-        // The last event is of the scope, which closes with the response.
+        // The last event belongs to the scope, which closes with the response.
         drop(response);
         let _ = recorder.take();
     }
@@ -144,7 +144,7 @@ async fn routes_that_no_layer_covers_are_found_whatever_it_lets_in() {
     }
 }
 
-/// A layer that believes these networks, asked from this address.
+/// The explanation by a layer that trusts these networks, for a request from this address.
 async fn explained(
     networks: &[String],
     peer: Option<[u8; 4]>,
@@ -197,7 +197,7 @@ async fn a_wrong_peer_is_explained_by_its_address_and_the_networks_that_were_wan
             "removes x-user-id, unknown_peer: wanted is 10.0.0.0/8, fd00::/8\n".to_owned(),
         ),
         (&many, wrong, format!("wanted is {eight}\n")),
-        // Of a secret nothing is told, neither the one that was sent nor the right one.
+        // The explanation shows no secret, neither the one that was sent nor the right one.
         (
             &few,
             Some([10, 0, 0, 7]),
@@ -237,7 +237,7 @@ async fn beside_an_outer_context_an_explanation_says_what_happens_there() {
     let mut with_outer = head(&[]);
     with_outer.extensions.insert(outer());
 
-    // A layer that does not read it does not see it, and it stays in the request.
+    // A layer that does not read the header leaves it in the request.
     let layer = UserScopeLayer::builder()
         .strategy(from_fn(
             CredentialSource::extension::<UserContext>(),
@@ -257,7 +257,7 @@ async fn beside_an_outer_context_an_explanation_says_what_happens_there() {
     );
     assert!(with_outer.extensions.get::<UserContext>().is_some());
 
-    // And one that continues it says so.
+    // The explanation of a layer that continues the context says so.
     let layer = UserScopeLayer::builder()
         .strategy(ExistingContext::new())
         .fallback(Fallback::anonymous())

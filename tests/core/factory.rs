@@ -1,4 +1,4 @@
-//! B10–B16: each request gets a factory of its own, over shared infrastructure, or a clear
+//! B10–B16: each request gets its own factory, over shared infrastructure, or a clear
 //! error.
 
 use std::{
@@ -29,7 +29,7 @@ use tower_user_scope::{
     rejection::RejectionKind,
 };
 
-/// What all users share.
+/// The infrastructure that all users share.
 #[derive(Default)]
 struct Infrastructure {
     built: AtomicUsize,
@@ -43,7 +43,7 @@ impl Infrastructure {
     }
 }
 
-/// What each request gets.
+/// The factory that each request gets.
 struct Tools {
     infrastructure: Arc<Infrastructure>,
     user: UserContext,
@@ -77,7 +77,7 @@ fn builder() -> LayerBuilder<Then<Empty, ExistingContext>> {
     UserScopeLayer::builder().strategy(ExistingContext::new())
 }
 
-/// The layer around a service that answers with the factory that it was given.
+/// The layer around a service that responds with its factory.
 fn serve<F: Send + Sync + 'static>(
     builder: LayerBuilder<impl StrategyList, impl ProvideFactory<Factory = F>, impl Authorize>,
 ) -> impl Service<Request<()>, Response = Response<impl Sized>, Error = Infallible> + Clone {
@@ -108,7 +108,7 @@ where
         .ok_or_else(|| extensions.remove().expect("a factory or a reason"))
 }
 
-/// Both requests of alice are in the handler at once.
+/// Two requests of alice are in the handler at the same time.
 #[tokio::test]
 async fn b10_each_request_has_its_own_instance_over_the_same_shared_parts() {
     let shared = Arc::new(Infrastructure::default());
@@ -144,7 +144,7 @@ async fn b10_each_request_has_its_own_instance_over_the_same_shared_parts() {
     assert_eq!(shared.counts(), (2, 2), "and gone with the last handle");
 }
 
-/// An application's own type, with a future that has a name.
+/// An application's own `MakeFactory`, with a named future.
 struct ToolsForUser(Arc<Infrastructure>);
 
 impl MakeFactory for ToolsForUser {
@@ -157,7 +157,7 @@ impl MakeFactory for ToolsForUser {
     }
 }
 
-/// Builds one for alice in each way that the builder knows.
+/// Builds a factory for alice with each method of the builder.
 #[tokio::test]
 async fn every_way_to_give_a_factory_builds_one_for_the_user_at_hand() {
     async fn owner<F: Send + Sync + 'static>(
@@ -300,7 +300,7 @@ async fn a_factory_that_is_not_ready_in_time_is_503() {
     );
 }
 
-/// This test has no runtime, and so no timer.
+/// This test has no runtime and therefore no timer.
 #[test]
 fn a_factory_that_answers_at_once_needs_no_timer_for_its_limit() {
     let layer = builder()

@@ -284,7 +284,7 @@ fn a_local_peer_that_forwards_for_somebody_is_not_local() {
             "`{header}` says that it is for somebody else"
         );
     }
-    // As nginx's `proxy_pass` sends it, where nothing else is configured.
+    // The header that nginx's `proxy_pass` sends by default.
     let mut passed_on = from_peer(HERE, &[]);
     *passed_on.version_mut() = http::Version::HTTP_10;
     let host = HeaderValue::from_static("127.0.0.1:3000");
@@ -324,7 +324,8 @@ async fn a_development_user_answers_this_machine_only_and_is_marked() {
     ] {
         assert!(send(&layer, request).await.is_err(), "nobody else");
     }
-    // What a page of another site, or a name that leads here, makes a browser here send.
+    // The headers that a browser on this machine sends for a page of another site, or for a name that
+    // resolves to this machine.
     for (name, value, is_meant) in [
         ("host", "localhost:3000", true),
         ("host", "127.0.0.1", true),
@@ -455,8 +456,8 @@ async fn b25_only_a_value_of_the_very_type_identifies_anybody() {
     );
 }
 
-/// A proxy on the same machine, which adds nothing, has the address of this machine for all of its
-/// clients. What people copy must not go by it.
+/// All clients of a proxy on this machine that adds no header have this machine's address. The
+/// guides' programs must not trust that address.
 #[test]
 fn the_readmes_programs_let_nobody_act_for_being_on_this_machine() {
     let readme = include_str!("../../README.md");

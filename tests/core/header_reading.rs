@@ -1,5 +1,5 @@
-//! A trusted header whose value is more than an id: the application reads it, and trust and removal stay
-//! the crate's.
+//! A trusted header whose value is more than an id: the application reads it, and the crate decides
+//! about trust and removal.
 
 use std::future::Ready;
 
@@ -22,14 +22,14 @@ use crate::header_trust::{PROXY, STRANGER, layer_of, request, send};
 #[derive(Clone, Debug, PartialEq)]
 struct Groups(Vec<String>);
 
-/// The value of IAP's header, and the user's groups in another one.
+/// Reads the user from IAP's header and the user's groups from another header.
 fn email(fields: &TrustedFields<'_>) -> Result<Identity, InvalidError> {
     let (namespace, email) = fields.text()?.split_once(':').unwrap_or_default();
     if namespace != "accounts.google.com" {
         return Err(InvalidErrorKind::Malformed.into());
     }
     let groups = fields.other("X-Groups")?.unwrap_or_default().split(',');
-    // Claims more than a header can show.
+    // The closure claims more than a header can prove.
     let identity = Identity::proved(email.parse::<UserId>()?);
     Ok(identity.with_attribute(Groups(groups.map(str::to_owned).collect())))
 }
@@ -43,7 +43,7 @@ fn strategy() -> TrustedHeader<Trusting> {
         .expect("a network")
 }
 
-/// The kind of the strategy's answer.
+/// The kind of the strategy's outcome.
 fn why(rejection: &Rejection) -> Option<InvalidErrorKind> {
     match rejection.kind() {
         RejectionKind::Invalid { invalid, .. } => Some(invalid.kind()),
@@ -246,7 +246,7 @@ fn names_of_other_headers_are_checked() {
     ));
 }
 
-/// A strategy of an application's that trusts and removes as the crate does.
+/// An application's strategy with the crate's rules of trust and removal.
 struct Machine {
     trust: Trust,
 }

@@ -1,5 +1,5 @@
 //! B23, B24: an identity header is accepted from trusted senders only, read strictly, and removed
-//! wherever it was not accepted.
+//! in every other case.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use tower_user_scope::{
     strategy::{InvalidErrorKind, Strategy as _, StripReason, Trusting, UntrustedReason},
 };
 
-/// What the inner service was given.
+/// The request that the inner service got.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) context: UserContext,
@@ -83,7 +83,7 @@ fn by_address() -> TrustedHeader<Trusting> {
         .expect("networks")
 }
 
-/// A layer with this one strategy, and the reasons for which it removed headers.
+/// A layer with this strategy alone, and its reasons to remove headers.
 pub(crate) fn layer_of(
     header: TrustedHeader<Trusting>,
 ) -> (impl Layer<Inner, Service = impl Answers>, Stripped) {
@@ -97,7 +97,7 @@ pub(crate) fn layer_of(
     (layer, stripped)
 }
 
-/// What `send` needs of a service.
+/// The bounds of `send` on a service.
 pub(crate) trait Answers:
     Service<Request<()>, Response = Response<Self::Body>, Error = Infallible>
 {
@@ -132,7 +132,7 @@ impl Stripped {
 
 #[tokio::test]
 async fn one_request_can_not_fill_the_log_with_what_is_removed_from_it() {
-    // All that may stand in a header's name and is folded into one character.
+    // All characters of header names that fold into one character.
     const FOLDED: &str = "!#$%&'*+-.^_`|~";
     let (events, more) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
     let (count, rest) = (Arc::clone(&events), Arc::clone(&more));
@@ -429,7 +429,7 @@ async fn b26_a_header_that_is_not_believed_keeps_the_fallback_from_acting() {
     );
 }
 
-/// The lines of one header, and whom they name or why not.
+/// The lines of one header, and the user that they name or the error.
 type Value<'a> = (&'a [&'a [u8]], Result<&'a str, InvalidErrorKind>);
 
 #[tokio::test]
@@ -673,7 +673,7 @@ async fn a_body_without_trailers_ends_before_them_and_hands_on_the_rest() {
     assert_eq!(collected.to_bytes(), "data");
 }
 
-/// A body's end is its trailers, an error or `None`, whatever a wrong implementation has after it.
+/// A body ends with its trailers, an error or `None`, even if a wrong implementation goes on.
 #[tokio::test]
 async fn a_body_without_trailers_is_not_polled_after_its_end() {
     use std::{
@@ -722,7 +722,7 @@ async fn a_body_without_trailers_is_not_polled_after_its_end() {
     }
 }
 
-/// Where a request is refused for its trailers, whoever answers it must not see the header either.
+/// The code that responds to a request with bad trailers must not see the header either.
 #[tokio::test]
 async fn a_refusal_for_an_announced_trailer_is_made_without_the_identity_header() {
     let seen = Arc::new(Mutex::new(Vec::new()));

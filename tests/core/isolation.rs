@@ -1,6 +1,6 @@
-//! B11, B34: under hundreds of users interleaved on several threads, with requests that are
-//! refused and requests that are cancelled, each handler has its own user's factory, and every
-//! factory that is built is dropped.
+//! B11, B34: hundreds of users are interleaved on several threads, and some requests are refused
+//! or cancelled. Each handler has its own user's factory, and every factory that is built is
+//! dropped.
 
 use std::{
     convert::Infallible,
@@ -36,7 +36,7 @@ const USERS: usize = 200;
 struct Counts {
     built: AtomicUsize,
     dropped: AtomicUsize,
-    /// By the layer's own word, as are the next two.
+    /// Reported by the layer, as the next two are.
     accepted: AtomicUsize,
     refused: AtomicUsize,
     closed: AtomicUsize,
@@ -73,7 +73,7 @@ impl Drop for Agents {
     }
 }
 
-/// Waits at every stage, so that requests interleave wherever they can.
+/// Waits at every stage, so that requests interleave everywhere.
 fn layer(
     counts: &Arc<Counts>,
 ) -> UserScopeLayer<
@@ -125,7 +125,7 @@ fn key() -> impl Strategy<Future: Send> + Send + Sync + 'static {
     })
 }
 
-/// Looks again and again at whose everything is, and whether it is the sender's.
+/// Checks repeatedly that context, factory and scope belong to the sender.
 async fn check(headers: &HeaderMap, agents: &Scoped<Agents>, context: &UserContext) -> String {
     let sender = headers["x-user"].to_str().expect("ASCII").to_owned();
     let counts = agents.counts.clone();
@@ -146,7 +146,7 @@ async fn check(headers: &HeaderMap, agents: &Scoped<Agents>, context: &UserConte
     sender
 }
 
-/// A service of the layer and nothing else, which answers with whose factory it was given.
+/// A bare service in the layer that responds with the owner of its factory.
 fn bare(
     counts: &Arc<Counts>,
 ) -> impl Service<Request<()>, Response = Response<ResponseBody<Body>>, Error = Infallible, Future: Send>
@@ -166,7 +166,7 @@ fn request<B: Default>(uri: &str, user: &str) -> Request<B> {
     request.body(B::default()).expect("a request")
 }
 
-/// What holds whenever nothing is in flight, whatever became of each request.
+/// Checks what holds whenever no request is in flight, however each one ended.
 fn assert_balanced(counts: &Counts) {
     assert_eq!(read(&counts.mixed), 0, "nobody held another's");
     let accepted = read(&counts.accepted);
@@ -239,8 +239,8 @@ async fn b34_requests_that_are_cancelled_at_any_poll_leave_nothing_and_mix_nothi
     assert_balanced(&counts);
 }
 
-/// Requests that end well, that are refused, and that the client gives up at every stage: before
-/// there is an answer, while the handler waits for ever, and in the midst of an endless body.
+/// Sends requests that succeed, that are refused, and that the client cancels at every stage: before
+/// there is a response, while the handler waits for ever, and in the middle of an endless body.
 #[test]
 fn b11_the_same_holds_over_a_real_server_whose_clients_go_away() {
     const ROUNDS: usize = 10;
@@ -251,7 +251,7 @@ fn b11_the_same_holds_over_a_real_server_whose_clients_go_away() {
         .build()
         .expect("a runtime");
     runtime.block_on(serve_clients_that_go_away(&counts, ROUNDS));
-    // A connection's task lives a moment longer than axum waits for it.
+    // axum returns shortly before a connection's task ends.
     drop(runtime);
     assert_eq!(read(&counts.refused), USERS * ROUNDS, "the bad ones");
     let sure = USERS * (ROUNDS + 2);
@@ -326,7 +326,7 @@ async fn serve_clients_that_go_away(counts: &Arc<Counts>, rounds: usize) {
             assert!(part.starts_with(user.as_bytes()), "their own stream");
             drop(body);
 
-            // All users' handlers are in it at once, before the first client goes.
+            // The handlers of all users run at the same time before the first client disconnects.
             tokio::select! {
                 answer = send("/never", &user) => panic!("an answer: {answer:?}"),
                 all = stuck.acquire_many(everybody) => drop(all.expect("never closed")),
@@ -336,6 +336,6 @@ async fn serve_clients_that_go_away(counts: &Arc<Counts>, rounds: usize) {
     join(tasks).await;
     drop(client);
     stop.send(()).expect("the server listens");
-    // It waits for every connection, and so for every handler that a client left behind.
+    // It waits for every connection, and so for every handler whose client has disconnected.
     serving.await.expect("no panic").expect("no error");
 }

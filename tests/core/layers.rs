@@ -21,7 +21,7 @@ fn thread(id: &str) -> ThreadId {
     ThreadId::try_from(id).expect("an id")
 }
 
-/// A key is its owner's name, `BAD` is bad, and some keys are for one thread only.
+/// A key is its owner's name, `BAD` is invalid, and some keys are bound to one thread.
 fn api_key() -> impl Strategy<Future: Send> + Clone {
     from_fn(CredentialSource::header("x-key"), |head| {
         let Some(key) = head.headers.get("x-key") else {
@@ -152,7 +152,7 @@ async fn a_credential_for_one_thread_is_for_that_thread_in_inner_layers_too() {
             "{thread:?}: {body}"
         );
     }
-    // A context that was made by hand, for another thread.
+    // A context from the builder, for another thread.
     let by_hand = UserContext::builder(Identity::asserted(user("alice")))
         .thread_id(thread("t-1"))
         .build();
@@ -198,7 +198,7 @@ fn a_context_made_by_hand_is_for_what_its_identity_is_for() {
 
 struct Factory(String);
 
-/// What an inner handler finds of an outer layer's making.
+/// The values of an outer layer that an inner handler finds.
 async fn leftovers(request: Request<()>) -> Result<Response<String>, Infallible> {
     let extensions = request.extensions();
     let bare = extensions
@@ -254,7 +254,7 @@ async fn an_outer_factory_is_gone_whatever_a_middleware_made_of_the_context() {
     }
 }
 
-/// As through a `Buffer`, whose worker polls the inner layer in no scope at all.
+/// Calls the inner layer outside of every scope, as the worker of a `Buffer` does.
 #[tokio::test]
 async fn an_outer_factory_is_gone_outside_the_outer_scope_too_where_its_context_became_a_child() {
     let outer = UserScopeLayer::builder()
@@ -314,7 +314,7 @@ async fn a_context_that_passes_through_many_layers_does_not_grow() {
             .expect("it was inserted")
             .clone();
     }
-    // Fifty thousand contexts within each other would overflow the stack here.
+    // Fifty thousand nested contexts would overflow the stack here.
     drop(context);
 }
 
@@ -355,7 +355,7 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
             .strategy(header())
             .factory(|_| Bare)
     };
-    // It reads outer contexts, so that they are there while its list is asked.
+    // The layer reads outer contexts, so they are in the request while its strategies run.
     let inner = UserScopeLayer::builder()
         .strategy(api_key())
         .strategy(ExistingContext::new())
@@ -386,7 +386,7 @@ async fn what_an_outer_layer_put_beside_its_context_is_gone_beside_a_fresh_ident
     }
 }
 
-/// Else a request would get the ids of an earlier one.
+/// Otherwise a request would get the ids of an earlier one.
 #[tokio::test]
 async fn an_identity_that_is_taken_from_a_context_continues_no_other_context() {
     let earlier = UserContext::builder(Identity::asserted(user("alice"))).build();

@@ -1,4 +1,4 @@
-//! Promises of the crate that need no server: one file for each.
+//! Promises of the crate that need no server, one file for each.
 
 mod answered;
 mod audit;

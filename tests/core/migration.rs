@@ -14,14 +14,14 @@ use tower_user_scope::{
     scope::IsolationError,
 };
 
-/// The application's own type, as it was when one of it served everybody.
+/// The application's own type, as it was while one value served all users.
 #[derive(Clone)]
 struct Agents {
     owner: String,
     built: Arc<AtomicUsize>,
 }
 
-/// Handlers that were written for a singleton. They are the same in every test below.
+/// Handlers that were written for a singleton. All tests below use the same ones.
 mod handlers {
     use super::{Agents, Arc, Extension};
 
@@ -34,7 +34,7 @@ mod handlers {
     }
 }
 
-/// A new one, beside them.
+/// A new handler beside them.
 async fn scoped(agents: Scoped<Agents>) -> String {
     format!("an agent of {}", agents.owner)
 }
@@ -100,7 +100,7 @@ async fn b40_the_same_handlers_serve_a_singleton_and_then_each_user() {
         .insert_as_value()
         .build()
         .expect("a valid configuration");
-    // The old singletons may stay where they are: what is inserted last is what handlers see.
+    // The old singletons may stay: handlers see the value that is inserted last.
     let after = routes()
         .layer(layer)
         .layer(Extension(Arc::new(singleton())))

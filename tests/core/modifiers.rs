@@ -51,7 +51,7 @@ where
     answered
 }
 
-/// What came of it, in words that can be compared.
+/// The result of a request, as text that can be compared.
 fn verdict(answered: &Result<UserContext, Rejection>) -> String {
     match answered {
         Ok(context) => {
@@ -81,7 +81,7 @@ fn verdict(answered: &Result<UserContext, Rejection>) -> String {
     }
 }
 
-/// Sends through a static list of this one strategy, through one of it in a box, and through a
+/// Sends through a static list of this strategy, through a list of it in a box, and through a
 /// `Vec`.
 macro_rules! everywhere {
     ($strategy:expr, $request:expr) => {{
@@ -126,7 +126,7 @@ fn by_key() -> impl Strategy<Future: Send> + Send + Sync + 'static {
     from_fn(CredentialSource::header("x-key"), key).named("key")
 }
 
-/// The same, and it really waits.
+/// The same strategy, with a future that is pending at first.
 fn by_key_waiting() -> impl Strategy<Future: Send> + Send + Sync + 'static {
     from_async_fn(CredentialSource::header("x-key"), |head| {
         let outcome = key(head);
@@ -233,7 +233,7 @@ async fn timeout_turns_a_late_answer_into_unavailable_and_leaves_the_others() {
     assert_eq!(optional, late(short), "and optional doesn't pass it over");
 }
 
-/// A strategy of the application's may ask another one and forward nothing else of it.
+/// An application's strategy may call another one and forward none of its other methods.
 #[tokio::test(start_paused = true)]
 async fn timeout_is_kept_whoever_waits_for_the_answer() {
     let limit = Duration::from_secs(9);
@@ -299,7 +299,7 @@ fn from_json(text: &str) -> Vec<BoxStrategy> {
     list.expect("known names")
 }
 
-/// A request with some of the three credentials: a key, a context, a value in the extensions.
+/// A request with some of three credentials: a key, a context, a value in the extensions.
 fn sent(key: Option<&'static str>, context: bool, extension: Option<&str>) -> Request<()> {
     let mut request = with(key);
     if context {
@@ -311,7 +311,7 @@ fn sent(key: Option<&'static str>, context: bool, extension: Option<&str>) -> Re
     request
 }
 
-/// Each combination of what `sent` takes.
+/// Each combination of the arguments of `sent`.
 fn credentials() -> impl Iterator<Item = (Option<&'static str>, bool, Option<&'static str>)> {
     [None, GOOD, BAD, DOWN].into_iter().flat_map(|key| {
         [false, true].into_iter().flat_map(move |context| {
@@ -352,7 +352,7 @@ async fn an_order_from_a_json_text_is_the_order_of_the_list() {
 async fn a_list_from_json_gives_the_same_results_as_a_static_one_in_any_order_under_either_rule() {
     let (key, context, extension) = (by_key_waiting, ExistingContext::new, by_extension);
     let mut verdicts = BTreeSet::new();
-    /// Sends everything through this order of the three, written in code and in JSON.
+    /// Sends every combination through this order of the three strategies, from code and from JSON.
     macro_rules! orders {
         ($($a:ident, $b:ident, $c:ident;)*) => {$(
             let text = concat!(
@@ -399,7 +399,7 @@ async fn a_list_from_json_gives_the_same_results_as_a_static_one_in_any_order_un
     }
 }
 
-/// Finds somebody whatever was sent, and says that it looks at one header only.
+/// Finds a user in every request, and claims to read one header only.
 #[derive(Clone, Debug)]
 struct OfOneHeader;
 
@@ -433,7 +433,7 @@ async fn a_strategy_is_asked_only_about_requests_that_may_have_one_of_its_header
         for (sent, expected) in [
             (None, "401: nobody"),
             (Some("x-key"), "alice by of_one_header"),
-            // What an upstream would take for it.
+            // A name that an upstream would treat as equal.
             (Some("x_key"), "alice by of_one_header"),
         ] {
             let request = || {
@@ -477,7 +477,7 @@ async fn a_strategy_is_asked_only_about_requests_that_may_have_one_of_its_header
     check("timeout", || OfOneHeader.timeout(Duration::from_secs(1))).await;
 }
 
-/// The names of the headers that reach the inner service, or why nothing does.
+/// The names of the headers that reach the inner service, or the rejection.
 async fn left<L, S, B>(layer: L, request: Request<()>) -> String
 where
     L: Layer<Inner, Service = S>,
@@ -532,7 +532,7 @@ async fn strategies_before_configured_ones_keep_every_promise_of_theirs() {
     ] {
         let a = || header("x-a", trust_a);
         let b = || header("x-b", trust_b);
-        /// The same two in this form of list, at once and after one that waits.
+        /// The same two strategies in this form of list, at the front and after one that waits.
         macro_rules! check {
             ($what:literal: $($list:tt)*) => {{
                 let builder = || UserScopeLayer::builder().fallback(Fallback::service("internal"));
@@ -582,7 +582,7 @@ async fn a_closures_credential_keeps_a_fallback_from_acting_wherever_it_is() {
     }
 }
 
-/// Names one header, and is about another one too.
+/// Names one header and reads another one too.
 #[derive(Clone, Debug)]
 struct LeavesOneOut {
     scrubs: bool,
@@ -650,7 +650,7 @@ async fn a_strategy_that_leaves_out_one_of_its_headers_is_found_by_the_first_req
     }
 }
 
-/// Finds nobody by the clock that it was given, and is bad without one.
+/// Returns `Absent` if it has the clock of the test, and `Invalid` without a clock.
 #[derive(Clone, Debug, Default)]
 struct ByClock(Option<Arc<dyn Clock>>);
 

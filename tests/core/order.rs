@@ -32,7 +32,7 @@ fn outcome(head: &Parts, place: usize) -> Outcome {
     }
 }
 
-/// How often each place was asked.
+/// The number of calls of the strategy at each place.
 type Asked = Arc<[AtomicUsize; 8]>;
 
 fn sync(place: usize, asked: &Asked) -> impl Strategy<Future: Send> + Send + Sync + use<> {
@@ -57,7 +57,7 @@ fn waiting(place: usize, asked: &Asked) -> impl Strategy<Future: Send> + Send + 
     .named(USERS[place])
 }
 
-/// Which of the two forms each place of a list has.
+/// The form of the strategy at each place of a list.
 #[derive(Clone, Copy, Debug)]
 enum Mix {
     AllSync,
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// A static list of the given places, each in the form that the mix says.
+/// A static list of the given places, each in the form of the mix.
 macro_rules! static_list {
     ($asked:expr, $form:ident: $($place:tt)*) => {
         UserScopeLayer::builder()

@@ -1,4 +1,4 @@
-//! The responses to refused requests: the right status, over HTTP and gRPC, and nothing that helps an
+//! The responses to refused requests have the right status, over HTTP and gRPC, and nothing that helps an
 //! attacker.
 
 use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
@@ -22,12 +22,12 @@ use tower_user_scope::{
     strategy::{InvalidErrorKind, Presence, Strategy},
 };
 
-/// Planted wherever the application can put something that no client may see.
+/// A text in every place where an application can put something that clients must not see.
 const CANARY: &str = "canary-7f3a";
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// One kind of refusal: sends a request through a layer of its own.
+/// One kind of refusal: sends a request through its own layer.
 struct Kind {
     name: &'static str,
     status: StatusCode,
@@ -61,7 +61,7 @@ fn inner() -> Inner {
     service_fn(answer)
 }
 
-/// A strategy that says what it was told to, and has a challenge of its own.
+/// A strategy with a given outcome and its own challenge.
 #[derive(Debug)]
 struct Says(fn() -> Outcome, Presence);
 
@@ -106,7 +106,7 @@ fn error() -> std::io::Error {
     std::io::Error::other(CANARY)
 }
 
-/// Sends through a layer that only has to say its strategies.
+/// Sends a request through a layer with these strategies and no factory.
 macro_rules! through {
     ($($build:tt)*) => {
         |request| Box::pin(async move {
@@ -304,7 +304,7 @@ async fn each_reason_has_its_status_and_a_problem_document() {
     }
 }
 
-/// The content types of gRPC, and the one of each answer.
+/// The content types of gRPC requests and of their responses.
 const GRPC: [(&str, &str); 10] = [
     ("application/grpc", "application/grpc"),
     ("application/grpc+proto", "application/grpc"),
@@ -321,7 +321,7 @@ const GRPC: [(&str, &str); 10] = [
     ("application/GRPC-web-TEXT ; a", "application/grpc-web-text"),
 ];
 
-/// What the trailers frame of a gRPC-Web body says (gRPC's PROTOCOL-WEB.md).
+/// The text of the trailers frame of a gRPC-Web body (gRPC's PROTOCOL-WEB.md).
 fn trailers(body: &[u8]) -> String {
     let (head, text) = body.split_at_checked(5).expect("a frame");
     let len = u32::try_from(text.len())
@@ -335,7 +335,7 @@ fn trailers(body: &[u8]) -> String {
 async fn over_grpc_each_reason_has_its_own_status_beside_the_real_one() {
     for kind in kinds() {
         for (asked, answered) in GRPC {
-            // Behind a translator, gRPC arrives over HTTP/1.1.
+            // gRPC that was translated arrives over HTTP/1.1.
             for version in [Version::HTTP_2, Version::HTTP_11] {
                 let name = format!("{} over {asked}, {version:?}", kind.name);
                 let mut request = grpc(asked);
@@ -354,7 +354,7 @@ async fn over_grpc_each_reason_has_its_own_status_beside_the_real_one() {
                 );
                 let body = response.body();
                 match answered {
-                    // A body beside the status makes some clients report UNKNOWN.
+                    // Some clients report UNKNOWN if there is a body beside the status.
                     "application/grpc" => assert!(body.is_empty(), "{name}"),
                     "application/grpc-web" => assert_eq!(trailers(body), said, "{name}"),
                     _ => {
@@ -389,7 +389,7 @@ async fn no_response_holds_a_byte_of_a_credential_an_id_or_a_reason() {
     }
 }
 
-/// A request as gRPC makes one, with this content type.
+/// A gRPC request with this content type.
 fn grpc(content_type: &'static str) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
@@ -432,7 +432,7 @@ async fn a_content_type_that_resembles_grpc_is_answered_with_a_problem_document(
     }
 }
 
-/// Anything that a client can say in a request line and in the headers that protocols go by.
+/// Any request line, and any values of the headers that select a protocol.
 fn any_request() -> impl proptest::strategy::Strategy<Value = Request<()>> {
     use proptest::{collection::vec, sample::select, strategy::Strategy as _};
     let method = proptest::prop_oneof![

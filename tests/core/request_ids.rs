@@ -1,5 +1,5 @@
-//! The id of a request goes back to its client where the layer is asked to, and every layer
-//! knows the request by the same one.
+//! The layer returns the id of a request to its client if it is configured to, and every layer
+//! uses the same id for the request.
 
 use std::{
     convert::Infallible,
@@ -54,7 +54,7 @@ fn request(headers: &[(&'static str, &'static str)]) -> Request<()> {
     request
 }
 
-/// By which ids the inner service knew a request.
+/// The ids of a request that the inner service saw.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     context: String,
@@ -68,7 +68,7 @@ fn text(value: &HeaderValue) -> String {
     value.to_str().expect("visible ASCII").to_owned()
 }
 
-/// Notes by which ids it knows the request, and answers with these headers.
+/// Records the ids of the request and responds with these headers.
 fn inner(
     seen: &Shared<Seen>,
     answers: HeaderMap,

@@ -181,7 +181,7 @@ async fn a_layer_says_in_its_response_and_its_audit_what_is_missing() {
             ),
             "the log-in is not sufficient: one of `mfa phr` is required: not longer ago than 300 s",
         ),
-        // What can't stand in a header is in the audit alone.
+        // A scope that a header can't hold is only in the audit event.
         (
             Require::new().scope("a\"b"),
             StatusCode::FORBIDDEN,
@@ -274,7 +274,7 @@ async fn a_route_requires_more_than_the_others() {
     assert!(request_id.is_some());
     assert_eq!(path, "/write");
 
-    // Nobody was authenticated: 401, whatever is missing.
+    // An anonymous request gets a 401, whatever is missing.
     let visitor = Request::get("/write")
         .body(Body::empty())
         .expect("a request");

@@ -52,7 +52,7 @@ fn mine(request: &Request<()>) -> Scoped<Agents> {
         .clone()
 }
 
-/// What a layer told, in order.
+/// The events of a layer, in order.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -81,7 +81,7 @@ impl Log {
     }
 }
 
-/// A place outside every request, where a bug keeps things.
+/// A place outside of every request, where a bug keeps factories.
 type Kept<T> = Arc<Mutex<Option<T>>>;
 
 /// A body of scripted steps.
@@ -137,7 +137,7 @@ enum Client {
     DropsTheBodyAfter(usize),
 }
 
-/// Runs one request through to how its client lets go of it.
+/// Runs one request until its client ends it in this way.
 fn run(handler: Handler, client: Client, method: &Method, log: &Log) {
     let hook = log.clone();
     let layer = UserScopeLayer::builder()
@@ -250,7 +250,7 @@ async fn a_body_that_ends_without_being_polled_again_is_completed() {
     assert_eq!(log.lines(), ["completed"], "the one frame was the end");
 }
 
-/// A service that keeps the first factory it sees and uses it for everybody: the classic leak.
+/// A service that keeps the first factory and uses it for all users: the classic leak.
 async fn leak(isolation: Isolation, second: &str, log: &Log) -> Result<String, IsolationError> {
     let layer = UserScopeLayer::builder()
         .strategy(ExistingContext::new())
@@ -326,7 +326,7 @@ async fn a_report_lets_through_and_audits_and_off_does_neither() {
     }
 }
 
-/// A handle that got out of its request, from a layer that is strict or not.
+/// A handle that left its request, from a layer that is strict or not.
 async fn escaped(strict: bool) -> Scoped<Agents> {
     let mut builder = UserScopeLayer::builder()
         .strategy(ExistingContext::new())

@@ -1,4 +1,4 @@
-//! Time limits where there is no timer: they are not kept, and the log says so once.
+//! Without a timer there are no time limits, and the log says so once.
 
 use std::{env, future::Future, process::Command, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::{
     audit::{capture, written},
 };
 
-/// A request that has to wait: the layer makes a timer for it where it can.
+/// A request that has to wait, for which the layer starts a timer if there is one.
 fn waits() -> impl Future<Output = ()> {
     let strategy = from_async_fn(CredentialSource::predicate(|_| true), |_| async {
-        // Pending once.
+        // Pending at the first poll.
         futures::pending!();
         Outcome::Absent
     });
@@ -39,7 +39,7 @@ fn in_a_runtime(with_timers: bool) {
     runtime.build().expect("a runtime").block_on(waits());
 }
 
-/// It is said once in a process, so each case has a process of its own.
+/// The line is logged once in a process, so each case has its own process.
 #[test]
 fn a_missing_timer_is_reported_once() {
     const CASE: &str = "TOWER_USER_SCOPE_TEST_OF_TIMERS";

@@ -42,7 +42,7 @@ fn bad() -> Outcome {
     InvalidError::new(InvalidErrorKind::Rejected("planted")).into()
 }
 
-/// A strategy that waits until it is let go, or not at all.
+/// A strategy that waits until it is released, or not at all.
 fn waiting(outcome: fn() -> Outcome) -> impl Strategy<Future: Send> + Send + Sync + 'static {
     from_async_fn(CredentialSource::predicate(|_| true), move |_| async move {
         tokio::task::yield_now().await;
@@ -64,7 +64,7 @@ macro_rules! layer {
     };
 }
 
-/// Answers 201, and counts how often it is cloned.
+/// Responds with 201 and counts its clones.
 struct Counted(Arc<AtomicUsize>);
 
 impl Clone for Counted {
@@ -118,7 +118,7 @@ async fn the_ready_instance_is_called_and_cloned_only_where_a_request_waits() {
     let later = || UserScopeLayer::builder().strategy(waiting(alice));
     let allow = |_: &UserContext, _: &Parts| tokio::task::yield_now().map(Ok);
     let make = |_| tokio::task::yield_now().map(|()| Ok::<_, Infallible>(7_u8));
-    /// Tells by name what is expected of each layer: its status, and how many clones a request.
+    /// Checks the status and the number of clones for each layer by name.
     macro_rules! table {
         ($($what:literal: $builder:expr => $status:expr, $clones:literal;)*) => {$(
             let layer = $builder.build().expect("a valid configuration");
@@ -357,7 +357,7 @@ async fn a_mocked_inner_service_sees_the_request_with_what_was_inserted() {
     assert_eq!(response.expect("answered").status(), StatusCode::CREATED);
 }
 
-/// Data that is not `Bytes`, and can be made of them.
+/// A data type that is not `Bytes` and implements `From<Bytes>`.
 #[derive(Debug, PartialEq)]
 struct OwnData(VecDeque<u8>);
 

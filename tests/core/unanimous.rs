@@ -21,7 +21,7 @@ use tower_user_scope::{
     testing::{AsUser, Scripted},
 };
 
-/// Who a strategy of a case finds; the first letter says how it is known.
+/// The principal that a strategy finds. The first letter stands for the evidence.
 #[derive(Clone, Copy, Debug)]
 enum Finds {
     Nobody,
@@ -49,7 +49,7 @@ impl Finds {
         }
     }
 
-    /// Every other one waits, so that both forms meet.
+    /// Every second strategy waits, so that both forms are combined.
     fn strategy(self, place: usize) -> BoxStrategy {
         if place % 2 == 0 {
             return Scripted::new(move |_| self.outcome()).boxed();
@@ -112,7 +112,7 @@ async fn principals_that_agree_are_accepted_and_principals_that_differ_are_refus
         (&[Proved("alice"), Proved("bob")], false),
         (&[Asserted("alice"), Nobody, Proved("bob")], false),
         (&[Proved("alice"), Proved("alice"), Proved("bob")], false),
-        // B08: one name in two tenants, or in none, is two users.
+        // B08: the same name in two tenants, or in a tenant and in none, is two users.
         (
             &[Member("acme", "alice"), Member("umbrella", "alice")],
             false,
@@ -160,7 +160,8 @@ async fn a_proved_identity_comes_before_an_asserted_one_of_the_same_user() {
     assert!(context.require_proved().is_ok(), "and it is a proof");
 }
 
-/// Who is found twice is who was found first, or proved first, until the first of the two ends.
+/// A user that is found twice has the first identity, or the first proved one, until the earlier of
+/// the two ends.
 #[tokio::test]
 async fn of_two_identities_of_one_user_the_better_one_counts_until_the_earlier_end() {
     const CASES: [([&str; 2], &str); 4] = [

@@ -1,4 +1,4 @@
-//! What hidden lines of the programs call to try them out.
+//! Functions that hidden lines of the programs call to run them.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -10,7 +10,7 @@ use tower_user_scope::{
     PeerAddr, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer, strategy::Trusting,
 };
 
-/// Returns what this strategy makes of a request with these headers, or the status of the refusal.
+/// Returns the context of a request with these headers, resolved by this strategy.
 ///
 /// # Panics
 /// If the configuration or the request is bad.

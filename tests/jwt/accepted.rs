@@ -1,4 +1,4 @@
-//! Tokens: which are accepted, which are refused and why.
+//! Which tokens are accepted, and why others are refused.
 
 use std::{
     collections::HashSet,
@@ -233,7 +233,7 @@ async fn each_issuers_tokens_are_verified_with_its_own_keys_only() {
     let partner = json!({"iss": "https://partner.example", "aud": "partners"});
     let ours = minted(HS, None, &claims("alice"));
     assert_eq!(asked.user(&ours).await, Ok("alice".to_owned()));
-    // Signed with our key, and names the partner.
+    // It is signed with our key and names the partner as its issuer.
     let token = minted(HS, None, &claims_with(partner));
     assert_eq!(asked.user(&token).await, refused(TokenErrorKind::Signature));
     let token = minted(HS, None, &claims_with(json!({"aud": "partners"})));
@@ -380,7 +380,7 @@ async fn an_identity_that_ends_before_its_token_is_found_again() {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
     let asked = asking(jwt(verifying(HS)).identity(move |token, _: &Value| {
-        // The first ends at once, the next with the token.
+        // The first identity ends at once, the next one with the token.
         let identity = Identity::proved("alice".parse::<UserId>()?);
         Ok(match count.fetch_add(1, Ordering::Relaxed) {
             0 => identity.with_expires_at(UNIX_EPOCH),
@@ -716,7 +716,7 @@ async fn a_full_cache_evicts_entries() {
     }
 }
 
-/// The closure is asked when a token is verified, and not when it is remembered.
+/// The closure runs when a token is verified, and not when it is found in the cache.
 #[tokio::test]
 async fn a_cache_keeps_its_maximum_number_of_tokens_and_no_more() {
     const TOKENS: usize = 64;

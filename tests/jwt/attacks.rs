@@ -1,4 +1,4 @@
-//! Tokens of attackers: none is accepted, and none takes long to refuse.
+//! No token of an attacker is accepted, and each one is refused quickly.
 
 use http::{HeaderValue, Request, StatusCode, header};
 use serde_json::json;
@@ -137,7 +137,7 @@ async fn base64url_has_one_spelling() {
     let asked = hs();
     let good = minted(HS, None, &claims("alice"));
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    // 32 bytes are 43 characters, the last of which has two bits that say nothing.
+    // 32 bytes are 43 characters, and two bits of the last one are unused.
     let (rest, last) = good.split_at(good.len() - 1);
     let mut accepted = Vec::new();
     for other in alphabet.chars() {
@@ -221,7 +221,7 @@ async fn a_public_key_is_not_used_as_an_hmac_secret() {
 
 #[tokio::test]
 async fn keys_and_links_to_keys_in_the_header_are_never_used() {
-    // Signed with a key of the attacker's, which the token brings along.
+    // It is signed with the attacker's key, which is in the token.
     let asked = asking(jwt(verifying(Algorithm::ES384)));
     let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     for member in [
@@ -264,7 +264,7 @@ async fn a_key_id_is_only_compared() {
             "{kid}"
         );
     }
-    // Long, and with every character that JSON has to escape.
+    // A long name with every character that JSON has to escape.
     let token = signed(
         HS,
         &json!({"alg": "HS256", "kid": "\u{0}\"\\\n".repeat(200)}).to_string(),
@@ -276,7 +276,7 @@ async fn a_key_id_is_only_compared() {
     );
 }
 
-/// Such a name has no prefix to a browser, so that anybody's page may set it.
+/// Browsers do not treat such a name as prefixed, so any host of the domain may set it.
 #[tokio::test]
 async fn a_cookie_whose_name_only_unicode_white_space_sets_apart_holds_no_token() {
     let source = TokenSource::cookie("__Host-token");

@@ -27,7 +27,7 @@ use crate::tokens::{
 
 const HEAD: &str = r#"{"alg":"HS256"}"#;
 
-/// The good claims of alice, as JSON text, with these members as they are written.
+/// The valid claims of alice as JSON text, with these members written literally.
 fn text_with(members: &[(&str, &str)]) -> String {
     let mut text = claims_with(
         members
@@ -375,7 +375,7 @@ async fn an_explanation_shows_what_was_compared_and_whose_it_was() {
 async fn the_audit_event_of_a_refusal_says_whose_genuine_token_it_was() {
     let stale = minted(HS, None, &claims_with(json!({"exp": 1_000_000_000})));
     let (unsigned, _) = stale.rsplit_once('.').expect("it has a signature");
-    // Whatever a token says that nobody has signed, it is nobody's.
+    // A token with a bad signature has no user, whatever it claims.
     let forged = format!("{unsigned}.{}", base64url([0; 32]));
     for (token, whose) in [(stale, Some("alice")), (forged, None)] {
         let recorder = Recorder::new();
@@ -399,7 +399,7 @@ async fn the_audit_event_of_a_refusal_says_whose_genuine_token_it_was() {
             panic!("{rejection:?}");
         };
         assert_eq!(invalid.user(), whose);
-        // What a token says that was refused is no id that was validated.
+        // The user of a refused token is not a validated id.
         assert!(subject.is_none());
     }
 }
@@ -474,7 +474,7 @@ async fn settings_that_change_after_a_token_was_seen_count_for_it_too() {
         assert!(is_found(&asked, bearer(&token)), "{what}, of the first");
         assert!(!is_found(&change(asked), bearer(&token)), "{what}, changed");
     }
-    // And the other way: what a stricter one has seen is no verdict of a looser one's.
+    // The other way round, a verdict of the stricter strategy is not one of the looser strategy.
     let strict = jwt(verifying(HS)).claims::<Vec<u8>>();
     assert!(!is_found(&strict, bearer(&token)));
 }

@@ -1,4 +1,4 @@
-//! The layer's clock decides what has expired, for all its strategies.
+//! All strategies of a layer use the layer's clock to decide what has expired.
 
 use std::{
     collections::HashMap,
@@ -66,7 +66,7 @@ async fn a_token_ends_by_the_layers_clock_through_each_modifier() {
         let token = ends_in_a_minute();
         assert_eq!(asked.user(&token).await, Ok("alice".to_owned()), "{what}");
         clock.advance(2 * MINUTE);
-        // The token that was remembered, and one that was not.
+        // A token in the cache, and one that is not.
         for token in [
             token,
             minted(
@@ -93,7 +93,7 @@ async fn a_token_begins_by_the_layers_clock() {
     assert_eq!(asked.user(&token).await, Ok("alice".to_owned()));
 }
 
-/// Nothing has ended then, and nothing that says when it begins has begun.
+/// A time at which no credential has ended, and none with a start has begun.
 #[tokio::test]
 async fn a_clock_before_1970_counts_as_1970() {
     let clock = TestClock::at(SystemTime::UNIX_EPOCH - MINUTE);

@@ -60,7 +60,7 @@ impl IssuerServer {
         Self::start_with(None).await
     }
 
-    /// Behind TLS with this certificate.
+    /// Starts a server with TLS and this certificate.
     pub(crate) async fn start_with_tls(config: rustls::ServerConfig) -> Self {
         Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
     }
@@ -86,7 +86,7 @@ impl IssuerServer {
         format!("{scheme}://localhost:{}{path}", self.address.port())
     }
 
-    /// Answers with this JWK set from now on.
+    /// Responds with this JWK set from now on.
     pub(crate) fn publish(&self, keys: impl IntoIterator<Item = Value>) {
         let set = json!({"keys": keys.into_iter().collect::<Vec<_>>()});
         self.answer("/keys", StatusCode::OK, set.to_string());
@@ -97,23 +97,23 @@ impl IssuerServer {
         self.published.documents().insert(path.to_owned(), answer);
     }
 
-    /// Where answers that redirect lead to, instead of `/keys`.
+    /// Sets the target of redirects, instead of `/keys`.
     pub(crate) fn redirect_to(&self, location: String) {
         let place = self.published.location.lock();
         *place.unwrap_or_else(PoisonError::into_inner) = location;
     }
 
-    /// How many requests it was sent.
+    /// Returns the number of requests so far.
     pub(crate) fn asked(&self) -> usize {
         self.published.asked.load(Ordering::SeqCst)
     }
 
-    /// Waits until it was sent so many requests.
+    /// Waits until it has got this many requests.
     pub(crate) async fn is_asked(&self, times: usize) {
         eventually(&format!("{times} requests"), async || self.asked() >= times).await;
     }
 
-    /// Requests wait until [`open`](Self::open).
+    /// Makes requests wait until [`open`](Self::open).
     pub(crate) fn hold(&self) {
         self.published.open.send_replace(false);
     }
@@ -159,7 +159,7 @@ impl IssuerServer {
     }
 }
 
-/// Waits until the condition holds. What hangs fails.
+/// Waits until the condition holds. A test that would hang fails.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {

@@ -1,5 +1,5 @@
-//! Whose tokens are accepted, and for whom: audiences in other claims, required claims, and issuers that
-//! come and go while the service runs.
+//! The issuers and audiences that are accepted: audiences in other claims, required claims, and issuers
+//! that are added and removed while the service runs.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -174,7 +174,7 @@ async fn issuers_come_and_go_while_the_service_runs() {
     assert!(issuers.contains(ISSUER));
     assert_eq!(asked.user(&ours).await, alice());
 
-    // Replaced by one with another key: what was cached goes too.
+    // The issuer is replaced by one with another key, which clears its cached tokens.
     let key = Key::hmac(HS, OTHER_SECRET).expect("long enough");
     issuers
         .insert(Issuer::new(ISSUER, key).audience(AUDIENCE))
@@ -226,7 +226,7 @@ async fn a_change_of_issuers_keeps_the_keys_of_the_others() {
 
 #[tokio::test]
 async fn tenants_of_one_provider_share_its_keys() {
-    // As Microsoft Entra ID has it: one key set, and an issuer for each tenant.
+    // Microsoft Entra ID has one key set and an issuer for each tenant.
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
     let keys = RemoteKeys::from_url(server.url("/common/discovery/v2.0/keys"));

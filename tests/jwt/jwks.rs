@@ -1,4 +1,4 @@
-//! Keys that an issuer publishes: late, rotated, broken, gone and back again.
+//! Keys that an issuer publishes late, rotates, breaks, removes and publishes again.
 
 use std::{
     sync::{
@@ -34,14 +34,14 @@ const ES: Algorithm = Algorithm::ES256;
 const MINUTE: Duration = Duration::from_secs(60);
 const AGES: Duration = Duration::from_secs(3_600);
 
-/// Keys that are fetched when they are asked for, and not of themselves while a test runs.
+/// Keys that are fetched on demand, and never in the background while a test runs.
 fn keys(server: &IssuerServer) -> RemoteKeys {
     RemoteKeys::from_url(server.url("/keys"))
         .refresh_every(AGES)
         .keep_for(AGES)
 }
 
-/// As above, and as often as is asked.
+/// The same, without a limit on the rate of fetches.
 fn eager(server: &IssuerServer) -> RemoteKeys {
     keys(server).refetch_at_most_every(Duration::from_millis(1))
 }
@@ -67,7 +67,7 @@ fn token(algorithm: Algorithm, id: &str) -> String {
     minted(algorithm, Some(id), &claims("alice"))
 }
 
-/// Asks until the answer is this one.
+/// Sends requests until the result is this one.
 async fn until(asked: &Asked, token: &str, wanted: &Result<String, Why>) {
     eventually(&format!("{wanted:?}"), async || {
         asked.user(token).await == *wanted
@@ -143,7 +143,7 @@ async fn a_removed_key_ends_the_tokens_that_it_verified() {
     server.publish([jwk(ES, "b")]);
     until(&asked, &old, &unknown()).await;
     assert_eq!(asked.user(&new).await, alice(), "the other key stays");
-    // The same id, and another key: what the old one verified is not the new one's.
+    // Another key with the same id: tokens that the old key verified are verified again.
     server.publish([jwk(ES, "b"), jwk(Algorithm::ES384, "a")]);
     until(
         &asked,
@@ -313,7 +313,7 @@ async fn metadata_leads_to_the_keys_of_the_issuer_that_was_asked_for() {
 async fn metadata_may_be_elsewhere_than_the_issuers_name_says() {
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
-    // What tokens name, where nothing is to be fetched.
+    // URLs in tokens, which must not be fetched.
     let issuer = "http://localhost:9/realms/main";
     let base = server.url("/realms/main");
     let at = "/realms/main/.well-known/openid-configuration";
@@ -361,14 +361,14 @@ async fn metadata_of_oauth_comes_before_the_issuers_path() {
 async fn plain_http_goes_to_other_hosts_only_where_the_application_says_so() {
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
-    // Another name of this machine, which is not one of the loopback's.
+    // Another name of this machine that is not a loopback name.
     let url = server.url("/keys").replace("localhost", "0.0.0.0");
     let keys = RemoteKeys::from_url(&url);
     assert!(jwt(keys.clone()).validate().is_err(), "by default");
     let allowed = jwt(keys.dangerously_allow_http());
     assert_eq!(asking(allowed).user(&token(ED, "a")).await, alice());
 
-    // The fetcher of the application's decides as well.
+    // The application's own fetcher decides too.
     let fetch = HttpsFetch::new().expect("a client");
     let strict = RemoteKeys::from_url(&url)
         .dangerously_allow_http()
@@ -380,7 +380,7 @@ async fn plain_http_goes_to_other_hosts_only_where_the_application_says_so() {
     lenient.ready().await.expect("both allow it");
 }
 
-/// A certificate for `localhost`, and what a server does with it.
+/// A certificate for `localhost`, and a server's configuration with it.
 fn certificate() -> (reqwest::Certificate, rustls::ServerConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
@@ -473,7 +473,7 @@ async fn old_keys_are_kept_for_a_while_and_then_it_is_503() {
     assert_eq!(asked.user(&seen).await, alice());
     server.kill().await;
     for minute in 0..10 {
-        // Tokens that were seen before, and others.
+        // Tokens that are in the cache, and others.
         assert_eq!(asked.user(&seen).await, alice(), "{minute}");
         let other = minted(ED, Some("a"), &claims(&format!("user-{minute}")));
         assert_eq!(asked.user(&other).await, Ok(format!("user-{minute}")));
@@ -513,7 +513,7 @@ async fn an_issuer_that_does_not_answer_is_503_in_time() {
         keys(&server).fetch_time_limit(Duration::from_millis(50))
     ));
     assert_eq!(asked.user(&token(ED, "a")).await, Err(Why::Unavailable));
-    // A request can give up sooner than the fetch.
+    // A request may have a shorter limit than the fetch.
     let asked = asking(jwt(keys(&server)).timeout(Duration::from_millis(20)));
     assert_eq!(asked.user(&token(ED, "a")).await, Err(Why::Unavailable));
 }
@@ -540,7 +540,7 @@ async fn a_request_that_goes_away_takes_nothing_with_it() {
 async fn rotation_in_the_middle_of_a_burst_refuses_nobody_who_is_good() {
     let server = IssuerServer::start().await;
     server.publish([jwk(ED, "a")]);
-    // With one provider, since a burst has to be quick.
+    // One provider, because a burst has to be fast.
     let keys = eager(&server).refresh_every(Duration::from_millis(5));
     let asked = asking(jwt_on(CryptoProvider::aws_lc_rs(), keys));
     let stop = Arc::new(AtomicBool::new(false));
@@ -550,7 +550,7 @@ async fn rotation_in_the_middle_of_a_burst_refuses_nobody_who_is_good() {
             let (asked, stop, sent) = (asked.clone(), Arc::clone(&stop), Arc::clone(&sent));
             tokio::spawn(async move {
                 while !stop.load(Ordering::SeqCst) {
-                    // `a` is there all the time.
+                    // `a` is published all the time.
                     let user =
                         format!("user-{worker}-{}", sent.fetch_add(1, Ordering::SeqCst) % 50);
                     let token = minted(ED, Some("a"), &claims(&user));

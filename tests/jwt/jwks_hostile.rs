@@ -1,5 +1,5 @@
-//! The cost of a hostile issuer: for each way in which its server misbehaves, how a fetch ends,
-//! and at most how many requests, bytes and lines of a log it takes.
+//! The cost of a hostile issuer: for each misbehaviour of its server, how a fetch ends, and an upper
+//! bound of its requests, bytes and log lines.
 
 use std::{error::Error, net::Shutdown, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 const ED: Algorithm = Algorithm::EdDSA;
-/// What the sockets' buffers may hold of what nobody reads.
+/// The number of unread bytes that the sockets' buffers may hold.
 const BUFFERS: usize = 16 << 20;
 
 fn token(id: &str) -> String {
@@ -27,7 +27,7 @@ fn good() -> String {
     json!({"keys": [jwk(ED, "a")]}).to_string()
 }
 
-/// Waits for the fetch, and tells why it failed.
+/// Waits for the fetch and returns its error.
 async fn why(keys: &RemoteKeys) -> Option<String> {
     let error = keys.ready().await.err()?;
     Some(error.source().expect("a reason").to_string())
@@ -251,13 +251,13 @@ async fn each_misbehaviour_costs_one_request_one_line_and_a_bounded_number_of_by
         let keys = server.keys().fetch_time_limit(limit);
         let error = why(&keys).await.expect("nothing good comes of it");
         assert!(error.contains(told), "{what}: {error}");
-        // Whoever sends tokens then gets an answer, and no request is sent for them.
+        // Requests with tokens then get a response without another fetch.
         let asked = asking_at(jwt(keys), TestClock::now());
         for stranger in 0..20 {
             let answer = asked.user(&token(&format!("x-{stranger}"))).await;
             assert_eq!(answer, Err(Why::Unavailable), "{what}");
         }
-        // On a busy machine the limit may be over before the request is sent.
+        // On a busy machine the limit may pass before the request is sent.
         let requests = server.requests();
         let is_late = limit == ENDS_BY_ITS_LIMIT && requests == 0;
         assert!(requests == 1 || is_late, "{what}: {requests} requests");

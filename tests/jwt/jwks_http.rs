@@ -1,5 +1,5 @@
-//! How documents are fetched: with proxies or without, which URLs and redirects, conditional requests,
-//! and no secret in errors and logs.
+//! How documents are fetched: proxies, URLs, redirects, conditional requests, and errors and logs
+//! without secrets.
 
 use std::{
     env,
@@ -34,19 +34,19 @@ fn good() -> String {
     json!({"keys": [jwk(ED, "a")]}).to_string()
 }
 
-/// Good for longer than these tests' clocks go.
+/// A period longer than the clocks of these tests run.
 fn token() -> String {
     let mut claims = claims("alice");
     claims["exp"] = json!(crate::tokens::now() + 30 * 24 * 3_600);
     minted(ED, Some("a"), &claims)
 }
 
-/// A proxy whose answer would be an attacker's keys.
+/// A proxy that responds with an attacker's keys.
 fn proxy() -> RawServer {
     RawServer::start(|to| to.answer("200 OK", good()))
 }
 
-/// Where no keys are.
+/// An address without keys.
 fn nothing() -> RawServer {
     RawServer::start(|to| to.answer("404 Not Found", ""))
 }
@@ -79,7 +79,7 @@ fn plain_http_goes_past_the_proxies_of_the_environment() {
     assert_eq!(proxy.requests(), 0, "and the proxy was not");
 }
 
-/// The part of the test above that needs an environment of its own.
+/// The part of the test above that needs its own environment.
 #[tokio::test]
 async fn in_a_process_with_proxies() {
     if let Ok(url) = env::var(URL_OF_CHILD) {
@@ -99,7 +99,7 @@ async fn plain_http_goes_past_the_proxy_of_the_applications_client() {
         .fetch_with(HttpsFetch::with_client(client.clone()));
     keys.ready().await.expect_err("404");
     assert_eq!((proxy.requests(), target.requests()), (0, 1));
-    // What is encrypted may go through it.
+    // Encrypted requests may use the proxy.
     let keys =
         RemoteKeys::from_url("https://id.example/keys").fetch_with(HttpsFetch::with_client(client));
     keys.ready().await.expect_err("the proxy builds no tunnel");
@@ -195,7 +195,7 @@ async fn a_set_that_has_not_changed_is_not_sent_again() {
     for fetched in 1..=4 {
         assert_eq!(asked.user(&token()).await, Ok("alice".to_owned()));
         assert_eq!(server.requests(), fetched);
-        // Longer than they are kept: the 304 makes them as good as new.
+        // Longer than the keys are kept: the 304 renews them.
         clock.advance(400 * SECOND);
     }
     assert_eq!(full.load(Ordering::SeqCst), 1);

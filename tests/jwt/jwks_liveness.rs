@@ -1,4 +1,4 @@
-//! A withdrawn key is no longer accepted, whatever happens to the background task, its runtime and its
+//! A withdrawn key is not accepted any more, whatever happens to the background task, its runtime and its
 //! fetch. A request without keys gets an error, never a panic or another fetch.
 
 use std::{
@@ -45,14 +45,14 @@ struct Shared {
 enum Published {
     #[default]
     A,
-    /// `a` is withdrawn.
+    /// The set without `a`.
     B,
     Down,
     Panics,
-    /// Panics before there is a future.
+    /// Panics before it returns a future.
     PanicsAtOnce,
     Hangs,
-    /// Hangs, and panics when it is dropped.
+    /// Returns a future that hangs and that panics when it is dropped.
     PanicsOnDrop,
 }
 
@@ -82,7 +82,7 @@ impl Source {
         RemoteKeys::from_url("https://id.example/keys").fetch_with(self.clone())
     }
 
-    /// What stands before a service, with a clock of its own.
+    /// A layer with its own clock, for a service.
     fn asked(&self, set: impl FnOnce(RemoteKeys) -> RemoteKeys) -> (Asked, TestClock) {
         let clock = TestClock::now();
         (asking_at(jwt(set(self.keys())), clock.clone()), clock)
@@ -120,7 +120,7 @@ fn runtime() -> Runtime {
     runtime.enable_all().build().expect("a runtime")
 }
 
-/// Tokens that end after these tests' clocks.
+/// Tokens that outlive the clocks of these tests.
 fn lasting(algorithm: Algorithm, id: &str) -> String {
     let mut claims = claims("alice");
     claims["exp"] = json!(crate::tokens::now() + 30 * 24 * 3_600);
@@ -173,7 +173,7 @@ fn a_withdrawn_key_goes_although_the_runtime_that_fetched_stands_still() {
     assert_eq!(first.block_on(asked.user(&a())), alice());
     source.publish(Published::B);
     clock.advance(LEASE);
-    // The first runtime is there, and nobody drives it.
+    // The first runtime exists, but no thread drives it.
     assert_eq!(runtime().block_on(asked.user(&a())), UNKNOWN);
 }
 
@@ -188,13 +188,13 @@ fn a_response_that_comes_after_a_newer_one_is_ignored() {
         async move { asked.user(&a()).await }
     });
     slow.block_on(eventually("a fetch", async || source.calls() == 1));
-    // Its runtime stands still in the middle of the fetch, and somebody else takes over.
+    // Its runtime stops in the middle of the fetch, and another one takes over.
     clock.advance(MINUTE);
     source.publish(Published::A);
     let other = runtime();
     assert_eq!(other.block_on(asked.user(&a())), alice());
     assert_eq!(source.calls(), 2);
-    // The first one goes on, and what it brings changes nothing.
+    // The first one continues, and its result changes nothing.
     let late = slow.block_on(waiting).expect("it ends");
     assert_eq!(late, alice(), "and who waited for it has the newer keys");
     assert_eq!(other.block_on(asked.user(&a())), alice());
@@ -212,7 +212,7 @@ fn keys_that_nobody_can_fetch_any_more_are_not_kept_for_ever() {
     let source = Source::default();
     let (asked, clock) = source.asked(|keys| keys.keep_for(Duration::MAX));
     assert_eq!(runtime().block_on(asked.user(&a())), alice());
-    // No runtime at all.
+    // There is no runtime.
     assert_eq!(block_on(asked.user(&a())), alice(), "they are young");
     clock.advance(LEASE);
     assert_eq!(block_on(asked.user(&a())), UNAVAILABLE);
@@ -244,7 +244,7 @@ fn a_fetch_that_ends_with_its_runtime_does_not_mark_the_issuer_as_down() {
 fn a_runtime_that_ends_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
     let source = Source::default();
     source.publish(Published::Hangs);
-    // Whoever waits for the limit, waits for ever. Not behind a layer, which has one of its own.
+    // The limit never fires, so a caller waits for ever. A layer has its own limit.
     let keys = source.keys().fetch_time_limit(60 * MINUTE);
     let first = runtime();
     let waiting = {
@@ -281,7 +281,7 @@ fn a_runtime_that_stands_still_in_the_middle_of_a_fetch_keeps_nobody_waiting() {
         first.spawn(async move { keys.ready().await })
     };
     first.block_on(eventually("a fetch", async || source.calls() == 1));
-    // From here on nobody drives the first runtime, whose fetch has a limit that it doesn't keep.
+    // From here on no thread drives the first runtime, so the limit of its fetch never fires.
     let second = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -399,7 +399,7 @@ async fn a_fetch_that_hangs_ends_by_its_limit_and_is_tried_later_and_later() {
     let begun = tokio::time::Instant::now();
     assert_eq!(asked.user(&a()).await, UNAVAILABLE);
     assert_eq!(begun.elapsed().as_secs(), 10, "virtual seconds");
-    // Each takes ten seconds, and then it waits 10, 20, 40, 80, 160, and 300 from there on.
+    // Each attempt takes ten seconds, and the pauses are 10, 20, 40, 80, 160, and then always 300.
     let mut at = vec![];
     for second in 10..2_000_u64 {
         if source.calls() > at.len() + 1 {
@@ -418,8 +418,8 @@ async fn after_a_success_failures_are_tried_again_as_soon_as_at_first() {
     source.publish(Published::Down);
     let keys = source.keys();
     assert!(keys.ready().await.is_err());
-    // Virtual seconds, each one after an attempt is due: it fails three times, after 10 and 20,
-    // and is good after 40; then it fails after 300, and again after 10.
+    // Virtual seconds, one after each attempt is due: it fails three times, after 10 and 20, and
+    // succeeds after 40. Then it fails after 300, and again after 10.
     let mut now = 0;
     for (at, then, calls) in [
         (11, Published::Down, 2),
@@ -435,7 +435,7 @@ async fn after_a_success_failures_are_tried_again_as_soon_as_at_first() {
     }
 }
 
-/// A service may be tested, or run, on a runtime that was built without drivers.
+/// A service may run on a runtime without drivers.
 #[test]
 fn a_runtime_without_timers_or_sockets_is_an_error_and_not_a_panic() {
     for (timers, sockets) in [(false, false), (false, true), (true, false)] {

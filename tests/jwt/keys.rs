@@ -1,4 +1,4 @@
-//! Keys: bound to their algorithms, told apart by their ids, and refused where they are weak.
+//! Keys are bound to their algorithms, selected by their ids, and refused if they are weak.
 
 mod forms;
 mod sets;
@@ -250,7 +250,7 @@ fn a_wrong_configuration_is_an_error_of_build() {
     }
 }
 
-/// Where features turn on both, nothing chooses for the application.
+/// If features enable both providers, the application has to choose one.
 #[test]
 fn two_crypto_providers_have_to_be_chosen_from() {
     let unchosen = Jwt::new(verifying(HS)).issuer(ISSUER).audience(AUDIENCE);

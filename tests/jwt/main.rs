@@ -1,4 +1,4 @@
-//! Tokens, and the keys that verify them: one file for each promise.
+//! Tokens and the keys that verify them, one file for each promise.
 //!
 //! `tokens` mints them, and `issuer` is a server that publishes keys.
 

@@ -1,4 +1,4 @@
-//! The memory that a flood of distinct valid tokens takes, and the document of a hostile issuer.
+//! The memory that a flood of distinct valid tokens takes, and that a hostile issuer's document takes.
 
 mod tokens;
 
@@ -30,14 +30,14 @@ fn live_bytes() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// Claims of the application's own, which are kept with what was verified.
+/// An application's own claims, which are cached with the verified token.
 #[derive(Clone, Deserialize)]
 struct Profile {
     #[expect(dead_code, reason = "it takes room")]
     about: Value,
 }
 
-/// Each of another user, of one to two thousand bytes.
+/// Tokens of distinct users, of one to two thousand bytes.
 fn is_good(strategy: &Jwt<HasIssuer, HasAudience>, user: usize) -> bool {
     let about: Vec<_> = (0..20 + user % 30)
         .map(|n| format!("{n}-{user:-<40}"))
@@ -48,7 +48,7 @@ fn is_good(strategy: &Jwt<HasIssuer, HasAudience>, user: usize) -> bool {
     matches!(answer, MaybeFuture::Ready(Outcome::Found(_)))
 }
 
-/// The heap belongs to one test at a time.
+/// Only one test at a time may use the heap.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -70,7 +70,7 @@ fn a_flood_of_good_tokens_takes_no_more_room_than_the_cache_may() {
     assert!(most < ROOM, "{most} bytes, where {ROOM} were allowed");
 }
 
-/// An issuer that publishes this.
+/// An issuer that publishes this document.
 struct Published(Bytes);
 
 impl FetchDocument for Published {
@@ -79,15 +79,15 @@ impl FetchDocument for Published {
     }
 }
 
-/// As many copies of an element as a document may have, with something before and after.
+/// As many copies of an element as a document may have, between a prefix and a suffix.
 fn filled(before: &str, element: &str, after: &str) -> String {
     let room = HttpsFetch::MAX_LEN - before.len() - after.len();
     let copies = room.saturating_sub(1) / element.len();
     format!("{before}{}{after}", element.repeat(copies))
 }
 
-/// What is allocated while a document is read, all together, and how often: an upper bound of its
-/// memory, and a measure of its time that is the same on each machine.
+/// The bytes and the number of all allocations while a document is read: an upper bound of its memory,
+/// and a measure of its time that does not depend on the machine.
 #[test]
 fn a_document_of_a_megabyte_takes_a_bounded_number_of_bytes_and_allocations() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Tokens of other libraries: accepted unchanged, refused with one byte changed.
+//! Tokens of other libraries are accepted unchanged and refused with one byte changed.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ struct Minted {
     token: String,
 }
 
-/// What the peers mint today, where `PEER_TOKENS` names a file of it, else what was kept.
+/// The tokens in the file that `PEER_TOKENS` names, minted today, or the ones in the repository.
 fn minted() -> Vec<Minted> {
     let text = match std::env::var_os("PEER_TOKENS") {
         Some(path) => std::fs::read_to_string(path).expect("`PEER_TOKENS` names a file"),
@@ -51,7 +51,7 @@ async fn tokens_of_pyjwt_and_jose_are_accepted_and_changed_ones_are_not() {
                 Ok("grüße@example".to_owned()),
                 "{name}"
             );
-            // One in each part, wherever the part is not at its end.
+            // One byte in each part that is not the last one of the part.
             let ends = minted.token.match_indices('.').map(|(at, _)| at);
             for end in ends.chain([minted.token.len()]) {
                 let mut changed = minted.token.clone().into_bytes();
@@ -73,7 +73,7 @@ struct Read {
     why: String,
 }
 
-/// What the peer says today, where `PEER_VERDICTS` names a file of it, else what was kept.
+/// The verdicts in the file that `PEER_VERDICTS` names, made today, or the ones in the repository.
 fn read_by_the_peer() -> Vec<Read> {
     let text = match std::env::var_os("PEER_VERDICTS") {
         Some(path) => std::fs::read_to_string(path).expect("`PEER_VERDICTS` names a file"),
@@ -84,19 +84,19 @@ fn read_by_the_peer() -> Vec<Read> {
         .collect()
 }
 
-/// Whether the claim is a number of seconds between the years 1970 and 9999.
+/// Returns whether the claim is a number of seconds between the years 1970 and 9999.
 fn is_time(token: &str, claim: &str) -> bool {
     let payload = token.split('.').nth(1).expect("it was read");
     let payload = URL_SAFE_NO_PAD.decode(payload).expect("it was read");
-    // Raw, because Python reads numbers that no `f64` has.
+    // Raw, because Python reads numbers that an `f64` can't hold.
     let claims: BTreeMap<String, Box<RawValue>> =
         serde_json::from_slice(&payload).expect("it was read");
     let seconds = claims.get(claim).and_then(|raw| raw.get().parse().ok());
-    // Numbers that are negative by less than any `f64` are read as `-0.0`.
+    // Negative numbers that are too small for an `f64` are read as `-0.0`.
     seconds.is_some_and(|seconds: f64| seconds.is_sign_positive() && seconds < 253_402_300_800.0)
 }
 
-/// Why two readers may differ; all else that differs is a mistake of one of them.
+/// The known reasons for a difference between two readers. Any other difference is a bug of one.
 fn documented(ours: &Result<String, Why>, theirs: &Read) -> Option<&'static str> {
     let their_error = |text: &str| theirs.why.contains(text);
     Some(match ours {

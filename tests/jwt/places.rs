@@ -1,5 +1,5 @@
-//! The places of a token: a token that can't be read is invalid and not absent, and none reaches the
-//! inner service where it could be logged or sent back.
+//! The places of a token: a token that can't be read is invalid and not absent, and no token reaches the
+//! inner service in a place where it could be logged or sent back.
 
 use std::convert::Infallible;
 
@@ -24,15 +24,15 @@ use tower_user_scope::{
 
 use crate::tokens::{HS, base64url, claims, jwt, minted, verifying};
 
-/// What a service that lets anonymous visitors in makes of a request.
+/// The result of a request to a service that allows anonymous visitors.
 #[derive(Debug, PartialEq)]
 enum Got {
     User,
     /// Nothing was sent.
     Visitor,
-    /// There, and not readable as a credential.
+    /// A credential that can't be read was sent.
     Unreadable(InvalidErrorKind),
-    /// There, and not a token that is good.
+    /// A token that is not valid was sent.
     BadToken,
 }
 
@@ -40,7 +40,7 @@ use Got::{BadToken, User, Visitor};
 const MALFORMED: Got = Got::Unreadable(InvalidErrorKind::Malformed);
 const REPEATED: Got = Got::Unreadable(InvalidErrorKind::Repeated);
 
-/// What comes of it, and the request as the inner service sees it, were the strategy optional.
+/// The result, and the request as the inner service sees it if the strategy is optional.
 async fn got(source: &TokenSource, request: Request<()>) -> (Got, Request<()>) {
     let strategy = || jwt(verifying(HS)).token_source(source.clone());
     let inner = service_fn(async |request: Request<()>| {
@@ -110,7 +110,7 @@ fn with(name: &header::HeaderName, lines: &[Vec<u8>]) -> Request<()> {
     request
 }
 
-/// The token is in nothing that the inner service could print.
+/// Checks that nothing that the inner service could print has the token.
 fn assert_hidden(request: &Request<()>, token: &str, case: &str) {
     let shown = format!("{request:?}");
     assert!(!shown.contains(token), "{case}: {shown}");
@@ -143,16 +143,16 @@ async fn an_authorization_that_could_be_a_bearers_is_never_absent() {
         (one(b"Bearer".to_vec()), MALFORMED),
         (one(b"Bearer garbage{}".to_vec()), MALFORMED),
         (one(b"Bearer garbage".to_vec()), BadToken),
-        // What stands before the scheme.
+        // Characters before the scheme.
         (one(bytes(&[b"\xef\xbb\xbfBearer ", good])), MALFORMED),
         (one(bytes(&[b"\xc2\xa0Bearer ", good])), MALFORMED),
         (one(bytes(&[b", Bearer ", good])), MALFORMED),
         (one(bytes(&[b"\"Bearer ", good, b"\""])), MALFORMED),
         (one(bytes(&[b"Bea\xcc\x81rer ", good])), MALFORMED),
         (one(b"\xff\xfe".to_vec()), MALFORMED),
-        // No scheme at all.
+        // There is no scheme.
         (one(good.to_vec()), MALFORMED),
-        // Lines that a proxy joined, and lines that it didn't.
+        // Two lines, joined by a proxy or not.
         (one(bytes(&[b"Basic YTpi, Bearer ", good])), REPEATED),
         (one(bytes(&[b"Basic YTpi,bearer\t", good])), REPEATED),
         (
@@ -164,7 +164,7 @@ async fn an_authorization_that_could_be_a_bearers_is_never_absent() {
             REPEATED,
         ),
         (vec![bytes(&[b"Bearer ", good]), b"\xff".to_vec()], REPEATED),
-        // Other schemes are others' to read.
+        // Other strategies may read other schemes.
         (one(Vec::new()), Visitor),
         (one(b"Basic YTpi".to_vec()), Visitor),
         (one(b"Basic\tYTpi".to_vec()), Visitor),
@@ -282,7 +282,7 @@ async fn a_header_that_an_upstream_takes_for_the_tokens_is_removed_and_reported(
     assert!(!seen.headers().contains_key(&alike));
     assert_eq!(seen.headers()[&name], token);
 
-    // Alone, it is no token; but somebody sent something, and is not let in as a visitor.
+    // The marker alone is not a token, but something was sent, so the client does not count as a visitor.
     let mut request = Request::new(());
     request.headers_mut().append(&alike, value);
     let recorder = Recorder::new();
@@ -373,7 +373,7 @@ async fn a_sub_protocol_with_the_marker_is_never_absent_and_its_token_goes() {
             "bearer",
         ),
         (vec!["bearer".into(), t.into()], User, "bearer"),
-        // Unreadable beside a good one: neither stays.
+        // An unreadable token beside a good one: both are removed.
         (
             vec![format!("bearer, {t}").into(), b"ch\xffat".to_vec()],
             MALFORMED,
@@ -517,7 +517,7 @@ async fn clients_that_send_their_token_as_a_sub_protocol_get_an_open_socket() {
             other => panic!("{sent}: {other:?}"),
         }
     }
-    // What a client does where no protocol of its own is answered.
+    // What a client does if the response names none of its protocols.
     let unanswered = connect(&format!("other, bearer.{token}")).await;
     assert!(
         matches!(

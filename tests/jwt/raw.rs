@@ -1,4 +1,4 @@
-//! A server that sends arbitrary bytes, and the lines that the crate logs of them.
+//! A server that sends arbitrary bytes, and the log lines of the crate about them.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -17,13 +17,13 @@ use tower_user_scope::jwt::RemoteKeys;
 use tracing::{Event, Level, Subscriber, field::Visit};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
-/// How a connection is served, after a request was read. Whatever it can't write, since the other
-/// side has gone, is not counted.
+/// How a connection is served after a request was read. Bytes that can't be written because the peer
+/// has disconnected are not counted.
 pub(crate) type Serve = fn(&mut Connection);
 
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    /// Which of the server's requests it is.
+    /// The index of the request on this server.
     pub(crate) index: usize,
     pub(crate) port: u16,
     /// The request, up to its body.
@@ -32,7 +32,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Sends as much as is taken; `false` where nothing is any more.
+    /// Sends as many bytes as the peer takes. Returns `false` if the peer takes none any more.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let mut bytes = bytes.as_ref();
         while !bytes.is_empty() {
@@ -49,7 +49,7 @@ impl Connection {
         true
     }
 
-    /// Says nothing until the other side has gone.
+    /// Sends nothing until the peer has disconnected.
     pub(crate) fn hang(&mut self) {
         let mut rest = [0; 1_024];
         while self.stream.read(&mut rest).is_ok_and(|read| read > 0) {}
@@ -65,7 +65,7 @@ impl Connection {
     }
 }
 
-/// A server on a thread of its own, so that it goes on while a test's clock stands still.
+/// A server on its own thread, so that it runs while a test's clock is paused.
 pub(crate) struct RawServer {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -129,12 +129,12 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// What the crate wrote to the log: one text for each line.
+/// The log lines of the crate.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Lines {
-    /// The lines that an operator sees, and none of them twice.
+    /// The lines that an operator sees. No line is there twice.
     pub(crate) fn take(&self) -> Vec<String> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = std::mem::take(&mut *lines);
@@ -154,7 +154,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         }
 
         let metadata = event.metadata();
-        // Refusals have a line of their own, which is not the fetch's.
+        // Refusals have their own lines.
         if metadata.target().starts_with("tower_user_scope::jwt") {
             let mut text = Text(String::new());
             event.record(&mut text);
@@ -165,8 +165,8 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 pub(crate) fn hears() -> (Lines, tracing::subscriber::DefaultGuard) {
-    // With this thread's subscriber alone, a line that another thread passes first is thought to
-    // be off for good; so every thread has one.
+    // With a subscriber for this thread alone, `tracing` disables a line for good that another thread
+    // reaches first, so every thread has one.
     static ALL_THREADS: Once = Once::new();
     ALL_THREADS.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry())

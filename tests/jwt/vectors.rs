@@ -1,8 +1,8 @@
 //! Project Wycheproof's vectors for JSON Web Signatures, through the layer, on both providers.
 //!
-//! Their payloads are no claims sets, so what counts is how far a token gets: `invalid` ones
-//! are refused before a claim is read, `valid` ones get past the signature and are refused for
-//! their claims.
+//! Their payloads are not claims sets, so the tests check how far a token gets: `invalid` tokens are
+//! refused before a claim is read, and `valid` tokens pass the check of the signature and are refused
+//! for their claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,21 +37,21 @@ struct Case {
     result: String,
 }
 
-/// What the layer made of a case.
+/// The layer's result for a case.
 #[derive(Debug, PartialEq)]
 enum Got {
-    /// The key is not taken, so no token is ever asked about.
+    /// The key is refused, so no token is verified.
     Key(KeyError),
     Refused(Why),
     Accepted,
 }
 
 fn keys(group: &Group) -> Result<KeySet, KeyError> {
-    // `public` also has what an `oct` key's group calls `private`.
+    // For an `oct` key, `public` has the key that the vectors call `private`.
     let keys = group.public.as_ref().or(group.private.as_ref());
     let keys = keys.expect("a group has keys").to_string();
     if keys.contains("\"keys\"") {
-        // Of which each key has to be good, as the vectors ask for.
+        // The vectors require that each key is valid.
         KeySet::from_jwks_strict(keys)
     } else {
         KeySet::new([Key::from_jwk(keys)?])
@@ -74,8 +74,8 @@ async fn verdict(group: &Group, jws: &Value) -> Got {
     }
 }
 
-/// Runs all cases of a file; `refused` are the valid ones that are refused on principle, and
-/// `contradictions` the invalid ones that are, byte for byte, also a valid one.
+/// Runs all cases of a file. `refused` are the valid cases that the crate refuses on principle, and
+/// `contradictions` are the invalid cases whose bytes are also a valid case.
 async fn run(json: &str, refused: &[(u32, &str)], contradictions: &[u32]) {
     let file: File = serde_json::from_str(json).expect("the vectors can be read");
     let refused: BTreeMap<u32, &str> = refused.iter().copied().collect();
@@ -88,7 +88,7 @@ async fn run(json: &str, refused: &[(u32, &str)], contradictions: &[u32]) {
             count += 1;
             let got = verdict(group, jws).await;
             unused.remove(&case.tc_id);
-            // Two cases of one result each can't both be right where they are the same bytes.
+            // Two cases with the same bytes and different results can't both be right.
             let contradicted = group.tests.iter().any(|other| {
                 case.result == "invalid" && other.result == "valid" && other.jws == case.jws
             });

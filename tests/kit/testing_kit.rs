@@ -39,7 +39,7 @@ fn name(user: &UserContext) -> String {
     user.user_id().map_or_else(String::new, ToString::to_string)
 }
 
-/// Checks a handler behind a layer that has the recorder of the check.
+/// Checks a handler behind a layer whose observer is the check's recorder.
 async fn check(
     check: IsolationCheck,
     isolation: Isolation,
@@ -61,7 +61,7 @@ async fn check(
         let answer = handler(agents);
         async move {
             let body = answer.await;
-            // A header's value takes the same text.
+            // The same text is allowed in a header's value.
             let owner = HeaderValue::from_str(&body).expect("ids are visible ASCII");
             let mut response = Answer::new(Full::new(Bytes::from(body)));
             response.headers_mut().insert("x-owner", owner);
@@ -179,7 +179,7 @@ async fn a_current_user_that_requests_share_is_found() {
     assert_found(&report, &[Found::ForeignBytes]);
 }
 
-/// A singleton that keeps the factory of whoever came first.
+/// A singleton that keeps the factory of the first request.
 fn singleton() -> impl Fn(Scoped<Agents>) -> HandlerFuture + Clone + Send + Sync {
     let kept: Arc<Mutex<Option<Scoped<Agents>>>> = Arc::default();
     move |agents| {
@@ -258,7 +258,7 @@ async fn a_check_without_a_completed_response_fails() {
 #[tokio::test]
 async fn a_check_whose_requests_were_all_refused_or_unobserved_fails() {
     let answer = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Answer::default()));
-    // Nobody is believed, so a leak behind the layer would never be reached.
+    // No request is accepted, so a leak behind the layer would not be reached.
     let refusing = UserScopeLayer::builder()
         .strategy(Scripted::new(|_| Outcome::Absent))
         .context_only()

@@ -1,5 +1,5 @@
-//! One table of requests with the same results on four real servers: the principal, the refusal, and
-//! what reaches the handler.
+//! One table of requests with the same results on four real servers: the principal, the refusal, and the
+//! headers that reach the handler.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header::CONTENT_TYPE};
@@ -14,7 +14,7 @@ use crate::support::{
     grpc_code,
 };
 
-/// Sends a case to a server of its own, and says what is not as it should be.
+/// Sends a case to its own server and returns the differences from the expected result.
 async fn try_case(server: Server, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |as_expected: bool, what: String| {
@@ -126,7 +126,7 @@ async fn the_bare_stack_answers_every_case() {
     answers_every_case(Server::Bare).await;
 }
 
-/// A generated client would make something of a plain HTTP refusal too; others would not.
+/// A generated client also understands a plain HTTP refusal, but other clients do not.
 #[tokio::test]
 async fn every_refusal_over_grpc_is_a_trailers_only_status() {
     let http = Client::builder(TokioExecutor::new())

@@ -1,4 +1,4 @@
-//! Bad input gets a clear error. The server goes on, and so does the connection if HTTP allows it.
+//! Bad input gets a clear error. The server continues, and so does the connection if HTTP allows it.
 
 use http::{HeaderValue, header::COOKIE};
 use tokio::{
@@ -13,7 +13,7 @@ use tower_user_scope::{
 
 use crate::support::{Client, Rules, Running, Sent, Server, Why, soon};
 
-/// A header's value, and who the request is or why it is refused with 400.
+/// A header's value, and the user or the reason of a 400.
 struct Bad {
     name: &'static str,
     headers: Vec<(&'static str, Vec<u8>)>,
@@ -31,17 +31,17 @@ fn bad(name: &'static str, headers: &[(&'static str, &[u8])], expected: Result<&
     }
 }
 
-/// The user's header, wrong in this way.
+/// The user's header with this error.
 fn user(reason: InvalidErrorKind) -> Result<&'static str, Why> {
     Err(Why::Invalid("trusted_header", reason))
 }
 
-/// The user's header, with an id that is none.
+/// The user's header with an invalid id.
 fn user_id(problem: IdErrorKind) -> Result<&'static str, Why> {
     user(InvalidErrorKind::Id(problem))
 }
 
-/// A correlation id, wrong in this way.
+/// A correlation id with this error.
 fn id(field: &'static str, problem: CorrelationErrorKind) -> Result<&'static str, Why> {
     Err(Why::Correlation(field, problem))
 }
@@ -51,7 +51,7 @@ const THREAD: &str = "x-thread-id";
 const TRACE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const TRACE_OF_VERSION_FF: &[u8] = b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// B01, B07 and B23 over the wire; small enough for every server's own limits.
+/// B01, B07 and B23 over the wire, within every server's own limits.
 fn bad_headers() -> Vec<Bad> {
     use CorrelationErrorKind::{Id, NotText, Repeated};
 
@@ -138,7 +138,7 @@ fn bad_headers() -> Vec<Bad> {
     ]
 }
 
-/// Asks, and checks the answer; and that the connection then serves a good request.
+/// Sends a request, checks the response, and checks that the connection then serves a good request.
 async fn check(
     what: &str,
     running: &Running,
@@ -190,7 +190,7 @@ async fn a_bad_header_is_refused_with_400_and_its_connection_serves_on() {
     }
 }
 
-/// What no client of ours would send, and the status by which hyper itself refuses it.
+/// Bytes that a correct client does not send, and the status of hyper's own refusal.
 const NO_HTTP: &[(&str, &str, &str)] = &[
     (
         "a folded line",
@@ -258,7 +258,7 @@ async fn input_that_is_not_http_never_reaches_the_layer_and_the_next_connection_
     }
 }
 
-/// Sends bytes as they are, and reads what comes back until the server hangs up.
+/// Sends raw bytes and reads the response until the server closes the connection.
 async fn until_closed(running: &Running, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(running.address())
         .await
@@ -271,7 +271,7 @@ async fn until_closed(running: &Running, bytes: &[u8]) -> String {
     String::from_utf8(answer).expect("an answer in ASCII")
 }
 
-/// Servers, lines and cookies on each: as many as the server's own limit on headers lets in.
+/// Servers, and the numbers of lines and cookies that each server's own limit on headers allows.
 const COOKIES: &[(Server, usize, usize)] = &[
     (Server::Axum, 80, 125),
     (Server::HyperHttp1, 80, 125),
@@ -317,8 +317,8 @@ async fn ten_thousand_cookies_are_neither_lost_nor_in_the_way() {
     }
 }
 
-/// A query, and what it is to a layer that reads ids from it: the thread that it names (`None`
-/// where it names none), or why it is refused.
+/// A query, and its result in a layer that reads ids from it: the thread that it names (`None` if it
+/// names none), or the reason of the refusal.
 type Query = (&'static str, String, Result<Option<&'static str>, Why>);
 
 fn queries(huge: usize) -> Vec<Query> {
@@ -369,7 +369,7 @@ fn queries(huge: usize) -> Vec<Query> {
     ]
 }
 
-/// Servers that have a query, and the longest that each of them lets in, nearly.
+/// Servers whose requests have a query, and about the longest one that each of them allows.
 const QUERIED: &[(Server, usize)] = &[
     (Server::Axum, 60_000),
     (Server::HyperHttp1, 60_000),

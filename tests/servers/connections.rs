@@ -7,21 +7,21 @@ use futures::future::{join, join_all};
 
 use crate::support::{Answer, Client, Office, Refusal, Rules, Running, Sent, Server, soon};
 
-/// One request of many: who it is, or the status by which it is refused.
+/// One of many requests: its user, or the status of its refusal.
 struct Turn {
     request_id: String,
     sent: Sent,
     expected: Result<String, u16>,
 }
 
-/// The body of every request: what would be mallory's, were it ever read as a request.
+/// The body of every request, which would be a request of mallory if a server read it as one.
 const SMUGGLED: &str = "POST / HTTP/1.1\r\nhost: test\r\nx-user-id: mallory\r\n\r\n";
 
-/// What a request carries, for the user of its turn; and whether it is that user's.
+/// The credentials of a request for the next user, and whether they are that user's.
 type Kind = (&'static [(&'static str, &'static str)], Result<(), u16>);
 
-/// `%` stands for the user's name. Those who have to be waited for take turns with those who
-/// don't, and every refusal with an acceptance.
+/// `%` stands for the user's name. Strategies that wait alternate with strategies that don't, and
+/// refusals with accepted requests.
 const KINDS: &[Kind] = &[
     (&[("x-user-id", "%")], Ok(())),
     (&[], Err(401)),
@@ -65,7 +65,7 @@ fn turns(count: usize) -> Vec<Turn> {
 }
 
 impl Turn {
-    /// Checks the answer, and says by which factory it was given.
+    /// Checks the response and returns the number of its factory.
     fn check(&self, answer: Answer, server: Server) -> Option<u64> {
         let what = format!("{server:?}, {}", self.request_id);
         match (&self.expected, answer) {
@@ -96,7 +96,7 @@ impl Turn {
     }
 }
 
-/// Every factory was one request's, and nothing is left of any of them.
+/// Checks that each factory served one request and was dropped.
 async fn each_had_its_own(office: &Office, accepted: &[u64]) {
     let distinct: BTreeSet<_> = accepted.iter().collect();
     assert_eq!(distinct.len(), accepted.len(), "no factory answers twice");
@@ -126,7 +126,7 @@ async fn users_in_turn_on_one_connection_leave_nothing_to_each_other() {
     }
 }
 
-/// All requests at once on one connection; no handler answers before all of them are in.
+/// Sends all requests at the same time on one connection. No handler responds before all have arrived.
 async fn interleaved(server: Server) {
     let turns = turns(12 * KINDS.len());
     let rules = Rules {
@@ -170,7 +170,7 @@ async fn interleaved_streams_of_one_connection_keep_apart_on_four_threads() {
     }
 }
 
-/// Reads a stream of one user to its end; every answer is theirs.
+/// Reads a stream of one user to its end and checks that every message is that user's.
 async fn watch(client: &Client, user: &str, times: u32) {
     let Client::GrpcStreaming(client) = client else {
         unreachable!("streams are tonic's");
@@ -188,7 +188,7 @@ async fn watch(client: &Client, user: &str, times: u32) {
     assert_eq!(read, times, "all of {user}'s stream");
 }
 
-/// Two streams of one connection that go on in step, with refused calls between them.
+/// Two streams of one connection that advance in turn, with refused calls between them.
 #[tokio::test]
 async fn two_users_who_stream_at_once_each_see_only_themselves() {
     let in_step = Rules {

@@ -33,7 +33,7 @@ enum Http {
     Two,
 }
 
-/// Sends one request over a real connection, has the answer read, and tells how the scope ended.
+/// Sends one request over a real connection, reads the response, and returns how the scope ended.
 async fn served<B>(
     version: Http,
     method: Method,
@@ -87,11 +87,11 @@ where
     let request = Request::builder()
         .method(method)
         .uri(format!("http://{address}/"))
-        // Else a server of HTTP/1 sends no trailers (RFC 9110 section 6.5.1).
+        // Without this header an HTTP/1 server sends no trailers (RFC 9110 section 6.5.1).
         .header(header::TE, "trailers")
         .body(Empty::new())
         .expect("a request");
-    // A server that notices that a body is too short may have sent nothing yet.
+    // A server that notices that a body is too short may not have sent anything yet.
     let read = async {
         let response = client.request(request).await?;
         Ok(response.into_body().collect().await?.to_bytes())
@@ -106,7 +106,7 @@ where
     ending
 }
 
-/// As [`served`], with a body of two frames that arrives whole.
+/// The same as [`served`], with a body of two frames that arrives completely.
 async fn ending_of(version: Http, method: Method, length: Option<&'static str>) -> Ending {
     let what = format!("{version:?} {method} {length:?}");
     let whole = if method == Method::HEAD { "" } else { "hello" };
@@ -125,7 +125,7 @@ async fn ending_of(version: Http, method: Method, length: Option<&'static str>) 
 async fn a_response_that_arrives_whole_is_completed_whatever_its_framing() {
     for version in [Http::One, Http::Two] {
         for method in [Method::GET, Method::HEAD, Method::POST] {
-            // Over HTTP/2 hyper leaves it to the application to send no body after a HEAD.
+            // Over HTTP/2, hyper sends the body that an application returns for a HEAD.
             if (version, &method) == (Http::Two, &Method::HEAD) {
                 continue;
             }
@@ -140,7 +140,7 @@ async fn a_response_that_arrives_whole_is_completed_whatever_its_framing() {
     }
 }
 
-/// What a body hands over, one after the other.
+/// The steps of a body, in order.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Data(&'static str),
@@ -148,7 +148,7 @@ enum Part {
     Fails,
 }
 
-/// A body whose server is told of its length and its end, or not, rightly or wrongly.
+/// A body that reports its length and its end correctly, wrongly or not at all.
 struct Parts {
     left: std::collections::VecDeque<Part>,
     hint: SizeHint,
@@ -189,7 +189,7 @@ impl Body for Parts {
     }
 }
 
-/// What is known of a scope when it closes.
+/// The facts about a scope at its close.
 type End = (Ending, Option<u16>);
 
 /// The endings of the scopes of a layer around this response.
@@ -222,7 +222,7 @@ where
     endings.clone()
 }
 
-/// Polls for so many frames, then asks whether the body is at its end, as servers do.
+/// Polls for this many frames and then calls `is_end_stream`, as servers do.
 async fn poll_frames<B: Body>(count: usize, body: B) {
     let mut body = Box::pin(body);
     for _ in 0..count {
@@ -545,7 +545,7 @@ async fn bodies_that_end_with_trailers_and_bodies_of_another_length_end_so_on_re
     }
 }
 
-/// Tells in whose scope it is used, by every method that a server or a middleware may call.
+/// A body that records the scope of each method that a server or a middleware may call.
 struct Watchful {
     seen: Seen,
 }
@@ -626,7 +626,7 @@ async fn every_method_of_a_body_is_called_in_its_own_scope() {
                 let layer = builder.context_only().build().expect("good");
                 layer.layer(inner).oneshot(request).await
             };
-            // As where another user's request is polled on this thread meanwhile.
+            // Another user's request may be polled on this thread in the meantime.
             let id = UserId::try_from("bob").expect("an id");
             let bob = UserContext::builder(Identity::proved(id)).build();
             async move {
@@ -654,7 +654,7 @@ async fn every_method_of_a_body_is_called_in_its_own_scope() {
     }
 }
 
-/// Panics where it is asked something.
+/// A body that panics in each of its methods.
 struct Panicky;
 
 impl Body for Panicky {
@@ -746,7 +746,7 @@ async fn a_scope_without_a_response_has_no_status() {
     );
 }
 
-/// Uses the factory when it is dropped, as a transaction guard would.
+/// Uses the factory when it is dropped, as a transaction's guard does.
 struct Guard {
     factory: Scoped<String>,
     log: Arc<Mutex<Vec<String>>>,
@@ -780,7 +780,7 @@ async fn what_a_cancelled_request_holds_is_dropped_in_its_scope() {
         .build()
         .expect("good");
     let guards = Arc::clone(&log);
-    // The handler, the body, and work that was given the scope: each is dropped in the middle.
+    // The handler, the body, and work with the scope: each is dropped before its end.
     let inner = service_fn(move |request: Request<()>| {
         let factory = request
             .scoped::<String>()
@@ -915,7 +915,7 @@ async fn a_stream_that_was_given_a_scope_is_polled_in_it() {
     assert_eq!(seen, [Some(alice.clone()), Some(alice)]);
 }
 
-/// Is ready at the second poll, and holds something until it is dropped.
+/// A future that is ready at the second poll and holds a value until it is dropped.
 struct Holding<T, H> {
     answer: Option<T>,
     polled: bool,
@@ -945,7 +945,7 @@ impl<T: Unpin, H: Unpin> Future for Holding<T, H> {
     }
 }
 
-/// Notes in whose scope it is dropped.
+/// Records the user of the scope that it is dropped in.
 struct DroppedIn(Arc<Mutex<Vec<Option<String>>>>);
 
 impl Drop for DroppedIn {
@@ -964,7 +964,7 @@ async fn what_finished_work_still_holds_is_dropped_in_its_scope() {
     let taken = || std::mem::take(&mut *dropped.lock().unwrap_or_else(PoisonError::into_inner));
     let alices = Some("alice".to_owned());
 
-    // The inner service's future, with the response in hand.
+    // The inner service's future, which already has the response.
     let of_call = Arc::clone(&dropped);
     let inner = service_fn(move |_: Request<()>| {
         let response = Response::new(Empty::<Bytes>::new());
@@ -988,7 +988,7 @@ async fn what_finished_work_still_holds_is_dropped_in_its_scope() {
     );
     drop((call, response));
 
-    // Work that was given a scope, and is kept when it is done.
+    // Work with a scope that is kept after it is done.
     let id = UserId::try_from("alice").expect("an id");
     let context = UserContext::builder(Identity::proved(id)).build();
     let mut work = Box::pin(Holding::new((), DroppedIn(Arc::clone(&dropped))).in_scope(context));
@@ -1014,7 +1014,7 @@ async fn the_resolution_future_is_dropped_before_the_inner_service_begins() {
         .build()
         .expect("good");
     let inner = service_fn(move |_: Request<()>| {
-        // One here, and one in each closure.
+        // One handle here and one in each closure.
         assert_eq!(
             Arc::strong_count(&held),
             4,

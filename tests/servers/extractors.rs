@@ -1,5 +1,5 @@
-//! Handlers get the context and the factory with their server's own means. A missing layer is an error
-//! that says what to do.
+//! Handlers get the context and the factory through their server's own API. A missing layer is an error
+//! with advice.
 
 use std::convert::Infallible;
 
@@ -265,7 +265,7 @@ async fn errors_become_grpc_statuses() {
     }
 }
 
-/// What a handler gets from a lazy factory that fails like this.
+/// The handler's error for a lazy factory that fails in this way.
 async fn lazy_failure(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> FactoryError {

@@ -1,6 +1,6 @@
-//! B33: no response of one user contains a byte that names another, and an error names nobody:
-//! on the wire, with headers, body and trailers, on every server, under a mix of answers and of
-//! refusals of every kind.
+//! B33: no response of one user contains another user's id, and no error contains an id: on the wire,
+//! with headers, body and trailers, on every server, under a mix of responses and of refusals of every
+//! kind.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, header::CONTENT_TYPE};
@@ -16,14 +16,14 @@ const USERS: [&str; 8] = [
     "bob-of-acme",
     "carol-of-acme",
     "dave-of-acme",
-    // Whose factories fail, and whose can't be reached.
+    // A user whose factory fails, and a user whose factory is unavailable.
     "frank",
     "fiona",
     "erin-of-acme",
     "alice",
 ];
 
-/// How a user sends who they are, and what is said to it.
+/// The credential of a user, and the response to it.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Header,
@@ -81,7 +81,7 @@ impl Way {
     }
 }
 
-/// Everything of a response, as it came.
+/// All bytes of a response.
 #[derive(Debug)]
 struct Wire {
     headers: HeaderMap,
@@ -107,10 +107,10 @@ impl Wire {
 
 type Http = Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>;
 
-/// Sends without any code that would look at the answer.
+/// Sends a request and does not check the response.
 async fn send(http: &Http, origin: &str, server: Server, sent: &Sent) -> Wire {
     let (path, body) = match server {
-        // An empty message: not compressed, of no length.
+        // An empty message: the flag for no compression, and the length zero.
         Server::TonicUnary => ("/whoami.WhoAmI/Ask", &[0_u8; 5][..]),
         _ => ("/", &[][..]),
     };
@@ -133,7 +133,7 @@ async fn send(http: &Http, origin: &str, server: Server, sent: &Sent) -> Wire {
     }
 }
 
-/// Every user in every way, all at once, each several times.
+/// Sends a request for each user with each credential, all at the same time, several times.
 async fn mix(server: Server, http2: bool) {
     const ROUNDS: usize = 6;
     let running = server.start(&Rules::DEFAULT).await;
@@ -172,7 +172,7 @@ async fn mix(server: Server, http2: bool) {
             answered += 1;
         }
         for id in USERS {
-            // `alice` is the beginning of another id, and must not hide in it.
+            // `alice` is the prefix of another id, which must not hide it.
             let own = user.contains(id);
             assert!(
                 !wire.contains(id) || (own && expected == 200),

@@ -1,15 +1,15 @@
-//! The generated code that is checked in, so that nobody needs `protoc`, is what the proto files
-//! say.
+//! The generated code in the repository, which makes `protoc` unnecessary, fits the proto
+//! files.
 
 use std::{env, fs, path::Path};
 
-/// Folders, and the proto file in each.
+/// Folders with the proto file of each.
 const GENERATED: &[(&str, &str)] = &[
     ("support/proto", "whoami"),
     ("../../examples/grpc/src", "greeter"),
 ];
 
-/// `REGENERATE=1 cargo test -p servers-tests generated` writes all of it anew.
+/// `REGENERATE=1 cargo test -p servers-tests generated` writes the code again.
 #[test]
 fn generated_code_is_what_its_proto_file_says() {
     let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");

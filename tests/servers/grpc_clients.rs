@@ -1,8 +1,8 @@
-//! Real gRPC clients read the right status where a request is refused, whatever they speak and
-//! wherever gRPC-Web is translated.
+//! Real gRPC clients read the right status of a refused request, in each protocol and wherever gRPC-Web
+//! is translated.
 //!
 //! tonic's clients are tested here. Those of other languages are programs in `grpc_clients/`:
-//! `.ci/grpc-clients` installs what they need, names its place in `GRPC_CLIENTS`, and runs this.
+//! `.ci/grpc-clients` installs their dependencies, sets `GRPC_CLIENTS` to the folder, and runs this.
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ use crate::support::{
     },
 };
 
-/// What the key of a request makes of it, and the code that stands for that.
+/// A request's key, its result, and the gRPC code of that result.
 const CASES: [(&str, Code); 6] = [
     ("", Code::Unauthenticated),
     ("malformed", Code::InvalidArgument),
@@ -128,16 +128,16 @@ impl WhoAmI for Handler {
     }
 }
 
-/// Where the layer stands.
+/// The place of the layer in the stack.
 #[derive(Clone, Copy, Debug)]
 enum Stands {
-    /// Alone: gRPC over HTTP/2.
+    /// The only layer, for gRPC over HTTP/2.
     Alone,
-    /// Inside of what translates gRPC-Web.
+    /// Inside of the layer that translates gRPC-Web.
     InsideWeb,
-    /// Outside of it: gRPC-Web requests reach the layer as they are.
+    /// Outside of that layer: gRPC-Web requests reach the layer untranslated.
     OutsideWeb,
-    /// Around one service of the two.
+    /// Around one of the two services.
     AroundOneService,
 }
 
@@ -182,7 +182,7 @@ impl Stands {
     }
 }
 
-/// A service for which nobody has to be somebody.
+/// A service that anonymous callers may use.
 #[derive(Clone)]
 struct Open;
 
@@ -209,7 +209,7 @@ fn request(key: &str) -> Request<Question> {
     Request::from_parts(metadata, http::Extensions::new(), Question::default())
 }
 
-/// Who the service takes somebody for, and what it says instead.
+/// The user that the service sees, or the error.
 fn read(answer: Result<Response<Seen>, Status>) -> (Code, String) {
     match answer {
         Ok(seen) => {
@@ -279,7 +279,7 @@ async fn a_layer_can_be_around_one_service_of_a_server() {
     );
 }
 
-/// A line that a client of another language prints for each request.
+/// The line that a client of another language prints for each request.
 #[derive(Deserialize)]
 struct Line {
     client: String,
@@ -288,13 +288,13 @@ struct Line {
     message: String,
 }
 
-/// What a client makes of each case.
+/// A client's result for each case.
 type Reading = BTreeMap<String, (i32, String)>;
 
 struct Clients(PathBuf);
 
 impl Clients {
-    /// Runs a program with the addresses that it asks, for each client that it is.
+    /// Runs a client program with the addresses of the servers.
     async fn run(
         &self,
         mut program: Command,
@@ -318,7 +318,7 @@ impl Clients {
     }
 }
 
-/// What a client takes the code of a refusal from.
+/// The source of a refusal's code in a client.
 #[derive(Clone, Copy, Debug)]
 enum Takes {
     GrpcStatus,
@@ -362,12 +362,12 @@ async fn clients_of_other_languages_read_each_refusal() {
         ("grpcio", GrpcStatus),
         ("grpc-js", GrpcStatus),
         ("connect-node, gRPC", HttpStatus),
-        // The layer inside of tonic-web's.
+        // The layer is inside of tonic-web's layer.
         ("grpc-web, binary, inside", HttpStatusAsWeb),
         ("grpc-web, text, inside", HttpStatusAsWeb),
         ("improbable-eng/grpc-web, inside", GrpcStatus),
         ("connect-node, gRPC-Web, inside", HttpStatus),
-        // And outside of it, where they get the layer's own answer.
+        // The layer is outside of it, so clients get the layer's own response.
         ("grpc-web, binary, outside", GrpcStatus),
         ("grpc-web, text, outside", GrpcStatus),
         ("improbable-eng/grpc-web, outside", GrpcStatus),

@@ -1,5 +1,5 @@
-//! B31, B34: a gRPC stream, one-way or both ways, keeps its user for its whole life, and its
-//! scope closes once, with the right ending, whoever ends it and however.
+//! B31, B34: a gRPC stream, one-way or two-way, keeps its user until it ends, and its
+//! scope closes once, with the right ending, whichever side ends it.
 
 use std::{
     collections::HashMap,
@@ -50,16 +50,16 @@ use crate::support::{
     },
 };
 
-/// How many answers a stream gives before it ends as it was asked to.
+/// The number of messages of a stream before it ends in the requested way.
 const ANSWERS: usize = 5;
 
-/// What the server does at the end.
+/// The server's action at the end.
 #[derive(Clone, Copy, Debug)]
 enum Finish {
     Well,
     WithAnError,
     InAPanic,
-    /// It goes on for ever.
+    /// The stream continues for ever.
     Never,
 }
 
@@ -86,7 +86,7 @@ impl Finish {
     }
 }
 
-/// What is counted of all requests.
+/// The counters of all requests.
 struct Shared {
     alive: watch::Sender<usize>,
     entered: watch::Sender<usize>,
@@ -118,7 +118,7 @@ fn look(agents: &Scoped<Agents>, context: &UserContext) -> Seen {
     }
 }
 
-/// One look for each question; then the end that was asked for.
+/// One message for each question, and then the requested end.
 fn answers<T>(
     request: &Request<T>,
     questions: impl Stream<Item = Result<Question, Status>> + Send + 'static,
@@ -142,7 +142,7 @@ struct Generated;
 
 #[async_trait]
 impl WhoAmI for Generated {
-    /// Ends before it answers.
+    /// Ends before the first message.
     async fn ask(&self, request: Request<Question>) -> Result<Response<Seen>, Status> {
         let mut end = answers(&request, stream::empty())?;
         match end.next().await {
@@ -163,7 +163,7 @@ impl WhoAmI for Generated {
     }
 }
 
-/// The same with questions that come one by one: the proto file has no such method.
+/// The same with a stream of questions, for which the proto file has no method.
 #[derive(Clone)]
 struct Chat;
 
@@ -203,7 +203,7 @@ impl StreamingService<Question> for Chat {
     }
 }
 
-/// A scope that has closed: whose, and how.
+/// A closed scope: its user and its ending.
 type Closing = (String, Ending);
 
 struct Running {
@@ -291,7 +291,7 @@ fn request<T>(user: &str, finish: Finish, message: T) -> Request<T> {
     Request::from_parts(metadata, http::Extensions::new(), message)
 }
 
-/// A stream that is open, and the way to ask more where there is one.
+/// An open stream, with the sender of questions if it is two-way.
 struct Asking {
     user: String,
     request_id: Option<String>,
@@ -328,7 +328,7 @@ impl Asking {
         }
     }
 
-    /// Asks where it has to, and checks that the answer is the stream's own user's.
+    /// Sends a question if the stream is two-way, and checks that the message is the stream's own user's.
     async fn next(&mut self) {
         if let Some(questions) = &self.questions {
             questions
@@ -343,7 +343,7 @@ impl Asking {
         assert_eq!(*first, whose.request_id, "and its own request");
     }
 
-    /// Asks nothing more and reads what is left.
+    /// Sends no more questions and reads the rest.
     async fn end(mut self) -> Code {
         drop(self.questions.take());
         loop {
@@ -366,10 +366,10 @@ enum Rpc {
     Chat,
 }
 
-/// Which call, what the server does at the end, and how the scope ends; a client reads to the
-/// end or, where there is none, goes away.
+/// The call, the server's action at the end, and the ending of the scope. A client reads to the end, or
+/// disconnects if there is none.
 const CASES: [(Rpc, Finish, Ending); 11] = [
-    // A status is an answer: it was sent whole.
+    // A status is a complete response.
     (Rpc::Ask, Finish::WithAnError, Ending::Completed),
     (Rpc::Ask, Finish::InAPanic, Ending::Panicked),
     (Rpc::Ask, Finish::Never, Ending::Cancelled),
@@ -383,7 +383,7 @@ const CASES: [(Rpc, Finish, Ending); 11] = [
     (Rpc::Chat, Finish::Never, Ending::Cancelled),
 ];
 
-/// One call, as its user makes it and leaves it.
+/// One call and how its user ends it.
 async fn make(
     channel: Channel,
     entered: watch::Sender<usize>,
@@ -416,7 +416,7 @@ async fn make(
         }
         Rpc::Chat => Asking::chat(&channel, user, finish).await,
     };
-    // A panic resets the stream, and what was not read yet is lost with it.
+    // A panic resets the stream, and messages that were not read are lost.
     let sure = match (rpc, finish) {
         (Rpc::Watch, Finish::InAPanic) => 0,
         _ => ANSWERS,
@@ -504,7 +504,7 @@ async fn b34_many_users_at_once_leave_nothing_and_mix_nothing() {
             let user = format!("user-{number}");
             for place in 0..CASES.len() {
                 let (rpc, finish, _) = CASES[(number + place) % CASES.len()];
-                // Who has entered can't be told here: others enter at the same time.
+                // The number of entered handlers is not known here, because others enter at the same time.
                 if !matches!((rpc, finish), (Rpc::Ask, Finish::Never)) {
                     make(channel.clone(), entered.clone(), &user, rpc, finish).await;
                 }
@@ -531,7 +531,7 @@ async fn b34_many_users_at_once_leave_nothing_and_mix_nothing() {
     running.assert_empty().await;
 }
 
-/// The machine of the clients loses its network, as far as the server can tell.
+/// A network that drops all packets of the clients, as a server sees it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b34_a_connection_that_breaks_closes_the_scopes_of_all_its_streams() {
     const STREAMS: usize = 20;

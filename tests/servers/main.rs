@@ -1,6 +1,6 @@
-//! Promises of the crate on real servers: one file for each.
+//! Promises of the crate on real servers, one file for each.
 //!
-//! `support` has one application behind each of them, and a client for each.
+//! `support` has one application for all servers, and a client for each server.
 
 mod alike;
 mod bad_input;

@@ -22,7 +22,7 @@ struct Agents {
     owner: String,
 }
 
-/// Says at each event whose stream it is, by everything that could tell.
+/// Sends events that name the user by context, factory and scope.
 fn events(agents: Scoped<Agents>, count: usize) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::iter(0..count).then(move |number| {
         let agents = agents.clone();
@@ -44,7 +44,7 @@ async fn endless(agents: Scoped<Agents>) -> Sse<impl Stream<Item = Result<Event,
     Sse::new(events(agents, usize::MAX)).keep_alive(KeepAlive::default())
 }
 
-/// Starts a server, and tells of each scope that closes whose it was and how it ended.
+/// Starts a server and reports the user and the ending of each closed scope.
 async fn start() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Ending)>) {
     let (closed, receiver) = mpsc::unbounded_channel();
     let layer = UserScopeLayer::builder()
@@ -83,7 +83,7 @@ async fn open(address: SocketAddr, path: &str, user: &str) -> hyper::body::Incom
         .header("x-user-id", user)
         .body(Body::empty())
         .expect("a request");
-    // A client, and so a connection, of its own.
+    // Its own client, and therefore its own connection.
     let client = Client::builder(TokioExecutor::new()).build_http();
     let response = client.request(request).await.expect("an answer");
     response.into_body()
@@ -106,7 +106,7 @@ fn assert_all_of(events: &str, user: &str) {
     }
 }
 
-/// A limit that only a hang reaches.
+/// A time limit that only a hang reaches.
 const HANG: Duration = Duration::from_secs(30);
 
 async fn closing(receiver: &mut mpsc::UnboundedReceiver<(String, Ending)>) -> (String, Ending) {

@@ -1,5 +1,5 @@
-//! B30, B31: the events of a hub reach the sockets of their own user and no other, and a
-//! WebSocket keeps its handshake's user, factory and scope until its last handle is gone.
+//! B30, B31: the events of a hub reach only the sockets of their own user, and a
+//! WebSocket keeps its handshake's user, factory and scope until its last handle is dropped.
 
 mod app;
 
@@ -31,7 +31,7 @@ use tower_user_scope::{PeerAddr, scope::Ending};
 
 use self::app::{Said, Server, app, label, lock, soon};
 
-/// A client's end of a socket, and whose it is.
+/// The client's end of a socket, and its user.
 struct Socket<S> {
     stream: WebSocketStream<S>,
     owner: String,
@@ -47,7 +47,7 @@ fn handshake(address: SocketAddr, user: &str, tenant: &str) -> Request<()> {
     request
 }
 
-/// A socket that the server has put into its hub.
+/// Opens a socket and waits until the server has added it to its hub.
 async fn connect(address: SocketAddr, user: &str, tenant: &str) -> Socket<TcpStream> {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let (stream, _) = client_async(handshake(address, user, tenant), stream)
@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         sent.expect("the server listens");
     }
 
-    /// The next thing that the server says is this, and in every respect the socket's own.
+    /// Checks that the server's next message is this one and belongs to the socket's user in every part.
     async fn hears(&mut self, text: &str) {
         let message = soon("the server says something", self.stream.next()).await;
         let message = message.expect("not its end").expect("a message");
@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         assert_eq!(said, own, "what the socket of {} hears", self.owner);
     }
 
-    /// Nothing but its own has reached the socket so far.
+    /// Checks that only messages of its own user have reached the socket so far.
     async fn is_still_its_own(&mut self) {
         self.send("whose").await;
         self.hears("yours").await;
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             Leaves::Vanishes => {}
             Leaves::VanishesWithMessagesUnread => {
-                // The system resets a connection that is dropped with something unread.
+                // The system resets a connection that is dropped with unread data.
                 for _ in 0..50 {
                     self.send("whose").await;
                 }
@@ -187,7 +187,7 @@ async fn b34_a_client_that_is_gone_before_it_has_its_socket_leaves_nothing() {
         let mut stream = stream.expect("a connection");
         stream.write_all(&bytes).await.expect("sent");
         if round % 2 == 0 {
-            // Answered, and not read: the connection is reset.
+            // A message that is sent and not read resets the connection.
             stream.readable().await.expect("an answer");
         }
     }

@@ -1,4 +1,4 @@
-//! B21, B23: which cookie names a session: plain, signed and encrypted.
+//! B21, B23: which plain, signed or encrypted cookie selects a session.
 
 use http::{HeaderValue, Request, header};
 use proptest::{prelude::*, strategy::Strategy as Generate};
@@ -289,7 +289,7 @@ async fn a_sealed_cookie_opens_under_its_keys_and_a_bad_seal_never_reaches_the_s
         let loads = usize::from(expected == good());
         assert_eq!(store.loads() - before, loads, "look-ups of {case}");
     }
-    // What is sealed rightly and is no id.
+    // Cookies that are sealed correctly and hold no session id.
     let line = {
         let mut jar = CookieJar::new();
         jar.signed_mut(&now).add(Cookie::new(SID, "no id"));
@@ -319,7 +319,7 @@ fn an_answer_without_a_store_or_from_one_in_memory_needs_no_future() {
     }
 }
 
-/// A store that knows every session, so that only the cookie stands in the way.
+/// A store that has every session, so that only the cookie decides.
 fn knows_everything() -> Watched<MemoryStore> {
     Watched::new(MemoryStore::default())
         .twisted(|id, _| Ok(Some(record(id, [("user_id", json!("alice"))]))))
@@ -337,7 +337,7 @@ fn answer_now(
     Some(futures::executor::block_on(ask(strategy, request)))
 }
 
-/// Cookie lines of random bytes, and of pieces that come near to a good one.
+/// Cookie lines of random bytes, and of pieces of an almost valid line.
 fn lines() -> impl Generate<Value = Vec<Vec<u8>>> {
     let id = "[A-Za-z0-9_-]{21,23}";
     let piece = prop_oneof![
@@ -409,7 +409,7 @@ proptest! {
             let at = start + at.index(line.len() - start);
             let mut changed = line.clone();
             changed.replace_range(at..=at, &to);
-            // Another letter of a percent-encoded byte may be the same byte.
+            // A percent-encoded byte with a letter in another case is the same byte.
             let decoded = |line: &str| {
                 let pair = Cookie::parse_encoded(line.to_owned());
                 pair.map(|pair| pair.value().to_owned())

@@ -1,4 +1,4 @@
-//! Sessions, in memory and in common stores: one file for each promise.
+//! Sessions in memory and in common stores, one file for each promise.
 
 mod config;
 mod cookies;

@@ -17,8 +17,8 @@ use tower_user_scope::{
     strategy::InvalidErrorKind,
 };
 
-/// A browser's cookies as RFC 6265bis section 5.7 keeps them, as far as these tests need it: apart
-/// by name, domain and whether the host alone gets them. Another host of the domain may add some.
+/// A browser's cookies by the rules of RFC 6265bis section 5.7 that these tests need: they are told apart
+/// by name, domain, and whether only the host gets them. Another host of the domain may set some.
 #[derive(Default)]
 struct Browser {
     cookies: BTreeMap<(String, String, bool), String>,
@@ -44,7 +44,7 @@ impl Browser {
         response
     }
 
-    /// What the application's host gets.
+    /// The `Cookie` header that the application's host gets.
     fn sent(&self) -> impl Iterator<Item = (&str, &str)> {
         let is_meant = |domain: &str, host_only: bool| {
             domain == APP || (!host_only && APP.ends_with(&format!(".{domain}")))
@@ -55,7 +55,7 @@ impl Browser {
             .map(|((name, ..), value)| (name.as_str(), value.as_str()))
     }
 
-    /// Takes, replaces or ends a cookie, as this host says.
+    /// Adds, replaces or removes a cookie for a `Set-Cookie` of this host.
     fn take(&mut self, line: &str, host: &str) {
         let cookie = Cookie::parse(line.to_owned()).expect("a cookie");
         assert_eq!(cookie.path(), Some("/"), "{line}");
@@ -185,7 +185,7 @@ async fn sessions_that_end_on_inactivity_are_prolonged_where_each_response_saves
     }
 }
 
-/// As axum-login 0.18 and axum-oidc 0.6 have it.
+/// An application with axum-login 0.18 or axum-oidc 0.6.
 mod of_014 {
     pub(super) use tower_sessions_0_14::{MemoryStore, Session, SessionManagerLayer};
 }

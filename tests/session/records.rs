@@ -366,7 +366,7 @@ async fn a_store_that_hangs_is_503_after_the_time_limit() {
     }
 }
 
-/// What the request has; what it comes to with a later strategy; and with a fallback only.
+/// The request's session, its result with a later strategy, and its result with only a fallback.
 type Row = (Vec<String>, Came, Came);
 
 #[tokio::test]

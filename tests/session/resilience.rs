@@ -1,5 +1,5 @@
-//! B26, B34: a store that crashes under load, and clients that go away in the middle of a
-//! look-up, never give anybody another user's session.
+//! B26, B34: a store that crashes under load and clients that disconnect during a look-up never give
+//! a client another user's session.
 
 use std::{
     sync::{
@@ -34,11 +34,11 @@ const LIMIT: Duration = Duration::from_millis(500);
 struct User {
     name: String,
     session: Id,
-    /// How often the right answer came since somebody last looked.
+    /// The number of right responses since the last reading.
     right: AtomicUsize,
 }
 
-/// What came of all requests so far.
+/// The results of all requests so far.
 struct Tally {
     users: Vec<User>,
     unavailable: AtomicUsize,
@@ -112,7 +112,7 @@ impl Tally {
         soon(what, waits).await;
     }
 
-    /// Each user, several times, from now on.
+    /// Sends requests of each user, several at a time, from now on.
     async fn until_everybody_is_served(&self, what: &str, mut meanwhile: impl FnMut()) {
         for user in &self.users {
             user.right.store(0, Ordering::SeqCst);
@@ -136,8 +136,8 @@ impl Tally {
     }
 }
 
-/// One client after the other's answer, each request another user's; every third goes away
-/// before the answer is there, each time a little later.
+/// Sends requests one after the other, each of another user. Every third client disconnects before
+/// the response, each time a little later.
 async fn client<S: SessionStore>(number: usize, strategy: SessionCookie<S>, tally: Arc<Tally>) {
     let layer = UserScopeLayer::builder()
         .strategy(strategy.timeout(LIMIT))

@@ -1,4 +1,4 @@
-//! B21, B27: sessions that tower-sessions itself wrote, over HTTP, in memory, `SQLite`, Redis
+//! B21, B27: sessions that tower-sessions itself writes, over HTTP, in memory, `SQLite`, Redis
 //! and `PostgreSQL`.
 
 use std::{env, fmt, net::SocketAddr};
@@ -36,7 +36,7 @@ use crate::support::{
     verdict::{SID, ours},
 };
 
-/// How tower-sessions writes the cookie.
+/// The form in which tower-sessions writes the cookie.
 #[derive(Clone, Copy, Debug)]
 enum Seal {
     Plain,
@@ -44,7 +44,7 @@ enum Seal {
     Private,
 }
 
-/// An application as the documentation has it, with a route for each way to read the session.
+/// The application of the documentation, with a route for each way to read the session.
 struct App {
     address: SocketAddr,
     task: AbortHandle,
@@ -148,7 +148,7 @@ impl Browser {
         }
     }
 
-    /// Another browser that got hold of this one's cookie.
+    /// Another browser with this one's cookie.
     fn stolen(&self) -> Self {
         Self {
             http: self.http.clone(),
@@ -311,7 +311,7 @@ async fn a_store_keeps_its_contract<S: SessionStore>(store: S) {
     assert_eq!(kept, None, "an expired session");
 }
 
-/// What a 0.14 store wrote by itself is the same session through the wrapper.
+/// A session that a 0.14 store wrote by itself is the same session through the wrapper.
 async fn services_of_both_versions_share_a_store<S: core_0_14::SessionStore + Clone>(store: S) {
     let mut old = core_0_14::session::Record {
         id: core_0_14::session::Id::default(),
@@ -378,7 +378,7 @@ async fn sessions_in_postgres() {
     everything_holds(soon("PostgreSQL is up", postgres_store(&url)).await).await;
 }
 
-/// Fails in each way that a store of 0.14 can.
+/// A store of 0.14 that returns each of its errors.
 #[derive(Clone, Copy, Debug)]
 enum Failing {
     Encode,

@@ -47,7 +47,7 @@ fn by_alice() -> impl Strategy<Future: Send> + Send + Sync + 'static {
     })
 }
 
-/// Answers after so long.
+/// Responds after this time.
 fn slow(takes: Duration, outcome: fn() -> Outcome) -> impl Strategy<Future: Send> + Send + Sync {
     from_async_fn(CredentialSource::predicate(|_| true), move |_| async move {
         tokio::time::sleep(takes).await;
@@ -74,14 +74,14 @@ fn hanging_store() -> Watched<MemoryStore> {
     Watched::new(MemoryStore::default()).hanging()
 }
 
-/// What a request came to, and how long it took.
+/// The result of a request and its duration.
 async fn timed<L, S, B>(layer: &L) -> (Result<UserContext, Rejection>, Duration)
 where
     L: Layer<crate::support::Inner, Service = S>,
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
 {
     let begun = Instant::now();
-    // A day on the paused clock, so that a limit that is not kept fails the test.
+    // A day on the paused clock: the test fails if a limit does not fire.
     let answered = tokio::time::timeout(24 * HOUR, send(layer, with_a_session())).await;
     (answered.expect("a limit is kept"), begun.elapsed())
 }
@@ -170,7 +170,7 @@ async fn each_strategy_that_waits_has_a_time_limit_by_default() {
 #[tokio::test(start_paused = true)]
 async fn each_strategy_has_its_own_time_and_its_own_limit_overrides_the_common_one() {
     let seconds = Duration::from_secs;
-    // Two that take six of ten seconds each.
+    // Two strategies that take six seconds each, with a limit of ten.
     let layer = UserScopeLayer::builder()
         .strategy(slow(seconds(6), || Outcome::Absent))
         .strategies([slow(seconds(6), || Outcome::Absent).boxed()])
@@ -181,7 +181,7 @@ async fn each_strategy_has_its_own_time_and_its_own_limit_overrides_the_common_o
     let (answered, took) = timed(&layer).await;
     assert_eq!((answered.is_ok(), took), (true, seconds(12)));
 
-    // The second of them is the one that is named.
+    // The error names the second strategy.
     let layer = UserScopeLayer::builder()
         .strategy(slow(seconds(6), || Outcome::Absent))
         .strategies([stuck().boxed()])
@@ -284,7 +284,7 @@ async fn a_lazy_factory_is_waited_for_no_longer_than_any() {
         (Some(seconds(4)), None, seconds(4)),
         (Some(seconds(4)), Some(seconds(30)), seconds(30)),
     ] {
-        // Said before and after the factory: the layer is built when all is said.
+        // The limit may be set before or after the factory, because `build()` reads it.
         let mut builder = UserScopeLayer::builder().strategy(by_alice());
         if let Some(all) = all {
             builder = builder.time_limit(all);
@@ -337,7 +337,7 @@ fn without_a_timer_a_request_waits_and_does_not_panic() {
         UserScopeLayer::builder()
             .strategy(
                 from_async_fn(CredentialSource::predicate(|_| true), |_| async {
-                    // Pending once.
+                    // Pending at the first poll.
                     futures::pending!();
                     UnavailableError::timed_out(Duration::ZERO).into()
                 })
@@ -372,7 +372,7 @@ async fn the_time_limit_frees_what_a_stuck_request_holds() {
     let inner = service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
-    // One permit, which the ready instance takes along.
+    // One permit, which the ready instance holds.
     let mut service = layer.layer(ConcurrencyLimit::new(inner, 1));
     let request = |path: &str| Request::builder().uri(path).body(()).expect("a request");
     let first = service
@@ -390,7 +390,7 @@ async fn the_time_limit_frees_what_a_stuck_request_holds() {
     assert_eq!(first.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// Notes in whose scope it is dropped.
+/// Records the user of the scope that it is dropped in.
 struct Held(Arc<Mutex<Vec<Option<String>>>>);
 
 impl Drop for Held {
@@ -450,7 +450,7 @@ async fn a_step_that_is_given_up_or_cancelled_is_dropped_in_its_users_scope() {
     }
 }
 
-/// The process is there and its socket is open, and nothing answers.
+/// The process runs and its socket is open, but it sends no response.
 #[tokio::test]
 async fn a_redis_that_is_stopped_is_503_and_holds_nobody_else_up() {
     let Some(server) = Server::redis() else {

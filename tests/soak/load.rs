@@ -1,7 +1,7 @@
 //! B11, B15, B33, B34: under full load on real servers, with faults planted in every stage and
 //! clients that disconnect, users stay apart, all requests are counted and no memory is retained.
 //!
-//! It runs for a few seconds, or for as many as `SOAK_SECONDS` says.
+//! It runs for a few seconds, or for `SOAK_SECONDS`.
 
 use std::{
     convert::Infallible,
@@ -35,7 +35,7 @@ const HTTP1_CONNECTIONS: u64 = 8;
 const HTTP2_CONNECTIONS: u64 = 3;
 const STREAMS: u64 = 8;
 
-/// A connection that is used again as long as it holds.
+/// A connection that is reused until it closes.
 enum Client {
     Http1(http1::SendRequest<Body>, AbortHandle),
     Http2(http2::SendRequest<Body>),
@@ -48,7 +48,7 @@ impl Client {
         let io = TokioIo::new(stream);
         if http2 {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                // Streams are broken off here on purpose, more often than is forgiven.
+                // Streams are reset here on purpose, more often than the default limit allows.
                 .max_local_error_reset_streams(None)
                 .handshake(io)
                 .await
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Cuts an HTTP/1.1 connection, as a client that goes away does.
+    /// Closes an HTTP/1.1 connection, as a client that disconnects does.
     fn is_cut(&self) -> bool {
         if let Self::Http1(_, connection) = self {
             connection.abort();
@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-/// What a client saw.
+/// The counters of the clients.
 #[derive(Default)]
 struct Tally {
     sent: u64,
@@ -93,7 +93,7 @@ struct Tally {
     left: u64,
 }
 
-/// Every id in a text is the user's own.
+/// Checks that every id in a text is the user's own.
 fn assert_own(user: &str, text: &str, plan: Plan) {
     let mut ids = text.match_indices("user-");
     let foreign = ids.find(|(place, _)| !text[*place..].starts_with(user));
@@ -103,7 +103,7 @@ fn assert_own(user: &str, text: &str, plan: Plan) {
     );
 }
 
-/// One request of some user; tells whether the connection can go on.
+/// Sends one request of a user. Returns whether the connection can be used again.
 async fn one(
     client: &mut Client,
     user: &str,
@@ -139,7 +139,7 @@ async fn one(
     }
     let answer = match sending.await {
         Ok(answer) => answer,
-        // A panic takes an HTTP/1.1 connection with it, and an HTTP/2 stream.
+        // A panic closes an HTTP/1.1 connection or an HTTP/2 stream.
         Err(error) => {
             let panics = matches!(
                 plan,
@@ -201,12 +201,12 @@ async fn one(
     true
 }
 
-/// Numbers that look like chance, and are the same in each run.
+/// Pseudo-random numbers that are the same in each run.
 fn pick(seed: (u64, u64), below: u64) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one((seed, below)) % below
 }
 
-/// Users take turns on one connection until the time is over.
+/// Sends requests of alternating users on one connection until the time is over.
 async fn take_turns(
     mut client: Client,
     address: std::net::SocketAddr,
@@ -228,7 +228,7 @@ async fn take_turns(
     tally
 }
 
-/// Waits for what is about to happen; a test that would hang fails instead.
+/// Waits until the condition holds. A test that would hang fails.
 async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), happens)
         .await
@@ -285,7 +285,7 @@ fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
         .expect("a runtime");
     let until = Instant::now() + Duration::from_secs(seconds);
     let seen = runtime.block_on(load(&counts, until));
-    // With its last connection, so that what is left of any of them is counted.
+    // After the last connection is closed, everything that was not dropped is counted.
     drop(runtime);
 
     let [

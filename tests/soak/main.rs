@@ -1,4 +1,4 @@
-//! Tests that take long: full load, all interleavings of threads, all characters.
+//! Slow tests: full load, all interleavings of threads, all characters.
 
 mod load;
 mod model;

@@ -1,4 +1,4 @@
-//! B15: no request leaves memory behind, however it ends.
+//! B15: no request leaks memory, however it ends.
 
 use std::{
     alloc::System,
@@ -41,19 +41,19 @@ use tower_user_scope::{
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What is on the heap of the whole process now.
+/// The bytes on the heap of the process.
 fn live_bytes() -> usize {
     let stats = HEAP.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// What the test harness itself may need meanwhile; a byte for each request is more.
+/// The bytes that the test harness itself may need. A leak of a byte for each request is more.
 const SMALL: usize = 8 * 1024;
 
-/// The heap belongs to one test at a time.
+/// Only one test at a time may use the heap.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Runs the rounds, the first of them to warm up, and compares the heap before and after.
+/// Runs the rounds, the first one as a warm-up, and compares the heap before and after.
 async fn leaves_the_heap_as_it_was<F: Future<Output = ()>>(
     warm_up: usize,
     rounds: usize,
@@ -83,7 +83,7 @@ fn alone(test: impl Future<Output = ()>) {
         .block_on(test);
 }
 
-/// What a middleware outside knows.
+/// The value of an outer middleware.
 #[derive(Clone)]
 struct Session(String);
 
@@ -107,7 +107,7 @@ impl Drop for Agents {
     }
 }
 
-/// How the scopes ended, and what is left.
+/// The endings of the scopes, and the values that are not dropped.
 #[derive(Clone, Default)]
 struct Counts {
     alive: Arc<AtomicUsize>,
@@ -128,7 +128,7 @@ impl Counts {
     }
 
     async fn assert_all_closed(&self) {
-        // What was spawned has its turns, on this one thread.
+        // Spawned tasks run on this one thread.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -215,7 +215,7 @@ fn prompt(
         .expect("a valid configuration")
 }
 
-/// A layer that waits at every stage, with something in every place that could keep something.
+/// A layer that waits at every stage, with a value in every place that could keep one.
 fn layer(
     counts: &Counts,
 ) -> Layer<
@@ -261,7 +261,7 @@ fn layer(
         .expect("a valid configuration")
 }
 
-/// A body of three frames that ends as it is told.
+/// A body of three frames that ends in a given way.
 struct Frames {
     left: usize,
     how: How,
@@ -284,14 +284,14 @@ impl Body for Frames {
         }
         match self.how {
             How::BodyFails => Poll::Ready(Some(Err("planted"))),
-            // Without the panic hook, whose output would fill the heap.
+            // Without the panic hook, whose output would use the heap.
             How::BodyPanics => resume_unwind(Box::new("planted")),
             _ => Poll::Ready(None),
         }
     }
 }
 
-/// How a request goes out.
+/// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {
     Answers,
@@ -331,7 +331,7 @@ const WAYS: [How; 20] = [
     How::IsRefused("forbidden"),
 ];
 
-/// A request of a user who was never here before, by one strategy or another.
+/// A request of a new user, for one of the strategies.
 fn request(number: usize, how: How) -> Request<()> {
     let user = format!("user-{number}");
     let by_key = number % 3 == 0;
@@ -401,7 +401,7 @@ async fn handle(request: Request<()>) -> Result<Response<Frames>, &'static str> 
 
 type Answer = Response<ResponseBody<Frames>>;
 
-/// Makes one request, and lets go of it in its own way.
+/// Sends one request and ends it in this way.
 async fn make<S>(service: S, number: usize, how: How) -> Option<StatusCode>
 where
     S: Service<Request<()>, Response = Answer, Error = &'static str>,
@@ -442,7 +442,7 @@ where
             break;
         }
     }
-    // What was spawned has its turn.
+    // Spawned tasks run here.
     tokio::task::yield_now().await;
     Some(head.status)
 }
@@ -465,7 +465,7 @@ fn a_hundred_thousand_users_leave_the_heap_as_it_was() {
     });
 }
 
-/// Goes out in each way thousands of times.
+/// Ends requests in each way thousands of times.
 async fn each_way_out<S>(service: S, counts: Counts)
 where
     S: Service<Request<()>, Response = Answer, Error = &'static str> + Clone,
@@ -576,7 +576,7 @@ fn b15_a_context_that_passes_through_many_layers_does_not_grow() {
     });
 }
 
-/// The measure itself: what a leak of the smallest kind looks like.
+/// The measurement itself sees the smallest possible leak.
 #[test]
 fn a_few_bytes_for_each_request_would_be_found() {
     alone(async {

@@ -1,11 +1,11 @@
-//! B11, B15, B31, B34: state that threads and tasks share is right in all interleavings.
+//! B11, B15, B31, B34: state that threads and tasks share is correct in all interleavings.
 //!
-//! Shuttle decides at each step who goes on, and tries the orders out: all of them where it says
-//! `check_dfs`, thousands of random ones elsewhere. A step is one operation of the public
-//! interface: what threads share behind it is a reference count, a flag and a cell that is
-//! written once, all of the standard library, and everything else of a scope has one owner. A
-//! current scope is of a thread by its nature; it is set only inside a step, and what is tried
-//! out of it is the order in which tasks of one thread are polled.
+//! Shuttle decides at each step which task continues. It tries all orders with `check_dfs`, and
+//! thousands of random ones elsewhere. A step is one operation of the public
+//! interface. Behind it, threads share a reference count, a flag and a cell that is written once, all
+//! of the standard library, and everything else in a scope has one owner. The current scope belongs to
+//! one thread and is set only inside of a step, so the models vary the order in which tasks
+//! of one thread are polled.
 
 use std::{
     convert::Infallible,
@@ -54,7 +54,7 @@ fn current() -> Option<String> {
     Some(id)
 }
 
-/// Lets others go first, once.
+/// Yields to other tasks once.
 async fn waits() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -67,7 +67,7 @@ async fn waits() {
     .await;
 }
 
-/// Polls to the end on this thread; others go on in between.
+/// Polls a future to its end on this thread. Other tasks run in between.
 fn drive<F: Future>(future: F) -> F::Output {
     let mut future = Box::pin(future);
     loop {
@@ -85,7 +85,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     polled
 }
 
-/// What a model heard, in order.
+/// The events of a model, in order.
 type Log = Arc<Mutex<Vec<String>>>;
 
 struct Agents {
@@ -111,7 +111,7 @@ impl Drop for Agents {
     }
 }
 
-/// Hands the handles of one request out, and answers it.
+/// Passes on the handles of one request, and responds.
 fn open(
     method: &Method,
     clones: usize,
@@ -214,7 +214,7 @@ fn b15_a_scope_says_at_its_end_exactly_who_still_holds_it_in_every_order() {
                     thread::spawn(move || {
                         thread::yield_now();
                         let kept = keeps.then(|| Scoped::keep(&handle));
-                        // Counted in one step with what it counts.
+                        // The counter and the counted value change in one step.
                         drop(handle);
                         held.fetch_sub(1, Ordering::SeqCst);
                         thread::yield_now();
@@ -308,7 +308,7 @@ fn the_last_handle_may_go_in_the_scope_of_another_user() {
     );
 }
 
-/// What one client does with its request: reads the answer, or gives up after some polls.
+/// A client that reads the response, or gives up after some polls.
 struct Fate {
     user: &'static str,
     polls: usize,

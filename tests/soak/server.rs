@@ -36,13 +36,13 @@ use tower_user_scope::{
     strategy::InvalidErrorKind,
 };
 
-/// What is planted in a request; the request says so itself, so that its sender knows what has
-/// to come of it.
+/// A fault in a request. The request names it, so the sender knows the expected
+/// result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
     Nothing,
     SlowBody,
-    /// The handler uses what the handler of another request kept.
+    /// The handler uses a factory that another request's handler kept.
     Steals,
     StoreDown,
     WrongKey,
@@ -53,14 +53,14 @@ pub(super) enum Plan {
     HandlerPanics,
     BodyPanics,
     BodyFails,
-    /// The client goes away while some stage is at work.
+    /// The client disconnects while a stage runs.
     LeavesEarly,
     LeavesInTheRequest,
     LeavesInTheBody,
 }
 
 impl Plan {
-    /// The ordinary ones are more frequent.
+    /// Ordinary requests are more frequent.
     pub(super) const ALL: [Self; 20] = [
         Self::Nothing,
         Self::Steals,
@@ -105,24 +105,24 @@ impl Plan {
     }
 }
 
-/// What the server and its layer count.
+/// The counters of the server and its layer.
 #[derive(Default)]
 pub(super) struct Counts {
-    /// Requests that came as far as the layer.
+    /// Requests that reached the layer.
     pub(super) arrived: AtomicU64,
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
-    /// Requests whose client was gone before the layer could say either.
+    /// Requests whose client disconnected before the layer accepted or refused them.
     pub(super) given_up: AtomicU64,
     pub(super) closed: [AtomicU64; 4],
     pub(super) built: AtomicU64,
     pub(super) alive: watch::Sender<u64>,
-    /// Where a handler keeps its factory although it is another's turn to come.
+    /// A place where a handler wrongly leaves its factory for the next request.
     pub(super) kept: Mutex<Option<Scoped<Agents>>>,
-    /// Uses of another's factory, by the handlers' word and by the layer's.
+    /// Uses of another user's factory, as reported by the handlers and by the layer.
     pub(super) stolen: AtomicU64,
     pub(super) caught: AtomicU64,
-    /// Alarms of the layer, and of the handler that compares everything.
+    /// Alarms of the layer, and of the handler that compares context, factory and scope.
     pub(super) mixed: AtomicU64,
 }
 
@@ -141,7 +141,7 @@ pub(super) fn read(count: &AtomicU64) -> u64 {
     count.load(Ordering::SeqCst)
 }
 
-/// Counts a stage that is dropped before its end.
+/// Counts stages that are dropped before their end.
 pub(super) struct Underway(Option<Arc<Counts>>);
 
 impl Underway {
@@ -258,7 +258,7 @@ pub(super) fn layer(
         .expect("a valid configuration")
 }
 
-/// Compares everything that could tell whose request it is, again and again.
+/// Compares context, factory and scope repeatedly.
 pub(super) async fn check(sender: &str, agents: &Scoped<Agents>, context: &UserContext) {
     for _ in 0..3 {
         let same = context.user_id().is_some_and(|id| *id == sender)
@@ -271,7 +271,7 @@ pub(super) async fn check(sender: &str, agents: &Scoped<Agents>, context: &UserC
     }
 }
 
-/// Leaves the factory where the next one finds it, and uses what the one before left.
+/// Leaves the factory for the next request and uses the one of the request before.
 fn steal(agents: &Scoped<Agents>) {
     let mut kept = agents.counts.kept.lock().expect("no panic in here");
     let Some(before) = kept.replace(Scoped::keep(agents)) else {
@@ -298,7 +298,7 @@ async fn handle(
     if plan == Plan::Steals {
         steal(&agents);
     }
-    // One that breaks off is dropped here, or never comes back from it.
+    // A request that is cancelled is dropped here.
     if body.collect().await.is_err() {
         return Response::default();
     }
@@ -315,7 +315,7 @@ async fn handle(
         async move {
             check(&sender, &agents, &context).await;
             let owner = agents.owner.user_id().expect("a user");
-            // As large as what people send: a peer takes a flood of tiny frames for an attack.
+            // Frames of a realistic size, because peers treat a flood of tiny frames as an attack.
             Ok(Bytes::from(format!("{owner};").repeat(200)))
         }
     });
@@ -332,7 +332,7 @@ async fn handle(
         .expect("a response")
 }
 
-/// Where the two servers listen, and the way to stop them.
+/// The addresses of the two servers, and how to stop them.
 pub(super) struct Servers {
     pub(super) addresses: [std::net::SocketAddr; 2],
     pub(super) tasks: [AbortHandle; 2],
@@ -357,7 +357,7 @@ pub(super) async fn serve(counts: &Arc<Counts>) -> Servers {
             let (stream, _) = second.accept().await.expect("a connection");
             let service = TowerToHyperService::new(router.clone());
             tokio::spawn(
-                // Bodies fail here on purpose, more often than one client is forgiven.
+                // Bodies fail here on purpose, more often than the default limit for a client allows.
                 hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                     .max_local_error_reset_streams(None)
                     .serve_connection(TokioIo::new(stream), service),

@@ -2,8 +2,8 @@
 
 use tower_user_scope::{UserId, context::IdErrorKind};
 
-/// Characters that are refused in ids although Unicode's tables do not ask for it: drawn as
-/// nothing, or unassigned and not to be trusted to stay.
+/// Characters that are refused in ids although Unicode's tables do not require it: characters that are
+/// not visible, and unassigned ones that may get a meaning later.
 fn is_refused_besides(c: char) -> bool {
     matches!(
         c,
@@ -35,7 +35,7 @@ fn b01_characters_that_nobody_sees_are_those_of_unicodes_own_tables() {
             categories.get(c),
             GeneralCategory::Control | GeneralCategory::Format
         );
-        // The won sign is narrow by nature.
+        // The won sign is narrow already.
         let width = matches!(
             widths.get(c),
             EastAsianWidth::Fullwidth | EastAsianWidth::Halfwidth

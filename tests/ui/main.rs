@@ -6,7 +6,7 @@
 
 use std::{env, io::Write, process::Command};
 
-/// The compiler whose words are kept. Others say the same in other words.
+/// The compiler whose messages are kept. Other versions word them differently.
 const COMPILER: &str = "rustc 1.95.";
 
 /// The flags with which trybuild compiles a case. It compiles the dependencies without the last one,
@@ -23,7 +23,7 @@ const FLAGS: [&str; 6] = [
 /// Cargo prefers this variable to the flags that trybuild hands it.
 const CARGO_FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
 
-/// With another compiler this says that it is skipped, or fails where `REQUIRE_UI` is set.
+/// With another compiler the test is skipped and says so, or fails if `REQUIRE_UI` is set.
 #[test]
 fn wrong_use_is_an_error_that_says_what_to_do() {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -40,7 +40,7 @@ fn wrong_use_is_an_error_that_says_what_to_do() {
             "{skipped}: run `TRYBUILD=overwrite cargo test -p ui-tests`, read what has changed, \
              and raise COMPILER"
         );
-        // Past the harness, which keeps to itself what a test that passes prints.
+        // Not with `eprintln`, because the harness hides the output of a test that passes.
         let _ = writeln!(std::io::stderr(), "SKIPPED tests/ui: {skipped}");
         return;
     }

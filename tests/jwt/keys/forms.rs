@@ -1,4 +1,4 @@
-//! One key in all the forms that real issuers and files have it in.
+//! One key in all forms that real issuers and files use.
 
 use serde_json::{Value, json};
 use tower_user_scope::jwt::{Algorithm, Key, KeyError, KeySet};
@@ -43,7 +43,7 @@ async fn leading_zeros_make_no_other_key() {
         (Algorithm::RS256, json!({"e": zeros(&e)})),
         (Algorithm::ES256, json!({"x": zeros(&x), "y": zeros(&y)})),
     ];
-    // Padded base64url, which RFC 7515 section 2 doesn't allow and some issuers write.
+    // Padded base64url. RFC 7515 section 2 does not allow it, but some issuers write it.
     for algorithm in PUBLIC {
         let mut members = json!({});
         for (name, value) in jwk(algorithm, "a").as_object().expect("an object") {
@@ -66,7 +66,7 @@ async fn leading_zeros_make_no_other_key() {
     }
 }
 
-/// One of 128 keys has such a coordinate, which some writers shorten.
+/// One key of 128 has a coordinate with a leading zero, which some writers omit.
 #[test]
 fn a_coordinate_without_its_leading_zeros_is_the_same_coordinate() {
     // The point 43 G.
@@ -119,7 +119,7 @@ fn members_that_do_not_describe_the_key_are_ignored() {
 fn members_that_describe_the_key_are_checked() {
     let member = |name| Err(KeyError::Member(name));
     for (members, answer) in [
-        // Writers that have no other way to leave a member out.
+        // Some writers write `null` for a missing member.
         (
             json!({"use": null, "key_ops": null, "alg": null, "kid": null}),
             Ok(()),
@@ -154,7 +154,7 @@ fn members_that_describe_the_key_are_checked() {
         (json!({"kty": "RSA", "alg": "RS256"}), member("n")),
         (json!({"d": "AAAA"}), Err(KeyError::PrivateKey)),
     ] {
-        // Without `jwk_with`, for which `null` is no value.
+        // Not with `jwk_with`, which removes members that are `null`.
         let mut key = jwk(Algorithm::ES256, "a");
         for (name, value) in members.as_object().expect("an object") {
             key[name] = value.clone();

@@ -1,4 +1,4 @@
-//! Sets of keys: which one a token means, and what becomes of one that can't be used.
+//! Sets of keys: which key a token selects, and how keys that can't be used are treated.
 
 use serde_json::{Value, json};
 use tower_user_scope::jwt::{Algorithm, Key, KeyError, KeySet, TokenErrorKind};
@@ -16,7 +16,7 @@ fn jwks(keys: &[Value]) -> String {
     json!({"keys": keys, "other": 1}).to_string()
 }
 
-/// How many keys are left, leniently and strictly.
+/// The number of usable keys, read leniently and strictly.
 fn left(keys: &[Value]) -> [Result<usize, KeyError>; 2] {
     let set = jwks(keys);
     [KeySet::from_jwks(&set), KeySet::from_jwks_strict(&set)].map(|set| set.map(|set| set.len()))
@@ -99,7 +99,7 @@ async fn a_key_that_comes_twice_is_one_key() {
     let without_id = jwk_with(ES, "", &json!({"kid": null}));
     for (keys, count) in [
         (vec![jwk(ED, "a"), jwk(ED, "a")], 1),
-        // Written otherwise, and the same.
+        // The same key in another form.
         (
             vec![
                 jwk(ED, "a"),
@@ -111,7 +111,7 @@ async fn a_key_that_comes_twice_is_one_key() {
             vec![jwk(ED, "a"), jwk_with(ED, "a", &json!({"use": null}))],
             1,
         ),
-        // More of them than are tried.
+        // More keys than are tried.
         (vec![without_id; 5], 1),
         (vec![jwk(ED, "a"), jwk(ED, "b")], 2),
     ] {
@@ -131,7 +131,7 @@ fn other(id: &str) -> Value {
     one
 }
 
-/// Neither is used, since an attacker who gets one into the set would have the other's name.
+/// Neither key is used, because an attacker that gets a key into the set could take another key's id.
 #[tokio::test]
 async fn of_two_different_keys_of_one_id_and_algorithm_neither_is_used() {
     let keys = [jwk(ES, "a"), other("a"), jwk(ED, "a"), other("b")];
@@ -162,7 +162,7 @@ async fn an_odd_member_of_one_key_of_a_fixed_set_harms_that_key_alone() {
         (json!(7), Some(KeyError::NotJwk)),
         (json!(["RSA"]), Some(KeyError::NotJwk)),
         (json!(null), Some(KeyError::NotJwk)),
-        // What the RFC asks to leave out.
+        // Keys that the RFC says to ignore.
         (rsa(json!({"alg": "RSA-OAEP"})), None),
         (rsa(json!({"use": "enc"})), None),
         (rsa(json!({"key_ops": ["encrypt"]})), None),
@@ -185,7 +185,7 @@ async fn an_odd_member_of_one_key_of_a_fixed_set_harms_that_key_alone() {
     }
 }
 
-/// Neither its type nor its size is looked at, nor whether a number or a text can be represented.
+/// The member's type, its size, and whether its value can be represented do not matter.
 #[test]
 fn a_member_that_nobody_reads_may_be_anything() {
     let nested = "[".repeat(10_000) + &"]".repeat(10_000);
@@ -211,7 +211,7 @@ fn a_member_that_nobody_reads_may_be_anything() {
     }
 }
 
-/// As Yahoo publishes it.
+/// A set in Yahoo's form.
 #[test]
 fn a_short_rsa_key_beside_good_ones_is_left_out() {
     let short = "rJBIp6T1YK-RtPyvYqFFlcucqewSAA_IReSFchE8qyiQrbARqRlXWkB2DR8j_pJQnIpYELbQWZC5Cd0PTGAU\
@@ -253,7 +253,7 @@ fn a_set_of_which_nothing_is_left_is_refused_for_its_first_reason() {
     }
 }
 
-/// Nobody can tell whether the secret or the public key is there by mistake.
+/// It is unknown whether the secret or the public key is there by mistake.
 #[test]
 fn secrets_beside_public_keys_are_refused_strictly_or_not() {
     let secret =

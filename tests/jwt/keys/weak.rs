@@ -1,5 +1,5 @@
-//! Keys that anybody can sign for: refused in each form in which the application gives them, and
-//! left out of what an issuer publishes.
+//! Weak keys, for which everybody can sign: refused in each form that an application can pass, and
+//! ignored in the set of an issuer.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use crate::tokens::{
     public_der, refused,
 };
 
-/// A weak key as the number, or the numbers, that it is.
+/// A weak key as a number or as several numbers.
 enum Weak {
     Ed25519([u8; 32]),
     P256([u8; 64]),
@@ -50,7 +50,7 @@ impl Weak {
 
     /// A `SubjectPublicKeyInfo`.
     fn der(&self) -> Vec<u8> {
-        // The algorithm of a good key's, and what it has for a key instead.
+        // The algorithm of a good key with another key.
         let info = |good: &[u8], key: &[u8]| {
             let key = tlv(3, &[&[0], key].concat());
             tlv(0x30, &[good, &key].concat())
@@ -92,8 +92,8 @@ fn hexadecimal(digits: &str) -> [u8; 32] {
     std::array::from_fn(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex"))
 }
 
-/// All encodings of the eight points of small order, of which some are of a number above the
-/// field's prime, or have the sign of a zero.
+/// All encodings of the eight points of small order. Some have a number above the field's prime, or
+/// a zero with a sign.
 fn small_order() -> Vec<[u8; 32]> {
     [
         // 0 and the prime, of order 4.
@@ -123,7 +123,7 @@ fn modulus() -> Vec<u8> {
     der[der.len() - 261..][..256].to_vec()
 }
 
-/// Weak keys and what is said of each, which is its size where nothing else is said.
+/// Weak keys with their errors. The default error is the size.
 fn cases() -> Vec<(String, Weak, Option<KeyError>)> {
     let mut cases = Vec::new();
     for key in small_order() {
@@ -133,7 +133,7 @@ fn cases() -> Vec<(String, Weak, Option<KeyError>)> {
             Some(KeyError::SmallOrder),
         ));
     }
-    // 2 is no y of the curve, and 2^255 - 16 is another way to write 3.
+    // No point of the curve has the y coordinate 2, and 2^255 - 16 is another form of 3.
     let mut above = [0xff; 32];
     (above[0], above[31]) = (0xf0, 0x7f);
     let mut two = [0; 32];
@@ -225,7 +225,7 @@ fn a_weak_key_is_refused_in_each_form() {
     }
 }
 
-/// Keys that are published by a test instead of a server.
+/// Keys that a test publishes without a server.
 struct Published(String);
 
 impl FetchDocument for Published {
@@ -254,8 +254,8 @@ async fn a_weak_key_is_left_out_of_what_is_fetched() {
     }
 }
 
-/// A signature for the identity as key, which takes no private key to write: R is the identity
-/// and S is zero, whatever the message is.
+/// A signature for the identity as the key, which needs no private key: R is the identity and S is
+/// zero, for every message.
 #[tokio::test]
 async fn nobody_signs_for_a_key_of_small_order() {
     let identity = hexadecimal("0100000000000000000000000000000000000000000000000000000000000000");
@@ -264,7 +264,7 @@ async fn nobody_signs_for_a_key_of_small_order() {
     let message = format!("{header}.{payload}");
     let mut signature = vec![0; 64];
     signature[0] = 1;
-    // The danger is there: each provider takes it.
+    // Each provider accepts such a signature, so the danger is real.
     for provider in [
         &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER,
         &jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER,
@@ -320,7 +320,7 @@ fn secrets_that_are_short_or_can_be_guessed_are_refused() {
         let error = Key::from_jwk(jwk).map(|_| ());
         assert_eq!(error, Err(KeyError::GuessableSecret), "{text}");
     }
-    // As tools make them: bytes, hexadecimal, base64, decimal digits, words.
+    // Secrets as tools write them: bytes, hexadecimal, base64, decimal digits, words.
     let random: [&[u8]; 5] = [
         &hexadecimal("b07f3ac2a1a0e4c94b6f0fdd0a3bbf6e2b7a8e2f0f9c7d0e5d8ef3b12c4a6981"),
         b"b07f3ac2a1a0e4c94b6f0fdd0a3bbf6e",
@@ -334,8 +334,8 @@ fn secrets_that_are_short_or_can_be_guessed_are_refused() {
     }
 }
 
-/// `rust-crypto` verifies with RSA keys of 4,096 bits at the most, and says nothing of a larger
-/// one but that every signature is wrong.
+/// `rust-crypto` verifies with RSA keys of at most 4,096 bits. For a larger key it only reports that
+/// every signature is wrong.
 #[tokio::test]
 async fn a_key_that_is_too_large_for_a_provider_is_not_taken_for_a_wrong_signature() {
     // 2^4096 + 1 has no small factor.

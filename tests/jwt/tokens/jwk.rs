@@ -31,7 +31,7 @@ pub(crate) fn jwk(algorithm: Algorithm, id: &str) -> Value {
     }
 }
 
-/// The key with these members instead; `null` leaves one out.
+/// The key with these members replaced; `null` removes a member.
 pub(crate) fn jwk_with(algorithm: Algorithm, id: &str, members: &Value) -> Value {
     let mut key = jwk(algorithm, id);
     let all = key.as_object_mut().expect("an object");

@@ -1,5 +1,5 @@
-//! Keys that verify nothing outside these tests, tokens signed with them, and what the layer
-//! says of a request.
+//! Keys that are used only in these tests, tokens that are signed with them, and the results of the
+//! layer.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -34,11 +34,11 @@ pub(crate) const AUDIENCE: &str = "api";
 pub(crate) const SECRET: &[u8] =
     b"a secret of these tests, and of nothing else in the world, 64 by";
 
-/// One that signs nothing.
+/// A secret that signs no token.
 pub(crate) const OTHER_SECRET: &[u8] =
     b"another secret of these tests, that signs nothing anywhere, 64 b";
 
-/// Each algorithm with what signs and what verifies.
+/// Each algorithm with its signing key and its verifying key.
 pub(crate) const ALGORITHMS: [Algorithm; 12] = [
     Algorithm::HS256,
     Algorithm::HS384,
@@ -54,10 +54,10 @@ pub(crate) const ALGORITHMS: [Algorithm; 12] = [
     Algorithm::EdDSA,
 ];
 
-/// The algorithm where another would do as well.
+/// The algorithm of tests that do not depend on the algorithm.
 pub(crate) const HS: Algorithm = Algorithm::HS256;
 
-/// Signing goes through the process' provider, which has to be chosen where features turn on two.
+/// Signing uses the process's provider, which has to be chosen if features enable two.
 pub(crate) fn install_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -118,12 +118,12 @@ pub(crate) fn now() -> u64 {
         .as_secs()
 }
 
-/// Claims that are good for the next hour.
+/// Claims that are valid for the next hour.
 pub(crate) fn claims(user: &str) -> Value {
     json!({"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now(), "exp": now() + 3_600})
 }
 
-/// The good claims of alice, with these members instead; `null` leaves one out.
+/// The valid claims of alice with these members replaced; `null` removes a member.
 pub(crate) fn claims_with(members: Value) -> Value {
     let mut claims = claims("alice");
     let (Value::Object(all), Value::Object(members)) = (&mut claims, members) else {
@@ -154,7 +154,7 @@ pub(crate) fn signed(algorithm: Algorithm, header: &str, payload: &str) -> Strin
     signed_bytes(algorithm, header.as_bytes(), payload.as_bytes())
 }
 
-/// As `signed`, for what may not be text.
+/// The same as `signed`, for bytes that may not be text.
 pub(crate) fn signed_bytes(algorithm: Algorithm, header: &[u8], payload: &[u8]) -> String {
     install_provider();
     let message = format!("{}.{}", base64url(header), base64url(payload));
@@ -206,11 +206,11 @@ fn answer(request: Request<()>) -> Answered {
     ready(Ok(response))
 }
 
-/// A service behind a layer, asked again and again.
+/// A service behind a layer that handles any number of requests.
 #[derive(Clone)]
 pub(crate) struct Asked(BoxCloneSyncService<Request<()>, Response<()>, Infallible>);
 
-/// A service that the strategy stands before.
+/// A service behind a layer with this strategy.
 pub(crate) fn asking<T>(strategy: T) -> Asked
 where
     T: Strategy + Send + Sync + 'static,
@@ -249,7 +249,7 @@ impl Asked {
         self.0.clone().oneshot(request).await.expect("infallible")
     }
 
-    /// The context that the inner service saw, or why it saw none.
+    /// The context that the inner service saw, or the rejection.
     pub(crate) async fn send(&self, request: Request<()>) -> Result<UserContext, Rejection> {
         let mut response = self.response(request).await;
         let extensions = response.extensions_mut();
@@ -258,7 +258,7 @@ impl Asked {
             .ok_or_else(|| extensions.remove().expect("a context or a reason"))
     }
 
-    /// The user, or why there is none.
+    /// The user, or the reason of the refusal.
     pub(crate) async fn user(&self, token: &str) -> Result<String, Why> {
         let context = self.send(bearer(token)).await?;
         Ok(context.user_id().expect("a user").to_string())
@@ -269,7 +269,7 @@ impl Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Token(TokenErrorKind),
-    /// Not even a token.
+    /// The credential is not a token.
     Credential(InvalidErrorKind),
     Unavailable,
     Other,
@@ -298,7 +298,7 @@ pub(crate) fn missing(name: &'static str) -> TokenErrorKind {
     TokenErrorKind::MissingClaim(name.into())
 }
 
-/// Whether a token was refused before anything of its claims was read.
+/// Returns whether a token was refused before its claims were read.
 pub(crate) fn is_before_claims(why: &Why) -> bool {
     matches!(
         why,

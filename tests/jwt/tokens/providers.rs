@@ -1,4 +1,4 @@
-//! Both crypto providers at once, which have to say the same.
+//! Both crypto providers at the same time, which have to agree.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -8,7 +8,7 @@ use jsonwebtoken::{
 };
 use tower_user_scope::jwt::CryptoProvider;
 
-/// Verifies with each provider, and panics where they don't agree.
+/// Verifies with each provider and panics if they do not agree.
 pub(crate) fn both() -> CryptoProvider {
     static BOTH: Provider = Provider {
         signer_factory: aws_lc::DEFAULT_PROVIDER.signer_factory,
@@ -18,7 +18,7 @@ pub(crate) fn both() -> CryptoProvider {
     CryptoProvider::custom(&BOTH)
 }
 
-/// Each by itself, with its name.
+/// Each provider by itself, with its name.
 pub(crate) fn each() -> [(&'static str, CryptoProvider); 2] {
     [
         ("aws-lc-rs", CryptoProvider::aws_lc_rs()),

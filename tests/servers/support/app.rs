@@ -1,5 +1,5 @@
-//! The application that every server serves: what all users share, the layer, what stands
-//! around it, and a handler that tells what reached it.
+//! The application of all servers: the infrastructure that all users share, the layer, the layers
+//! around it, and a handler that reports what reached it.
 
 use std::{
     collections::HashMap,
@@ -31,19 +31,19 @@ use super::{Seen, Whose, audit::Audit};
 
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
-/// What of the layer differs from case to case. Every peer here is on loopback, so trust is a
-/// matter of the network that is trusted.
+/// The settings of the layer that differ between cases. All peers here are on loopback, so the
+/// trusted network decides whether a peer is trusted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) trusts: &'static str,
     pub(crate) unanimous: bool,
     pub(crate) fallback: Who,
     pub(crate) ids_from_query: bool,
-    /// How many handlers wait for each other before they answer.
+    /// The number of handlers that wait for each other before they respond.
     pub(crate) meeting: usize,
 }
 
-/// Who acts where nobody was sent.
+/// The principal of requests without a credential.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Who {
     Nobody,
@@ -61,7 +61,7 @@ impl Rules {
     };
 }
 
-/// What all users share. It knows none of them.
+/// The infrastructure that all users share. It knows no user.
 pub(crate) struct Office {
     pub(crate) audit: Audit,
     keys: mpsc::UnboundedSender<Ask>,
@@ -72,7 +72,7 @@ pub(crate) struct Office {
     meeting: Barrier,
 }
 
-/// A key, and where the answer goes.
+/// A key, and the channel for the result.
 type Ask = (String, oneshot::Sender<Option<UserId>>);
 
 impl Office {
@@ -90,22 +90,22 @@ impl Office {
         })
     }
 
-    /// How many factories were built.
+    /// Returns the number of factories that were built.
     pub(crate) fn built(&self) -> u64 {
         self.built.load(Ordering::SeqCst)
     }
 
-    /// How many answers handlers gave.
+    /// Returns the number of responses of handlers.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::SeqCst)
     }
 
-    /// How many times a strategy really had to wait.
+    /// Returns how often a strategy had to wait.
     pub(crate) fn waits(&self) -> u64 {
         self.waits.load(Ordering::SeqCst)
     }
 
-    /// Waits until every factory that was built is gone.
+    /// Waits until every factory is dropped.
     pub(crate) async fn is_empty(&self) {
         let mut alive = self.alive.subscribe();
         super::soon(
@@ -132,19 +132,19 @@ impl Office {
     }
 }
 
-/// Knows `key-of-<user>`, on a task of its own; `key-lost` takes the reply down with it.
+/// Resolves `key-of-<user>` on its own task. For `key-lost` it drops the channel of the result.
 async fn key_store(mut asked: mpsc::UnboundedReceiver<Ask>) {
     while let Some((key, reply)) = asked.recv().await {
         if key == "key-lost" {
             continue;
         }
         let owner = key.strip_prefix("key-of-").and_then(|id| id.parse().ok());
-        // Nobody waits any more where the client has gone away.
+        // The receiver is gone if the client has disconnected.
         let _ = reply.send(owner);
     }
 }
 
-/// What each request gets.
+/// The factory that each request gets.
 pub(crate) struct Desk {
     number: u64,
     owner: UserContext,
@@ -224,7 +224,7 @@ pub(crate) fn layer(
     builder.build().expect("rules that a layer can have")
 }
 
-/// The application's own strategy, for which one has to wait.
+/// The application's own strategy, which waits.
 fn api_key(office: &Arc<Office>) -> impl Strategy<Future: Send> + Send + Sync + 'static {
     let office = Arc::clone(office);
     from_async_fn(CredentialSource::header("x-api-key"), move |head| {
@@ -247,20 +247,20 @@ fn api_key(office: &Arc<Office>) -> impl Strategy<Future: Send> + Send + Sync + 
     .named("api_key")
 }
 
-/// What an authentication middleware leaves behind.
+/// The value that an authentication middleware inserts.
 #[derive(Clone)]
 struct Session {
     user: String,
 }
 
-/// The same, of a type that nobody asked for.
+/// The same in a type that no strategy reads.
 #[derive(Clone)]
 struct OtherSession {
     _user: String,
 }
 
-/// What stands around the layer: a middleware that knows sessions, and a framework that knows
-/// whose job it runs and makes the whole context itself.
+/// The layers around the layer under test: a middleware that knows sessions, and a framework that knows
+/// the user of its job and makes the whole context.
 pub(crate) fn outer<B>(mut request: Request<B>) -> Request<B> {
     let (headers, extensions) = (request.headers().clone(), request.extensions_mut());
     let sent = |name| Some(headers.get(name)?.to_str().ok()?.to_owned());
@@ -281,8 +281,8 @@ pub(crate) fn outer<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// The handler of every server: tells what it holds, after everybody else in the meeting has
-/// what is theirs.
+/// The handler of all servers: reports what it holds after all other handlers of the meeting have
+/// theirs.
 pub(crate) async fn look(
     desk: &Scoped<Desk>,
     context: &UserContext,

@@ -1,4 +1,4 @@
-//! What the layer said in its audit events, typed and comparable.
+//! The layer's audit events as values that can be compared.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tower_user_scope::{
     strategy::{InvalidErrorKind, StripReason},
 };
 
-/// Why a request was refused: a [`RejectionKind`] that can be written into a table.
+/// Why a request was refused: a [`RejectionKind`] as a value for tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Nobody,
@@ -49,13 +49,13 @@ impl From<&Rejection> for Why {
     }
 }
 
-/// The events since somebody last looked.
+/// The events since the last reading.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) accepted: Vec<String>,
     pub(crate) refused: Vec<Why>,
     pub(crate) stripped: Vec<(String, StripReason)>,
-    /// What must never be heard here: a factory in a strange scope, or held beyond its own.
+    /// Alarms that must never occur: a factory that is used in another scope, or held beyond its own.
     pub(crate) alarms: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl Audit {
         }
     }
 
-    /// Everything heard since the last call.
+    /// Returns all events since the last call.
     pub(crate) fn take(&self) -> Heard {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! axum's own `serve`, with the handler as axum's users write it.
+//! axum's own `serve`, with the handler in axum's usual form.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -20,7 +20,7 @@ pub(super) async fn serve(listener: TcpListener, rules: Rules, office: Arc<Offic
         .route("/", any(handle))
         .layer(app::layer(&rules, &office))
         .layer(MapRequestLayer::new(app::outer::<Body>));
-    // The peer's address is what a proxy is known by.
+    // The address of the peer identifies a proxy.
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     ::axum::serve(listener, service).await.expect("axum serves");
 }

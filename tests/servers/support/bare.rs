@@ -1,4 +1,4 @@
-//! No server at all: the stack as a test calls it.
+//! No server: the stack as a test calls it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The scenario table: one request a row, and what has to come of it on every server.
+//! The table of scenarios: one request in each row, with its result on every server.
 
 use tower_user_scope::{
     context::{CorrelationErrorKind, IdErrorKind},
@@ -7,20 +7,20 @@ use tower_user_scope::{
 
 use super::{Rules, Why, app::Who};
 
-/// Who, and found by which strategy; or the status, and why.
+/// The principal and its strategy, or the status and the reason.
 pub(crate) type Expected = Result<(&'static str, &'static str), (u16, Why)>;
 
-/// One request, and what has to come of it.
+/// One request and its expected result.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) rules: Rules,
     pub(crate) sent: &'static [(&'static str, &'static str)],
     pub(crate) expected: Expected,
-    /// The identity headers that the handler still sees; of all others it sees none.
+    /// The identity headers that the handler still sees. It sees no others.
     pub(crate) kept: &'static [&'static str],
-    /// The headers that are removed, and why.
+    /// The headers that are removed, with the reasons.
     pub(crate) stripped: &'static [(&'static str, StripReason)],
-    /// Whether a strategy has to be waited for.
+    /// Whether a strategy has to wait.
     pub(crate) waits: bool,
 }
 
@@ -34,7 +34,7 @@ const CASE: Case = Case {
     waits: false,
 };
 
-/// The layer of a service whose proxies are elsewhere: whoever comes from loopback is none.
+/// The layer of a service whose proxies are elsewhere: a peer on loopback is not a proxy.
 const PROXIES_ELSEWHERE: Rules = Rules {
     trusts: "10.0.0.0/8",
     ..Rules::DEFAULT
@@ -68,9 +68,9 @@ const fn bad_header(reason: InvalidErrorKind) -> Expected {
     Err((400, Why::Invalid("trusted_header", reason)))
 }
 
-/// B20, B21, B22, B23, B24, B25 and B26, as far as one request can show them.
+/// The parts of B20, B21, B22, B23, B24, B25 and B26 that one request can show.
 pub(crate) const CASES: &[Case] = &[
-    // The header.
+    // Identity headers.
     Case {
         name: "a trusted header from a trusted proxy",
         sent: &[("x-user-id", "alice")],
@@ -159,7 +159,7 @@ pub(crate) const CASES: &[Case] = &[
         stripped: &[("x-user-id", StripReason::Unused)],
         ..CASE
     },
-    // What stands around the layer.
+    // Values of the layers around the layer.
     Case {
         name: "what an auth middleware left",
         sent: &[("x-session-of", "bob")],
@@ -184,7 +184,7 @@ pub(crate) const CASES: &[Case] = &[
         kept: &["x-user-id"],
         ..CASE
     },
-    // Nobody.
+    // No credential.
     Case {
         name: "nobody, and no fallback",
         ..CASE
@@ -201,7 +201,7 @@ pub(crate) const CASES: &[Case] = &[
         expected: Ok(("service internal", "service_fallback")),
         ..CASE
     },
-    // Several.
+    // Several credentials.
     Case {
         name: "two who disagree, under the unanimous rule",
         rules: UNANIMOUS,
@@ -228,7 +228,7 @@ pub(crate) const CASES: &[Case] = &[
         waits: true,
         ..CASE
     },
-    // Somebody who has to be waited for.
+    // A strategy that has to wait.
     Case {
         name: "a key in a store",
         sent: &[("x-api-key", "key-of-carol")],
@@ -258,7 +258,7 @@ pub(crate) const CASES: &[Case] = &[
         waits: true,
         ..CASE
     },
-    // After resolution.
+    // Errors after resolution.
     Case {
         name: "somebody else's thread",
         sent: &[("x-user-id", "bob"), ("x-thread-id", "thread-of-alice")],
@@ -302,5 +302,5 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// Everything that could tell a handler who somebody is.
+/// All headers that could name a user to a handler.
 pub(crate) const IDENTITY_HEADERS: [&str; 2] = ["x-user-id", "x_user_id"];

@@ -1,4 +1,4 @@
-//! One client for every server: sends the same request whatever the server speaks.
+//! One client for all servers, which sends the same request in each server's protocol.
 
 use std::net::SocketAddr;
 
@@ -18,10 +18,10 @@ use super::{
     tonic::whoami::{Question, who_am_i_client::WhoAmIClient},
 };
 
-/// How many answers a stream has.
+/// The number of messages of a stream.
 pub(super) const STREAMED: u32 = 3;
 
-/// What is sent.
+/// The request to send.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) headers: HeaderMap,
@@ -91,7 +91,7 @@ impl Client {
             .expect("a gRPC connection")
     }
 
-    /// The same connection, for another request at the same time.
+    /// Returns a handle of the same connection, for a request at the same time.
     pub(crate) fn another_stream(&self) -> Self {
         match self {
             Self::Http1(..) => unreachable!("HTTP/1.1 has one request at a time"),
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Sends one request and reads its answer to the end.
+    /// Sends one request and reads the response to its end.
     pub(crate) async fn ask(&mut self, sent: &Sent) -> Answer {
         match self {
             Self::Http1(sender, address) => {
@@ -155,12 +155,12 @@ impl Client {
 
 async fn connect(address: SocketAddr) -> TokioIo<TcpStream> {
     let stream = TcpStream::connect(address).await.expect("a connection");
-    // Or a small request waits for the acknowledgement of the one before.
+    // Otherwise a small request waits for the acknowledgement of the one before.
     stream.set_nodelay(true).expect("a TCP connection");
     TokioIo::new(stream)
 }
 
-/// Reads an answer, and checks that a refusal has the form that it should have.
+/// Reads a response and checks the form of a refusal.
 async fn over_http<B>(response: Response<B>) -> Answer
 where
     B: Body<Error: std::fmt::Debug>,
@@ -174,7 +174,7 @@ where
     Err(Refusal::Http(head.status))
 }
 
-/// A refusal is an RFC 9457 problem that nobody keeps, and a 401 has a challenge.
+/// Checks that a refusal is an RFC 9457 problem that is not cached, and that a 401 has a challenge.
 pub(crate) fn check_problem(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
     assert_eq!(

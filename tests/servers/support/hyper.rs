@@ -1,4 +1,4 @@
-//! Plain hyper: the accept loop knows the peer and puts it into each request.
+//! Plain hyper: the accept loop inserts the peer's address into each request.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(super) async fn serve(
             .service_fn(handle);
         let service = TowerToHyperService::new(service);
         tokio::spawn(async move {
-            // What a client did wrong on its connection is told to the client.
+            // Errors of a connection are reported to its client.
             let _ = match version {
                 Version::Http1 => {
                     http1::Builder::new()
@@ -60,7 +60,7 @@ pub(super) async fn serve(
     }
 }
 
-/// The handler of plain hyper, and of the stack without any server.
+/// The handler of plain hyper and of the stack without a server.
 pub(super) async fn handle<B>(
     request: Request<B>,
 ) -> Result<Response<Full<Bytes>>, MissingScopeError>

@@ -1,8 +1,8 @@
-//! One small application behind four real servers, and a client for each.
+//! One small application on four real servers, and a client for each.
 //!
-//! `app` is what all of them serve: the layer under test, what stands around it and a handler
-//! that tells what reached it. `audit` keeps the typed events. [`Server`] starts one of them,
-//! and [`Client`] sends it the same request whatever it speaks.
+//! `app` is the application: the layer under test, the layers around it, and a handler that reports
+//! what reached it. `audit` keeps the typed events. [`Server`] starts a server, and [`Client`] sends
+//! it the same request in its protocol.
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
@@ -28,20 +28,20 @@ pub(crate) use self::{
     tonic::whoami::{Seen, Whose},
 };
 
-/// What serves the application.
+/// A server of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
-    /// axum's `serve`, asked over HTTP/1.1.
+    /// axum's `serve`, over HTTP/1.1.
     Axum,
     /// hyper's own HTTP/1.1 connections.
     HyperHttp1,
     /// hyper's own HTTP/2 connections, by prior knowledge.
     HyperHttp2,
-    /// tonic, asked by the generated client for one answer.
+    /// tonic, called by the generated client for one message.
     TonicUnary,
-    /// The same, asked for a stream of them.
+    /// The same, for a stream of messages.
     TonicStreaming,
-    /// No server at all: the stack, called once.
+    /// No server: the stack is called directly.
     Bare,
 }
 
@@ -64,7 +64,7 @@ impl Server {
         Self::Bare,
     ];
 
-    /// How many answers one request gets.
+    /// Returns the number of messages for one request.
     pub(crate) fn answers(self) -> u64 {
         match self {
             Self::TonicStreaming => client::STREAMED.into(),
@@ -113,7 +113,7 @@ impl Running {
         self.address
     }
 
-    /// A connection of its own.
+    /// Opens a new connection.
     pub(crate) async fn connect(&self) -> Client {
         match (self.server, &self.bare) {
             (Server::Axum | Server::HyperHttp1, _) => Client::http1(self.address).await,
@@ -134,10 +134,10 @@ impl Drop for Running {
     }
 }
 
-/// What came back: who the handler saw, or a refusal.
+/// The response: the user that the handler saw, or a refusal.
 pub(crate) type Answer = Result<Seen, Refusal>;
 
-/// A refusal in the server's own words.
+/// A refusal in the server's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Http(StatusCode),
@@ -145,7 +145,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Whether this is how a refusal with this status is said.
+    /// Returns whether this is a refusal with this status.
     pub(crate) fn says(&self, status: u16) -> bool {
         match self {
             Self::Http(said) => said.as_u16() == status,
@@ -167,7 +167,7 @@ pub(crate) fn grpc_code(status: u16) -> Option<Code> {
 }
 
 impl Seen {
-    /// Whose request it was, where context, factory, handle and current scope agree about it.
+    /// Returns the user of the request, if context, factory, handle and current scope agree.
     pub(crate) fn whose(&self) -> Result<&Whose, String> {
         match (&self.context, &self.factory, &self.handle, &self.scope) {
             (Some(context), Some(factory), Some(handle), Some(scope))
@@ -181,13 +181,13 @@ impl Seen {
         }
     }
 
-    /// How many values of a header reached the handler.
+    /// Returns the number of values of a header that reached the handler.
     pub(crate) fn values_of(&self, header: &str) -> u32 {
         self.headers.get(header).copied().unwrap_or(0)
     }
 }
 
-/// Waits for what is about to happen; a test that would hang fails instead.
+/// Waits until the condition holds. A test that would hang fails.
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), happens)
         .await

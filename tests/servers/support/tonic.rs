@@ -1,7 +1,7 @@
 //! tonic's transport with the generated service.
 //!
-//! `proto/whoami.rs` is what `tonic-prost-build` makes of `proto/whoami.proto`. It is checked in
-//! so that a fresh machine needs no `protoc`; a test makes it anew and fails where it is stale.
+//! `tonic-prost-build` generates `proto/whoami.rs` from `proto/whoami.proto`. It is in the repository,
+//! so that a fresh machine needs no `protoc`. A test generates it again and fails if it is outdated.
 
 use std::{pin::Pin, sync::Arc};
 

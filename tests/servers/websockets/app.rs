@@ -1,4 +1,4 @@
-//! A service with sockets and a hub, and what it tells of them.
+//! A service with sockets and a hub, and its reports.
 
 use std::{
     collections::HashMap,
@@ -37,14 +37,14 @@ pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for what is about to happen; a test that would hang fails instead.
+/// Waits until the condition holds. A test that would hang fails.
 pub(super) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), happens)
         .await
         .unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// Whose sockets want to hear what, as many a service has it.
+/// The sockets of each user by topic, as many services have it.
 pub(super) struct Hub {
     pub(super) rooms: Mutex<HashMap<Subject, HashMap<usize, mpsc::UnboundedSender<Event>>>>,
     pub(super) next: AtomicUsize,
@@ -60,13 +60,13 @@ pub(super) struct Event {
 impl Hub {
     pub(super) fn publish(&self, to: &Subject, event: &Event) {
         for socket in lock(&self.rooms).get(to).into_iter().flatten() {
-            // One that is about to leave hears nothing more.
+            // A socket that is closing gets no more events.
             let _ = socket.1.send(event.clone());
         }
     }
 }
 
-/// A socket's place in the hub, until it is dropped.
+/// A socket's registration in the hub, until it is dropped.
 pub(super) struct Subscription {
     pub(super) hub: Arc<Hub>,
     pub(super) room: Subject,
@@ -87,7 +87,7 @@ impl Drop for Subscription {
     }
 }
 
-/// What each handshake gets.
+/// The factory that each handshake gets.
 pub(super) struct Agents {
     pub(super) owner: UserContext,
     pub(super) shared: Arc<Shared>,
@@ -129,18 +129,18 @@ impl Drop for Agents {
     }
 }
 
-/// What all users share.
+/// The infrastructure that all users share.
 pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) alive: watch::Sender<usize>,
     pub(super) opened: AtomicUsize,
-    /// Factories in strange scopes, or held beyond their own.
+    /// Factories that were used in another scope, or held beyond their own.
     pub(super) alarms: AtomicUsize,
-    /// A place outside every request, for handles that outlive their socket.
+    /// A place outside of every request, for handles that outlive their socket.
     pub(super) elsewhere: Mutex<Vec<Scoped<Agents>>>,
 }
 
-/// A scope that has closed: whose, how, and how many factories lived then.
+/// A closed scope: its user, its ending, and the number of factories at that time.
 pub(super) type Closing = (String, Ending, usize);
 
 pub(super) fn label(user: &UserContext) -> String {
@@ -149,7 +149,7 @@ pub(super) fn label(user: &UserContext) -> String {
     format!("{user}@{tenant}")
 }
 
-/// What the server says, and whose it is by everything that could tell.
+/// A message of the server, with its user by context, factory and scope.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Said {
     pub(super) text: String,
@@ -290,7 +290,7 @@ impl Server {
         Self::start_until(std::future::pending()).await.0
     }
 
-    /// One that ends when it is told to and every connection is over.
+    /// Starts a server that ends when it is told to and all connections are closed.
     pub(super) async fn start_until(
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> (Self, JoinHandle<()>) {
@@ -313,7 +313,7 @@ impl Server {
         closing.expect("the layer lives")
     }
 
-    /// Nothing is left of anybody, and nobody was given what is another's.
+    /// Checks that everything is dropped and that no user got another user's data.
     pub(super) async fn assert_empty(&mut self) {
         let mut alive = self.shared.alive.subscribe();
         soon("the last factory is gone", alive.wait_for(|n| *n == 0))

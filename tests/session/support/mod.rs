@@ -1,4 +1,4 @@
-//! What the session tests share: the layer's answer as a value, stores that can be watched and
+//! Code that the session tests share: the layer's result as a value, stores that can be observed and
 //! broken, and servers of Redis and `PostgreSQL` that can be killed.
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
@@ -26,7 +26,7 @@ pub(crate) fn with_cookies<T: AsRef<[u8]>>(lines: impl IntoIterator<Item = T>) -
     request
 }
 
-/// Waits for what is about to happen; a test that would hang fails instead.
+/// Waits until the condition holds. A test that would hang fails.
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), happens)
         .await

@@ -1,8 +1,8 @@
-//! Own processes of Redis and `PostgreSQL`, on a free port and in a directory of their own.
+//! Processes of Redis and `PostgreSQL`, each on a free port and in its own directory.
 //!
-//! What is not installed is taken from `REDIS_URL` and `DATABASE_URL`, except where a test has
-//! to kill it. What is not to be had at all is said aloud, or fails the test where
-//! `REQUIRE_STORES` is set.
+//! A server that is not installed is taken from `REDIS_URL` or `DATABASE_URL`, unless a test has to kill
+//! it. Without a server the test says that it is skipped, or fails if `REQUIRE_STORES` is
+//! set.
 
 use std::{
     env, fs, io,
@@ -25,15 +25,15 @@ use tower_sessions_sqlx_store::{
     sqlx::{PgPool, postgres::PgPoolOptions},
 };
 
-/// Says that a test is skipped, or fails it where skipping is not allowed.
+/// Reports that a test is skipped, or fails it if skipping is not allowed.
 pub(crate) fn skip(test: &str, missing: &str) {
     let line = format!("SKIPPED {test}: {missing} is neither installed nor configured");
     assert!(env::var_os("REQUIRE_STORES").is_none(), "{line}");
-    // Past the test harness, which keeps what a passing test prints.
+    // Not with `eprintln`, because the test harness hides the output of tests that pass.
     let _ = io::Write::write_all(&mut io::stderr(), format!("{line}\n").as_bytes());
 }
 
-/// A server that is told to stop when it is dropped.
+/// A server that stops when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     program: Program,
@@ -50,7 +50,7 @@ enum Program {
 }
 
 impl Server {
-    /// A Redis that writes each change to disk, or `None` where it is not installed.
+    /// Starts a Redis that writes each change to disk. Returns `None` if it is not installed.
     pub(crate) fn redis() -> Option<Self> {
         let path = env::var_os("PATH")?;
         let binary = env::split_paths(&path)
@@ -59,7 +59,7 @@ impl Server {
         Some(Self::prepare(Program::Redis(binary)))
     }
 
-    /// A `PostgreSQL`, or `None` where it is not installed.
+    /// Starts a `PostgreSQL`. Returns `None` if it is not installed.
     pub(crate) fn postgres() -> Option<Self> {
         let in_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>());
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
@@ -99,18 +99,18 @@ impl Server {
         }
     }
 
-    /// Ends the process as a crash does: it has no chance to say goodbye to anybody.
+    /// Kills the process as a crash does, so that it can't close its connections.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Stops the process, which keeps its sockets open and answers nothing.
+    /// Suspends the process: its sockets stay open, and it sends nothing.
     pub(crate) fn stop(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a stopped process go on.
+    /// Resumes a suspended process.
     pub(crate) fn go_on(&self) {
         self.signal("-CONT");
     }
@@ -120,12 +120,12 @@ impl Server {
         run(Command::new("kill").args([signal, &pid]));
     }
 
-    /// Starts it again, over the same data and at the same address.
+    /// Starts it again with the same data and at the same address.
     pub(crate) fn start(&mut self) {
         self.child = spawn(&self.program, &self.directory, self.port);
     }
 
-    /// Starts it again where it gave up, such as over what a killed one has not let go of yet.
+    /// Starts it again if it failed to start, such as because of a lock that the killed one still holds.
     pub(crate) fn keep_running(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
             self.start();
@@ -136,7 +136,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Program::Postgres(_) = self.program {
-            // An immediate shutdown, which gives its shared memory back.
+            // An immediate shutdown, which releases its shared memory.
             let pid = self.child.id().to_string();
             let told = Command::new("kill").args(["-QUIT", &pid]).status();
             if told.is_ok_and(|status| status.success()) {
@@ -207,7 +207,7 @@ fn own_directory() -> PathBuf {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("user-scope-{}-{count}", std::process::id());
     let directory = env::temp_dir().join(name);
-    // What a test that was killed left behind.
+    // The files of a test that was killed.
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).expect("a directory for temporary files");
     directory
@@ -218,10 +218,10 @@ fn free_port() -> u16 {
     listener.local_addr().expect("a bound listener").port()
 }
 
-/// A pool of connections to a Redis that is on its way up, which come back by themselves.
+/// A pool of connections, which reconnect by themselves, to a Redis that may still be starting.
 pub(crate) async fn redis_pool(url: &str, connections: usize) -> Pool {
     let mut config = Config::from_url(url).expect("a URL of Redis");
-    // It may still be on its way up.
+    // The server may still be starting.
     config.fail_fast = false;
     let pool = Builder::from_config(config)
         .set_policy(ReconnectPolicy::new_constant(0, 50))
@@ -242,7 +242,7 @@ pub(crate) async fn redis_store(url: &str) -> RedisStore<Pool> {
     RedisStore::new(redis_pool(url, 4).await)
 }
 
-/// A store in a `PostgreSQL` that is on its way up.
+/// A store in a `PostgreSQL` that may still be starting.
 pub(crate) async fn postgres_store(url: &str) -> PostgresStore {
     let pool = postgres_pool(url).await;
     let store = PostgresStore::new(pool);

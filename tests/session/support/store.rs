@@ -1,4 +1,4 @@
-//! Sessions to look up, and a store around a store that counts, waits and answers wrongly.
+//! Sessions to look up, and a store around another store that counts, waits and returns wrong results.
 
 use std::{
     collections::HashMap,
@@ -20,10 +20,10 @@ use tower_sessions::{
 
 type Loaded = session_store::Result<Option<Record>>;
 
-/// What a look-up answers in place of what the store does.
+/// The result of a look-up instead of the store's own.
 type Twist = dyn Fn(Id, Loaded) -> Loaded + Send + Sync;
 
-/// A store that counts its look-ups, and may answer them wrongly or not at all.
+/// A store that counts its look-ups, and may return wrong results or none.
 #[derive(Clone)]
 pub(crate) struct Watched<S> {
     inner: S,
@@ -52,18 +52,18 @@ impl<S: SessionStore> Watched<S> {
         self
     }
 
-    /// Never answers.
+    /// Never returns.
     pub(crate) fn hanging(mut self) -> Self {
         self.hangs = true;
         self
     }
 
-    /// How many look-ups were begun.
+    /// Returns the number of look-ups that were started.
     pub(crate) fn loads(&self) -> usize {
         self.loads.load(Ordering::SeqCst)
     }
 
-    /// How many came to an end.
+    /// Returns the number of look-ups that ended.
     pub(crate) fn finished(&self) -> usize {
         self.finished.load(Ordering::SeqCst)
     }
@@ -100,7 +100,7 @@ impl<S> fmt::Debug for Watched<S> {
     }
 }
 
-/// The error that a store has when what it keeps its records in is gone.
+/// The error of a store whose back end is unreachable.
 pub(crate) fn down() -> session_store::Error {
     session_store::Error::Backend("connection refused".to_owned())
 }

@@ -1,4 +1,4 @@
-//! What a request came to, as it can be written into a table, and what the cookies are made of.
+//! The result of a request as a value for tables, and the parts of cookies.
 
 use std::{error::Error as StdError, sync::Arc};
 
@@ -17,7 +17,7 @@ use tower_user_scope::{
 use super::{Answered, send};
 pub(crate) const SID: &str = "__Host-sid";
 
-/// What a request came to, as it can be written into a table.
+/// The result of a request as a value for tables.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Came {
     User(&'static str),
@@ -61,7 +61,7 @@ pub(crate) fn problem(error: &dyn StdError) -> &SessionError {
     cause(source).expect("a session's problem")
 }
 
-/// An error that is kept as an `Arc` shows as one in the chain.
+/// Finds an error in the chain of sources, also one inside of an `Arc`.
 pub(crate) fn cause<'a, E: StdError + 'static>(
     source: &'a (dyn StdError + 'static),
 ) -> Option<&'a E> {
@@ -78,7 +78,7 @@ pub(crate) async fn ask(strategy: impl Strategy, request: Request<()>) -> Answer
     send(&layer, request).await
 }
 
-/// The key as this crate takes it.
+/// The key in this crate's type.
 pub(crate) fn ours(key: &Key) -> CookieKey {
     CookieKey::from(key.master())
 }
