@@ -15,10 +15,11 @@ use tower::Service;
 
 use crate::{
     authorize::Authorize,
+    before_response::{Asked, Finished, Finishing},
     factory::{MakeFactory, ProvideFactory},
     policy::Policy,
     resolve::StrategyList,
-    response::{Expects, ResponseBody, close_with_body},
+    response::{Expects, ResponseBody, close_failed, close_with_body},
     scope::OpenScope,
     stage::Stage,
     waiting::{Waiter, Waiting},
@@ -60,6 +61,14 @@ where
         expects: Expects,
         /// There if it has to do with the response.
         policy: Option<Arc<Policy<L, M, A>>>,
+        /// There if a step before the response may refuse it.
+        asked: Option<Box<Asked>>,
+    },
+    /// Boxed, as few layers have such a step.
+    Finishing {
+        finishing: Pin<Box<Finishing<S::Response>>>,
+        policy: Arc<Policy<L, M, A>>,
+        expects: Expects,
     },
     Rejected(Box<Response<Bytes>>),
     Done,
@@ -154,6 +163,8 @@ where
         policy: Option<Arc<Policy<L, M, A>>>,
     ) -> Self {
         let expects = Expects::of(request.method());
+        let has_steps = (policy.as_ref()).is_some_and(|policy| !policy.before_response.is_empty());
+        let asked = has_steps.then(|| Box::new(Asked::of(&request)));
         let future = scope.run(|| inner.call(request));
         Self::Calling {
             call: Call {
@@ -162,7 +173,33 @@ where
             },
             expects,
             policy,
+            asked,
         }
+    }
+}
+
+impl<L, M, A> Policy<L, M, A> {
+    /// Turns what the steps before the response have come to into the response.
+    fn finished<B>(&self, finished: Finished<B>, expects: Expects) -> Response<ResponseBody<B>> {
+        match finished {
+            Finished::Passed(response, scope) => self.answered(response, &mut Some(scope), expects),
+            Finished::Failed(kind, asked, scope) => {
+                self.fail(kind, *asked, scope).map(ResponseBody::rejection)
+            }
+        }
+    }
+
+    /// Completes a response that goes out, and closes the scope with its body.
+    fn answered<B>(
+        &self,
+        mut response: Response<B>,
+        scope: &mut Option<OpenScope>,
+        expects: Expects,
+    ) -> Response<ResponseBody<B>> {
+        if let Some(context) = scope.as_ref().and_then(OpenScope::context) {
+            self.complete(response.headers_mut(), context);
+        }
+        close_with_body(response, scope, expects)
     }
 }
 
@@ -195,17 +232,51 @@ where
                     mut call,
                     expects,
                     policy,
+                    asked,
                 } => {
-                    let mut result = ready!(call.as_mut().poll(cx));
+                    let result = ready!(call.as_mut().poll(cx));
                     let scope = call.project().scope;
-                    if let (Some(policy), Ok(response)) = (policy, &mut result) {
-                        if let Some(context) = scope.as_ref().and_then(OpenScope::context) {
-                            policy.complete(response.headers_mut(), context);
+                    let (expects, policy, asked) = (*expects, policy.take(), asked.take());
+                    let response = match result {
+                        Ok(response) => response,
+                        Err(error) => {
+                            close_failed(scope);
+                            state.set(State::Done);
+                            return Poll::Ready(Err(error));
                         }
-                    }
-                    let closed = close_with_body(result, scope, *expects);
+                    };
+                    let response = match (policy, scope.take()) {
+                        (Some(policy), Some(scope)) if asked.is_some() => {
+                            let mut finishing = Finishing::new(response, scope, asked);
+                            match finishing.begin(&policy.before_response) {
+                                Some(finished) => policy.finished(finished, expects),
+                                None => {
+                                    state.set(State::Finishing {
+                                        finishing: Box::pin(finishing),
+                                        policy,
+                                        expects,
+                                    });
+                                    continue;
+                                }
+                            }
+                        }
+                        (Some(policy), mut scope) => policy.answered(response, &mut scope, expects),
+                        (None, mut scope) => close_with_body(response, &mut scope, expects),
+                    };
                     state.set(State::Done);
-                    return Poll::Ready(closed);
+                    return Poll::Ready(Ok(response));
+                }
+                StateProjection::Finishing {
+                    finishing,
+                    policy,
+                    expects,
+                } => {
+                    let limit = policy.limits.before_response();
+                    let steps = &policy.before_response;
+                    let finished = ready!(finishing.as_mut().poll(steps, limit, cx));
+                    let response = policy.finished(finished, *expects);
+                    state.set(State::Done);
+                    return Poll::Ready(Ok(response));
                 }
                 StateProjection::Rejected(_) | StateProjection::Done => {
                     let StateOwned::Rejected(response) = state.project_replace(State::Done) else {
@@ -232,6 +303,7 @@ where
                 &match &self.state {
                     State::Waiting(waiting) => waiting.stage(),
                     State::Calling { .. } => "calling",
+                    State::Finishing { .. } => "finishing",
                     State::Rejected { .. } => "rejected",
                     State::Done => "done",
                 },

@@ -113,6 +113,7 @@
 mod accessors;
 pub mod audit;
 pub mod authorize;
+mod before_response;
 mod builder;
 pub mod clock;
 mod config_error;
@@ -197,6 +198,7 @@ pub use self::{
 /// ```
 pub mod middleware {
     pub use crate::{
+        before_response::Answered,
         builder::LayerBuilder,
         future::ResponseFuture,
         require::{RequireFuture, RequireLayer, RequireService},

@@ -11,13 +11,14 @@ use http::{HeaderMap, Response, request::Parts};
 use crate::{
     audit::{Audit, AuditEvent, loggable},
     authorize::{Authorize, AuthorizeError},
+    before_response::{Asked, BeforeResponse},
     context::{RequestIdHeader, UserContext},
     factory::{MakeFactory, ProvideFactory, failure},
     maybe_future::MaybeFuture,
     peer::peer_ip,
     rejection::{FactoryErrorKind, Rejection, RejectionKind, RespondToRejection},
     resolve::{Explanation, Progress, Refused, Resolver, StrategyList, Tally, list::private::List},
-    scope::{Guard, OpenScope, within},
+    scope::{Ending, Guard, OpenScope, within},
     stage::Stage,
     time_limit::TimeLimits,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Policy<L, M, A> {
     pub(crate) limits: TimeLimits,
     /// Where the request id goes to the inner service and back to the client.
     pub(crate) request_id: Option<RequestIdHeader>,
+    pub(crate) before_response: BeforeResponse,
 }
 
 /// What comes next for a request.
@@ -51,7 +53,35 @@ impl<L, M, A> Policy<L, M, A> {
     /// requests don't pay for it.
     #[inline]
     pub(crate) fn of_responses(self: &Arc<Self>) -> Option<Arc<Self>> {
-        self.request_id.is_some().then(|| Arc::clone(self))
+        let has_to_do = self.request_id.is_some() || !self.before_response.is_empty();
+        has_to_do.then(|| Arc::clone(self))
+    }
+
+    /// Turns a response into a refusal, because a step before it has failed.
+    pub(crate) fn fail(
+        &self,
+        kind: RejectionKind,
+        asked: Asked,
+        mut scope: OpenScope,
+    ) -> Response<Bytes> {
+        let (peer, head) = (asked.peer, &asked.into_head());
+        let rejection = Rejection::new(kind);
+        scope.ends(Ending::Failed);
+        scope.responds(rejection.status());
+        let mut response = self.respond.respond(&rejection, head);
+        if let Some(context) = scope.context() {
+            self.audit.emit(&AuditEvent::Refused {
+                rejection: Cow::Borrowed(&rejection),
+                subject: Some(Cow::Borrowed(context.subject())),
+                request_id: Some(Cow::Borrowed(context.request_id())),
+                method: Cow::Borrowed(&head.method),
+                path: loggable(head.uri.path()),
+                peer,
+            });
+            self.complete(response.headers_mut(), context);
+        }
+        response.extensions_mut().insert(rejection);
+        response
     }
 
     /// Adds what the response of a request has beyond the inner service's own.

@@ -20,6 +20,7 @@ pub(crate) struct TimeLimits {
     pub(crate) each: Option<Duration>,
     pub(crate) authorize: Option<Duration>,
     pub(crate) factory: Option<Duration>,
+    pub(crate) before_response: Option<Duration>,
 }
 
 impl Default for TimeLimits {
@@ -28,6 +29,7 @@ impl Default for TimeLimits {
             each: Some(DEFAULT),
             authorize: None,
             factory: None,
+            before_response: None,
         }
     }
 }
@@ -40,6 +42,10 @@ impl TimeLimits {
     pub(crate) fn factory(&self) -> Option<Duration> {
         self.factory.or(self.each)
     }
+
+    pub(crate) fn before_response(&self) -> Option<Duration> {
+        self.before_response.or(self.each)
+    }
 }
 
 /// What the layer waits for.
@@ -49,6 +55,8 @@ pub(crate) enum Awaited {
     Strategy(usize),
     Authorize,
     Factory,
+    /// The step before the response that comes before the one with this index.
+    BeforeResponse(usize),
 }
 
 /// Expires when the layer has waited too long. The timer is created at the first poll, so that a

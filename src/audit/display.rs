@@ -115,6 +115,7 @@ impl fmt::Display for AuditEvent<'_> {
                 ending,
                 lasted,
                 status,
+                bytes,
             } => {
                 write!(
                     f,
@@ -125,7 +126,7 @@ impl fmt::Display for AuditEvent<'_> {
                 if let Some(status) = status {
                     write!(f, " with {status}")?;
                 }
-                write!(f, " after {lasted:?}")
+                write!(f, " after {lasted:?} and {bytes} bytes")
             }
         }
     }

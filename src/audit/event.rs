@@ -127,6 +127,8 @@ pub enum AuditEvent<'a> {
         lasted: Duration,
         /// The status of the response, if there was one.
         status: Option<StatusCode>,
+        /// How many bytes of the response's body were handed to the server.
+        bytes: u64,
     },
 }
 
@@ -206,11 +208,13 @@ impl AuditEvent<'_> {
                 ending,
                 lasted,
                 status,
+                bytes,
             } => AuditEvent::ScopeClosed {
                 context: owned(context),
                 ending,
                 lasted,
                 status,
+                bytes,
             },
         }
     }

@@ -215,11 +215,13 @@ impl Audit {
                 ending,
                 lasted,
                 status,
+                bytes,
             } => tracing::debug!(
                 target: "tower_user_scope::audit",
                 ending = ending.as_str(),
                 status = status.map(|status| status.as_u16()),
                 lasted = ?lasted,
+                bytes,
                 request_id = %context.request_id(),
                 "scope closed"
             ),

@@ -52,7 +52,13 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         }
         self.settings.audit.validate()?;
         let limits = self.settings.limits;
-        if [limits.each, limits.authorize, limits.factory].contains(&Some(Duration::ZERO)) {
+        let all = [
+            limits.each,
+            limits.authorize,
+            limits.factory,
+            limits.before_response,
+        ];
+        if all.contains(&Some(Duration::ZERO)) {
             return Err(ConfigError::ZeroTimeLimit);
         }
         #[cfg(feature = "tokio")]
@@ -89,6 +95,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             },
             limits,
             request_id,
+            before_response: self.settings.before_response,
         }))
     }
 }

@@ -78,30 +78,17 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// The hook runs on the thread that closes the scope, so it must not block. A panic of a hook is
     /// logged and does not affect other hooks.
     ///
-    /// A response that was sent completely may be an error response, so a hook that commits has to
-    /// check the [status](ClosedScope::status) too. At that time the client already has the response:
-    /// work whose failure has to fail the request belongs in the handler.
+    /// The client has its answer by then: what has to fail *with* the request, such as a commit, belongs
+    /// into [`before_response`](Self::before_response).
     ///
     /// ```
-    /// use tower_user_scope::{ExistingContext, UserScopeLayer, scope::Ending};
-    ///
-    /// struct Transaction;
-    /// impl Transaction {
-    ///     fn commit(&self) {}
-    ///     fn roll_back(&self) {}
-    /// }
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer};
     ///
     /// let layer = UserScopeLayer::builder()
     ///     .strategy(ExistingContext::new())
-    ///     .factory(|_user| Transaction)
+    ///     .context_only()
     ///     .on_close(|closed| {
-    ///         if let Some(transaction) = closed.scoped::<Transaction>() {
-    ///             let succeeded = closed.status().is_some_and(|status| status.is_success());
-    ///             match closed.ending() {
-    ///                 Ending::Completed if succeeded => transaction.commit(),
-    ///                 _ => transaction.roll_back(),
-    ///             }
-    ///         }
+    ///         println!("{:?} after {:?}: {} bytes", closed.ending(), closed.lasted(), closed.bytes());
     ///     })
     ///     .build()?;
     /// # let _ = layer;

@@ -1,5 +1,6 @@
 //! The builder of the layer. `build()` checks the configuration, so that no request has to.
 
+mod answer;
 mod authorization;
 mod build;
 mod factory;
@@ -14,6 +15,7 @@ use crate::factory::LazyLimit;
 use crate::{
     audit::Audit,
     authorize::Anyone,
+    before_response::BeforeResponse,
     clock::{Clock, SystemClock},
     context::{CorrelationSources, IdSource, ReturnRequestId},
     factory::NoFactory,
@@ -50,6 +52,7 @@ struct Settings {
     clock: Arc<dyn Clock>,
     isolation: Isolation,
     strict: bool,
+    before_response: BeforeResponse,
     hooks: Hooks,
     limits: TimeLimits,
     /// Set by `build()`, as `factory_time_limit` may come after `lazy_factory_async`.
@@ -76,6 +79,7 @@ impl UserScopeLayer {
                 clock: Arc::new(SystemClock),
                 isolation: Isolation::default(),
                 strict: false,
+                before_response: BeforeResponse::default(),
                 hooks: Hooks::default(),
                 limits: TimeLimits::default(),
                 #[cfg(feature = "tokio")]

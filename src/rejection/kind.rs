@@ -117,6 +117,17 @@ pub enum RejectionKind {
     /// mistake in the application. 500.
     #[error("the route requires something of the principal, and is in no `UserScopeLayer`")]
     OutsideLayer,
+    /// A step [before the response](crate::middleware::LayerBuilder::before_response) failed. 500, or
+    /// 503 if its error is an [`UnavailableError`].
+    #[error("a step before the response failed: {0}")]
+    BeforeResponse(#[source] Arc<dyn StdError + Send + Sync>),
+    /// A step before the response was not ready in time. 503.
+    #[error("a step before the response was not ready within {limit:?}")]
+    #[non_exhaustive]
+    BeforeResponseTimedOut {
+        /// The time limit.
+        limit: Duration,
+    },
     /// The factory was not built. 500, or 503 where something could not be reached.
     #[error("the factory could not be built: {0}")]
     Factory(FactoryErrorKind),
@@ -204,11 +215,16 @@ impl Rejection {
             RejectionKind::Forbidden { forbidden, .. } => forbidden.status(),
             RejectionKind::Invalid { invalid, .. } => invalid.kind().status(),
             RejectionKind::Correlation(_) => StatusCode::BAD_REQUEST,
+            RejectionKind::BeforeResponse(error) if !error.is::<UnavailableError>() => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             RejectionKind::OutsideLayer | RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             RejectionKind::Unavailable { .. }
             | RejectionKind::AuthorizationUnavailable(_)
+            | RejectionKind::BeforeResponse(_)
+            | RejectionKind::BeforeResponseTimedOut { .. }
             | RejectionKind::Factory(
                 FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. },
             ) => StatusCode::SERVICE_UNAVAILABLE,

@@ -52,8 +52,7 @@ pub(crate) enum Left {
 
 impl Left {
     /// Subtracts the data of a frame and returns whether more data may follow.
-    fn count<D: Buf>(&mut self, frame: &Frame<D>) -> Count {
-        let len = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+    fn count(&mut self, len: u64) -> Count {
         match self {
             Self::Exactly(left) if len > *left => Count::TooMuch,
             Self::Exactly(left) => {
@@ -123,6 +122,13 @@ impl<B> PinnedDrop for Kind<B> {
     }
 }
 
+/// Counts the data of a frame that is handed to the server.
+fn count<D: Buf>(left: &mut Left, scope: &mut OpenScope, frame: &Frame<D>) -> Count {
+    let len = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+    scope.sends(len);
+    left.count(len)
+}
+
 /// Sets how the scope ends, at the end of the body.
 fn ends(scope: &mut OpenScope, left: Left) {
     if left.is_short() {
@@ -173,7 +179,7 @@ where
                 match &frame {
                     None => ends(scope, *left),
                     Some(Err(_)) => scope.ends(Ending::Failed),
-                    Some(Ok(frame)) => match left.count(frame) {
+                    Some(Ok(frame)) => match count(left, scope, frame) {
                         Count::TooMuch => scope.ends(Ending::Failed),
                         Count::Last => scope.completes(),
                         // Trailers end a body (RFC 9110 section 6.5): hyper does not poll again.

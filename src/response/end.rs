@@ -26,21 +26,19 @@ impl Expects {
     }
 }
 
-/// Moves the scope into the response's body, which closes it at its end; closes it now for an error.
-pub(crate) fn close_with_body<B, E>(
-    result: Result<Response<B>, E>,
+/// Closes the scope of an inner service that failed without a response.
+pub(crate) fn close_failed(scope: &mut Option<OpenScope>) {
+    if let Some(mut scope) = scope.take() {
+        scope.ends(Ending::Failed);
+    }
+}
+
+/// Moves the scope into the response's body, which closes it at its end.
+pub(crate) fn close_with_body<B>(
+    response: Response<B>,
     scope: &mut Option<OpenScope>,
     expects: Expects,
-) -> Result<Response<ResponseBody<B>>, E> {
-    let response = match result {
-        Ok(response) => response,
-        Err(error) => {
-            if let Some(mut scope) = scope.take() {
-                scope.ends(Ending::Failed);
-            }
-            return Err(error);
-        }
-    };
+) -> Response<ResponseBody<B>> {
     let status = response.status();
     if let Some(scope) = scope.as_mut() {
         scope.responds(status);
@@ -48,7 +46,7 @@ pub(crate) fn close_with_body<B, E>(
     let is_tunnel = expects == Expects::Tunnel && status.is_success();
     if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
         let scope = scope.take().map(OpenScope::outlive_response);
-        return Ok(response.map(|body| ResponseBody::inner(body, scope, Left::Unknown)));
+        return response.map(|body| ResponseBody::inner(body, scope, Left::Unknown));
     }
     // Servers do not read the body of such a response (RFC 9110 section 6.4.1). Its `Content-Length`
     // is the one of another response (section 8.6).
@@ -63,7 +61,7 @@ pub(crate) fn close_with_body<B, E>(
     if let (true, Some(scope)) = (has_no_body || left == Left::Exactly(0), scope.as_mut()) {
         scope.completes();
     }
-    Ok(response.map(|body| ResponseBody::inner(body, scope.take(), left)))
+    response.map(|body| ResponseBody::inner(body, scope.take(), left))
 }
 
 /// Returns the `Content-Length`, at which a server stops polling the body. Returns `None` if there are

@@ -25,30 +25,16 @@ use crate::{
 /// [`LayerBuilder::on_close`](crate::middleware::LayerBuilder::on_close) see it.
 #[derive(Clone)]
 pub struct ClosedScope {
-    context: UserContext,
-    ending: Ending,
-    status: Option<StatusCode>,
-    lasted: Duration,
-    handle: Option<Arc<dyn Handle>>,
+    pub(super) context: UserContext,
+    pub(super) ending: Ending,
+    pub(super) status: Option<StatusCode>,
+    pub(super) lasted: Duration,
+    pub(super) bytes: u64,
+    pub(super) holders: usize,
+    pub(super) handle: Option<Arc<dyn Handle>>,
 }
 
 impl ClosedScope {
-    pub(super) fn new(
-        context: UserContext,
-        ending: Ending,
-        status: Option<StatusCode>,
-        lasted: Duration,
-        handle: Option<Arc<dyn Handle>>,
-    ) -> Self {
-        Self {
-            context,
-            ending,
-            status,
-            lasted,
-            handle,
-        }
-    }
-
     /// Returns the context of the scope.
     #[must_use]
     pub fn context(&self) -> &UserContext {
@@ -77,6 +63,21 @@ impl ClosedScope {
         self.lasted
     }
 
+    /// Returns how many bytes of the response's body were handed to the server; not those of trailers.
+    ///
+    /// What the server has not sent, and the client has not received, is among them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns how many still hold the factory: handles that [`Scoped::keep`](crate::Scoped::keep) did
+    /// not return, and bare `Arc`s.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.holders
+    }
+
     pub(crate) fn handle(&self) -> Option<&Arc<dyn Handle>> {
         self.handle.as_ref()
     }
@@ -89,6 +90,8 @@ impl fmt::Debug for ClosedScope {
             .field("ending", &self.ending)
             .field("status", &self.status)
             .field("lasted", &self.lasted)
+            .field("bytes", &self.bytes)
+            .field("holders", &self.holders)
             .finish_non_exhaustive()
     }
 }
@@ -188,6 +191,7 @@ impl Watch {
                 ending: closed.ending,
                 lasted: closed.lasted,
                 status: closed.status,
+                bytes: closed.bytes,
             },
         );
         self.hooks.run(&closed);

@@ -50,6 +50,8 @@ struct Watched {
     watch: Arc<Watch>,
     opened: Instant,
     uri: Uri,
+    /// How many bytes of the body were handed to the server.
+    bytes: u64,
 }
 
 impl OpenScope {
@@ -78,6 +80,11 @@ impl OpenScope {
     /// Returns the context, except while something of the scope is polled.
     pub(crate) fn context(&self) -> Option<&UserContext> {
         self.context.as_ref()
+    }
+
+    /// Returns the factory's handle, if the layer builds one.
+    pub(crate) fn handle(&self) -> Option<&Arc<dyn Handle>> {
+        self.handle.as_ref()
     }
 
     /// Makes the scope current and enters its span, until the returned guard is dropped.
@@ -118,6 +125,15 @@ impl OpenScope {
     /// Records the status of the inner service's response.
     pub(crate) fn responds(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// Counts bytes of the body that are handed to the server.
+    #[inline]
+    pub(crate) fn sends(&mut self, len: u64) {
+        let listeners = self.listeners.as_mut();
+        if let Some(watched) = listeners.and_then(|listeners| listeners.watched.as_mut()) {
+            watched.bytes = watched.bytes.saturating_add(len);
+        }
     }
 
     pub(crate) fn ends(&mut self, ending: Ending) {
@@ -226,17 +242,16 @@ impl OpenScope {
             };
             Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
         }
-        if let Some(Watched { watch, opened, .. }) = watched {
-            let lasted = opened.elapsed();
-            let handle = self.handle.take();
-            let context = context.clone();
-            watch.closed(ClosedScope::new(
-                context,
-                self.ending,
-                self.status,
-                lasted,
-                handle,
-            ));
+        if let Some(watched) = watched {
+            watched.watch.closed(ClosedScope {
+                context: context.clone(),
+                ending: self.ending,
+                status: self.status,
+                lasted: watched.opened.elapsed(),
+                bytes: watched.bytes,
+                holders,
+                handle: self.handle.take(),
+            });
         }
     }
 }
@@ -257,6 +272,7 @@ impl Listeners {
                 watch: Arc::clone(watch),
                 opened: Instant::now(),
                 uri: uri.clone(),
+                bytes: 0,
             }),
             connection: None,
         })

@@ -2,6 +2,7 @@
 
 mod answered;
 mod audit;
+mod before_response;
 mod cancellation;
 mod closing;
 mod compile_time;

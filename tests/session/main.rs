@@ -8,3 +8,4 @@ mod resilience;
 mod stores;
 mod support;
 mod time_limits;
+mod transactions;

@@ -1,0 +1,110 @@
+//! Steps before the response goes out.
+
+use std::future::Future;
+#[cfg(feature = "tokio")]
+use std::time::Duration;
+
+use tower::BoxError;
+
+use super::LayerBuilder;
+use crate::before_response::Answered;
+
+/// # Before the response
+impl<L, M, A> LayerBuilder<L, M, A> {
+    /// Takes a step after the inner service has answered and before the response goes out. Its error
+    /// turns the response into a refusal: 500, or 503 for an
+    /// [`UnavailableError`](crate::UnavailableError).
+    ///
+    /// This is where a transaction commits: the client gets a 200 only if it did. Steps are taken in the
+    /// order in which they were added, in the request's scope, also for responses that are errors
+    /// ([`Answered::is_success`] tells). They are not taken for refused requests, and not where the
+    /// inner service fails with an error: there is no response then, and dropping the factory has to be
+    /// enough.
+    ///
+    /// The body has not been read: for a stream, the step comes before its first byte, and what fails
+    /// later can't be taken back. The refusal says nothing of the error, which is in the audit event. A
+    /// [`RespondToRejection`](crate::rejection::RespondToRejection) sees the method, the URI and the
+    /// content type of the request.
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer};
+    ///
+    /// struct Transaction;
+    /// impl Transaction {
+    ///     fn commit(&self) -> Result<(), std::io::Error> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .factory(|_user| Transaction)
+    ///     .before_response(|answered| match answered.scoped::<Transaction>() {
+    ///         Some(transaction) if answered.is_success() => transaction.commit(),
+    ///         // Dropped, it is rolled back.
+    ///         _ => Ok(()),
+    ///     })
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn before_response<F, E>(mut self, step: F) -> Self
+    where
+        F: Fn(&Answered<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.settings.before_response.add(step);
+        self
+    }
+
+    /// As [`before_response`](Self::before_response), with a closure that returns a future.
+    ///
+    /// The future can't borrow from the argument: take what it needs first. If the client goes away
+    /// meanwhile, the future is dropped, in the request's scope.
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer};
+    ///
+    /// struct Transaction;
+    /// impl Transaction {
+    ///     async fn commit(&self) -> Result<(), std::io::Error> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .factory(|_user| Transaction)
+    ///     .before_response_async(|answered| {
+    ///         let transaction = answered.scoped::<Transaction>().filter(|_| answered.is_success());
+    ///         async move {
+    ///             match transaction {
+    ///                 Some(transaction) => transaction.commit().await,
+    ///                 None => Ok(()),
+    ///             }
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn before_response_async<F, Fut, E>(mut self, step: F) -> Self
+    where
+        F: Fn(&Answered<'_>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.settings.before_response.add_async(step);
+        self
+    }
+
+    /// Sets the time limit of each step before the response, instead of the
+    /// [common one](Self::time_limit). When it has passed, the future is dropped and the response is
+    /// 503.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn before_response_time_limit(mut self, limit: Duration) -> Self {
+        self.settings.limits.before_response = Some(limit);
+        self
+    }
+}

@@ -1,0 +1,522 @@
+//! Steps before the response goes out: what the client gets as a success has been done.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::{FutureExt, task::noop_waker};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use tower::{BoxError, Service, ServiceExt, service_fn};
+use tower_layer::Layer;
+use tower_user_scope::{
+    Rejection, UnavailableError, UserContext, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::Anyone,
+    factory::{FactoryFn, Provided},
+    middleware::{Answered, Empty, LayerBuilder, Then},
+    rejection::RejectionKind,
+    scope::{ClosedScope, Ending},
+    strategy::FromFn,
+    testing::Recorder,
+};
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+fn note(log: &Log, what: impl Into<String>) {
+    log.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(what.into());
+}
+
+fn taken(log: &Log) -> Vec<String> {
+    std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A unit of work: it is rolled back where it is dropped without a commit.
+struct Work {
+    log: Log,
+    committed: AtomicBool,
+}
+
+impl Work {
+    fn commit(&self) {
+        self.committed.store(true, Ordering::SeqCst);
+        note(&self.log, "committed");
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if !self.committed.load(Ordering::SeqCst) {
+            let user = UserContext::current().and_then(|user| user.user_id().cloned());
+            note(&self.log, format!("rolled back in the scope of {user:?}"));
+        }
+    }
+}
+
+const ROLLED_BACK: &str = "rolled back in the scope of Some(UserId(\"alice\"))";
+
+type Strategies = Then<Empty, FromFn<fn(&http::request::Parts) -> tower_user_scope::Outcome>>;
+type Make = FactoryFn<Box<dyn Fn(&UserContext) -> Work + Send + Sync>>;
+type Builder = LayerBuilder<Strategies, Provided<Make, Work>, Anyone>;
+
+fn alice(head: &http::request::Parts) -> tower_user_scope::Outcome {
+    match head
+        .headers
+        .get("x-user")
+        .map(|user| user.to_str().unwrap_or("").parse())
+    {
+        None => tower_user_scope::Outcome::Absent,
+        Some(Ok::<tower_user_scope::UserId, _>(user)) => {
+            tower_user_scope::Identity::proved(user).into()
+        }
+        Some(Err(error)) => tower_user_scope::Outcome::Invalid(error.into()),
+    }
+}
+
+fn builder(log: &Log) -> Builder {
+    let log = Arc::clone(log);
+    let make: Box<dyn Fn(&UserContext) -> Work + Send + Sync> = Box::new(move |_| Work {
+        log: Arc::clone(&log),
+        committed: AtomicBool::new(false),
+    });
+    UserScopeLayer::builder()
+        .strategy(tower_user_scope::from_fn(
+            tower_user_scope::CredentialSource::header("x-user"),
+            alice as fn(&http::request::Parts) -> tower_user_scope::Outcome,
+        ))
+        .factory(make)
+}
+
+fn request() -> Request<Body> {
+    Request::get("/orders?secret=1")
+        .header("x-user", "alice")
+        .body(Body::empty())
+        .expect("a request")
+}
+
+/// Answers with the status, and with a body that says when it is dropped.
+fn answering(
+    status: u16,
+    log: &Log,
+) -> impl Service<Request<Body>, Response = Response<Noting>, Error = Infallible, Future: Send>
++ Clone
++ use<> {
+    let log = Arc::clone(log);
+    service_fn(move |_| {
+        let mut response = Response::new(Noting(Arc::clone(&log)));
+        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+        std::future::ready(Ok::<_, Infallible>(response))
+    })
+}
+
+/// A body without data that says when it is polled and dropped.
+struct Noting(Log);
+
+impl http_body::Body for Noting {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        note(&self.0, "first byte");
+        Poll::Ready(None)
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        let is_alices = UserContext::current().is_some();
+        note(&self.0, format!("body dropped, in scope: {is_alices}"));
+    }
+}
+
+/// Commits where the response is a success.
+fn commit(answered: &Answered<'_>) -> Result<(), Infallible> {
+    if let (true, Some(work)) = (answered.is_success(), answered.scoped::<Work>()) {
+        work.commit();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn b54_a_success_is_committed_before_its_first_byte_and_an_error_is_not() {
+    for (status, done) in [
+        (200, "committed"),
+        (201, "committed"),
+        (204, "committed"),
+        (302, ROLLED_BACK),
+        (404, ROLLED_BACK),
+        (500, ROLLED_BACK),
+    ] {
+        let log = Log::default();
+        let layer = builder(&log).before_response(commit).build().expect("good");
+        let service = layer.layer(answering(status, &log));
+        let response = service.oneshot(request()).await.expect("infallible");
+        assert_eq!(response.status(), status);
+        if done == "committed" {
+            assert_eq!(taken(&log), [done], "{status}: before the body is polled");
+        }
+        let _ = response.into_body().collect().await;
+        let after = taken(&log);
+        assert_eq!(
+            after.contains(&ROLLED_BACK.to_owned()),
+            done != "committed",
+            "{status}: {after:?}"
+        );
+    }
+}
+
+/// What comes of a step that fails with this error.
+async fn failing<E: Into<BoxError> + 'static>(
+    error: impl Fn() -> E + Send + Sync + 'static,
+) -> (Response<Bytes>, Vec<AuditEvent<'static>>, Vec<String>) {
+    let (log, recorder) = (Log::default(), Recorder::new());
+    let layer = builder(&log)
+        .before_response(move |_| Err(error()))
+        .before_response(|_| -> Result<(), Infallible> { panic!("after one that has failed") })
+        .request_id_in_response()
+        .observer(recorder.clone())
+        .build()
+        .expect("good");
+    let service = layer.layer(answering(200, &log));
+    let response = service.oneshot(request()).await.expect("infallible");
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    (
+        Response::from_parts(head, body),
+        recorder.take(),
+        taken(&log),
+    )
+}
+
+#[tokio::test]
+async fn b54_a_step_that_fails_is_an_error_that_the_client_sees_and_cannot_read() {
+    let (response, events, log) = failing(|| io::Error::other("deadlock in table orders")).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "application/problem+json"
+    );
+    assert!(response.headers().contains_key("x-request-id"));
+    let body = String::from_utf8_lossy(response.body());
+    assert!(!body.contains("deadlock"), "{body}");
+    let rejection = response.extensions().get::<Rejection>().expect("a reason");
+    assert!(matches!(rejection.kind(), RejectionKind::BeforeResponse(_)));
+    assert_eq!(log, ["body dropped, in scope: true", ROLLED_BACK]);
+
+    let refused = events.iter().find_map(|event| match event {
+        AuditEvent::Refused {
+            rejection,
+            subject,
+            request_id,
+            method,
+            path,
+            ..
+        } => Some((rejection, subject, request_id, method, path)),
+        _ => None,
+    });
+    let (rejection, subject, request_id, method, path) = refused.expect("audited");
+    assert!(rejection.to_string().contains("deadlock in table orders"));
+    assert!(subject.is_some() && request_id.is_some());
+    assert_eq!((method.as_ref(), &**path), (&Method::GET, "/orders"));
+    let closed = events.iter().find_map(|event| match event {
+        AuditEvent::ScopeClosed { ending, status, .. } => Some((*ending, *status)),
+        _ => None,
+    });
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    assert_eq!(closed, Some((Ending::Failed, Some(status))));
+}
+
+#[tokio::test]
+async fn a_step_that_could_not_reach_something_is_503() {
+    let (response, ..) = failing(|| UnavailableError::new(io::Error::other("down"))).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn steps_are_taken_in_order_and_in_scope_and_may_wait() {
+    let log = Log::default();
+    let step = |name: &'static str| {
+        let log = Arc::clone(&log);
+        move |answered: &Answered<'_>| {
+            let current = UserContext::current().expect("a scope");
+            assert_eq!(&current, answered.context());
+            note(&log, name);
+            Ok::<_, Infallible>(())
+        }
+    };
+    let waits = |name: &'static str| {
+        let log = Arc::clone(&log);
+        move |_: &Answered<'_>| {
+            let log = Arc::clone(&log);
+            async move {
+                tokio::task::yield_now().await;
+                assert!(UserContext::current().is_some());
+                note(&log, name);
+                Ok::<_, Infallible>(())
+            }
+        }
+    };
+    let layer = builder(&log)
+        .before_response(step("1"))
+        .before_response_async(waits("2"))
+        .before_response(step("3"))
+        .before_response_async(waits("4"))
+        .before_response_async(waits("5"))
+        .before_response(step("6"))
+        .build()
+        .expect("good");
+    let service = layer.layer(answering(200, &log));
+    let response = service.oneshot(request()).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(taken(&log), ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_hangs_is_503_in_time() {
+    let limit = Duration::from_secs(2);
+    let by_default = |builder: Builder| builder;
+    let by_one_call = move |builder: Builder| builder.before_response_time_limit(limit);
+    for (case, configure, limit) in [
+        (
+            "by default",
+            &by_default as &dyn Fn(Builder) -> Builder,
+            Duration::from_secs(10),
+        ),
+        ("by one call", &by_one_call, limit),
+    ] {
+        let log = Log::default();
+        let hangs = configure(builder(&log))
+            .before_response_async(|_| std::future::pending::<Result<(), Infallible>>());
+        let layer = hangs.build().expect("good");
+        let began = tokio::time::Instant::now();
+        let service = layer.layer(answering(200, &log));
+        let response = service.oneshot(request()).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{case}");
+        assert_eq!(began.elapsed().as_secs(), limit.as_secs(), "{case}");
+        let rejection = response.extensions().get::<Rejection>().expect("a reason");
+        assert!(
+            matches!(rejection.kind(), RejectionKind::BeforeResponseTimedOut { limit: it, .. } if *it == limit)
+        );
+        assert_eq!(
+            taken(&log),
+            ["body dropped, in scope: true", ROLLED_BACK],
+            "{case}"
+        );
+    }
+    let none = builder(&Log::default()).before_response_time_limit(Duration::ZERO);
+    assert!(none.build().is_err());
+}
+
+/// Says where it was dropped.
+struct Waits(Log);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let is_alices = UserContext::current().is_some();
+        note(&self.0, format!("step dropped, in scope: {is_alices}"));
+    }
+}
+
+/// Notes how the scopes of a layer end.
+fn endings(log: &Log) -> impl Fn(&ClosedScope) + Send + Sync + 'static + use<> {
+    let log = Arc::clone(log);
+    move |closed| note(&log, format!("{:?} {:?}", closed.ending(), closed.status()))
+}
+
+#[tokio::test]
+async fn b34_a_client_that_goes_away_during_a_step_leaves_nothing() {
+    let log = Log::default();
+    let waits = Arc::clone(&log);
+    let layer = builder(&log)
+        .before_response_async(move |_| {
+            let held = Waits(Arc::clone(&waits));
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+                Ok::<_, Infallible>(())
+            }
+        })
+        .on_close(endings(&log))
+        .build()
+        .expect("good");
+    let mut call = Box::pin(layer.layer(answering(200, &log)).oneshot(request()));
+    assert!(
+        call.as_mut()
+            .poll_unpin(&mut Context::from_waker(&noop_waker()))
+            .is_pending()
+    );
+    assert!(taken(&log).is_empty());
+    drop(call);
+    assert_eq!(
+        taken(&log),
+        [
+            "step dropped, in scope: true",
+            "body dropped, in scope: true",
+            "Cancelled None",
+            ROLLED_BACK
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_step_that_panics_closes_the_scope_as_panicked() {
+    let log = Log::default();
+    let sync = |builder: Builder| {
+        builder.before_response(|_| -> Result<(), Infallible> { panic!("planted") })
+    };
+    let waits = |builder: Builder| {
+        builder.before_response_async(|_| async {
+            tokio::task::yield_now().await;
+            if true {
+                panic!("planted");
+            }
+            Ok::<_, Infallible>(())
+        })
+    };
+    for configure in [&sync as &dyn Fn(Builder) -> Builder, &waits] {
+        let layer = configure(builder(&log))
+            .on_close(endings(&log))
+            .build()
+            .expect("good");
+        let call = layer.layer(answering(200, &log)).oneshot(request());
+        let panicked = std::panic::AssertUnwindSafe(call).catch_unwind().await;
+        assert!(panicked.is_err());
+        let log = taken(&log);
+        assert_eq!(
+            log,
+            ["body dropped, in scope: true", "Panicked None", ROLLED_BACK]
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_step_is_taken_without_a_response() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&count);
+    let log = Log::default();
+    let layer = builder(&log)
+        .before_response(move |_| {
+            counts.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(())
+        })
+        .build()
+        .expect("good");
+    let nobody = Request::new(Body::empty());
+    let refused = layer.layer(answering(200, &log)).oneshot(nobody).await;
+    assert_eq!(
+        refused.expect("infallible").status(),
+        StatusCode::UNAUTHORIZED
+    );
+    let fails = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>("down") });
+    assert_eq!(
+        layer.layer(fails).oneshot(request()).await.err(),
+        Some("down")
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_grpc_response_is_a_success_by_its_status_too_and_a_refusal_is_one_of_grpc() {
+    for (grpc_status, done) in [(None, true), (Some("0"), true), (Some("13"), false)] {
+        let log = Log::default();
+        let layer = builder(&log).before_response(commit).build().expect("good");
+        let service = layer.layer(service_fn(move |_: Request<Body>| {
+            let mut response = Response::new(Body::empty());
+            if let Some(status) = grpc_status {
+                let value = status.parse().expect("a value");
+                response.headers_mut().insert("grpc-status", value);
+            }
+            std::future::ready(Ok::<_, Infallible>(response))
+        }));
+        drop(service.oneshot(request()).await.expect("infallible"));
+        assert_eq!(taken(&log) == ["committed"], done, "{grpc_status:?}");
+    }
+    let log = Log::default();
+    let fails = |_: &Answered<'_>| Err(io::Error::other("planted"));
+    let layer = builder(&log).before_response(fails).build().expect("good");
+    let mut request = request();
+    let grpc = "application/grpc".parse().expect("a value");
+    request.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    let response = layer.layer(answering(200, &log)).oneshot(request).await;
+    let response = response.expect("infallible");
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.headers()["grpc-status"], "13");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_a_step_refuses_does_not_happen() {
+    let log = Log::default();
+    let fails = |_: &Answered<'_>| Err(io::Error::other("planted"));
+    let layer = builder(&log)
+        .before_response(fails)
+        .on_close(endings(&log))
+        .build()
+        .expect("good");
+    let response = layer.layer(answering(101, &log)).oneshot(request()).await;
+    assert_eq!(
+        response.expect("infallible").status(),
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    let log = taken(&log);
+    assert_eq!(
+        log,
+        [
+            "body dropped, in scope: true",
+            "Failed Some(500)",
+            ROLLED_BACK
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_closed_scope_knows_how_much_was_sent_and_who_still_holds_the_factory() {
+    let log = Log::default();
+    let notes = Arc::clone(&log);
+    let layer = builder(&log)
+        .on_close(move |closed| {
+            note(
+                &notes,
+                format!("{} bytes, {} holders", closed.bytes(), closed.holders()),
+            );
+        })
+        .build()
+        .expect("good");
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeps = Arc::clone(&kept);
+    let service = layer.layer(service_fn(move |request: Request<Body>| {
+        use tower_user_scope::UserScopeExt;
+        let work = request.scoped::<Work>().expect("inside").clone();
+        keeps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(work);
+        let frames = ["four", "", "five."].map(|data| Ok::<_, Infallible>(Bytes::from(data)));
+        let body = Body::from_stream(futures::stream::iter(frames));
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+    }));
+    let response = service.oneshot(request()).await.expect("infallible");
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    assert_eq!(body, "fourfive.");
+    assert_eq!(taken(&log), ["9 bytes, 1 holders"]);
+    drop(kept);
+}
