@@ -31,7 +31,7 @@ use tokio::{
     task::JoinSet,
 };
 use tower_sessions_sqlx_store::sqlx::{
-    self, PgPool, Postgres, Row, Transaction,
+    self, Executor, PgPool, Postgres, Row, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tower_user_scope::{
@@ -48,37 +48,45 @@ const USERS: usize = 50;
 const CLIENTS: u64 = 24;
 const CONNECTIONS: u32 = 4;
 
-/// A unit of work: the transaction of one request, begun when it is first needed.
+/// The unit of work of the guide: the transaction of one request, begun when it is first needed.
 struct UnitOfWork {
     pool: PgPool,
     user: String,
-    open: Mutex<Option<Transaction<'static, Postgres>>>,
+    state: Mutex<State>,
 }
 
+enum State {
+    NotBegun,
+    Open(Transaction<'static, Postgres>),
+    Finished,
+}
+
+/// What must not be seen: a client that gets this fails the test.
+const FAULT: StatusCode = StatusCode::IM_A_TEAPOT;
+
 impl UnitOfWork {
-    /// Inserts an order of the user's, and returns how many orders of others can be seen.
-    async fn order(&self, token: &str) -> Result<i64, sqlx::Error> {
-        let mut open = self.open.lock().await;
-        let transaction = match &mut *open {
-            Some(transaction) => transaction,
-            None => {
-                let mut connection = self.pool.acquire().await?;
-                // What an earlier request could have left.
-                let left = sqlx::query(
-                    "SELECT coalesce(current_setting('app.user_id', true), '') AS id, \
-                     pg_current_xact_id_if_assigned() IS NULL AS idle",
-                );
-                let left = left.fetch_one(&mut *connection).await?;
-                assert_eq!(left.get::<String, _>("id"), "", "an earlier user");
-                assert!(left.get::<bool, _>("idle"), "an earlier transaction");
-                drop(connection);
-                let transaction = open.insert(self.pool.begin().await?);
-                sqlx::query("SELECT set_config('app.user_id', $1, true)")
-                    .bind(&self.user)
-                    .execute(&mut **transaction)
+    /// Inserts an order of the user's. Returns what of other requests could be seen.
+    async fn order(&self, token: &str) -> Result<Option<&'static str>, sqlx::Error> {
+        let mut state = self.state.lock().await;
+        if let State::NotBegun = *state {
+            let mut transaction = self.pool.begin().await?;
+            // What an earlier request could have left on this connection.
+            let left: String =
+                sqlx::query_scalar("SELECT coalesce(current_setting('app.user_id', true), '')")
+                    .fetch_one(&mut *transaction)
                     .await?;
-                transaction
+            if !left.is_empty() {
+                return Ok(Some("an earlier user"));
             }
+            sqlx::query("SELECT set_config('app.user_id', $1, true)")
+                .bind(&self.user)
+                .execute(&mut *transaction)
+                .await?;
+            // Stored with its user only: a caller that gives up before begins anew.
+            *state = State::Open(transaction);
+        }
+        let State::Open(transaction) = &mut *state else {
+            return Ok(Some("a transaction after the response"));
         };
         sqlx::query("INSERT INTO orders (token) VALUES ($1)")
             .bind(token)
@@ -88,13 +96,25 @@ impl UnitOfWork {
             .bind(&self.user)
             .fetch_one(&mut **transaction)
             .await?;
-        Ok(others.get("n"))
+        if others.get::<i64, _>("n") != 0 {
+            return Ok(Some("orders of others"));
+        }
+        if token.starts_with("session") {
+            // As an application must not: it holds for the connection, beyond the commit.
+            sqlx::query("SELECT set_config('app.user_id', $1, false)")
+                .bind(&self.user)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(None)
     }
 
-    async fn commit(&self) -> Result<(), sqlx::Error> {
-        match self.open.lock().await.take() {
-            Some(transaction) => transaction.commit().await,
-            None => Ok(()),
+    async fn finish(&self, commit: bool) -> Result<(), sqlx::Error> {
+        let state = std::mem::replace(&mut *self.state.lock().await, State::Finished);
+        match state {
+            State::Open(transaction) if commit => transaction.commit().await,
+            State::Open(transaction) => transaction.rollback().await,
+            State::NotBegun | State::Finished => Ok(()),
         }
     }
 }
@@ -102,8 +122,8 @@ impl UnitOfWork {
 /// `token` says what becomes of the request: its first word.
 async fn order(work: Scoped<UnitOfWork>, Path(token): Path<String>) -> Response {
     match work.order(&token).await {
-        Ok(0) => {}
-        Ok(_) => return (StatusCode::IM_A_TEAPOT, "orders of others").into_response(),
+        Ok(None) => {}
+        Ok(Some(fault)) => return (FAULT, fault).into_response(),
         Err(error) => return (StatusCode::CONFLICT, error.to_string()).into_response(),
     }
     match token.split('-').next() {
@@ -121,10 +141,16 @@ async fn order(work: Scoped<UnitOfWork>, Path(token): Path<String>) -> Response 
     }
 }
 
-/// Turns panics and requests that take too long into errors, outside the layer.
+/// Turns panics, and handlers that hang, into errors outside the layer. Others have no limit: one
+/// that strikes during a commit leaves it to the database whether that has taken place.
 async fn bounded(request: Request, next: Next) -> Response {
+    let limit = if request.uri().path().starts_with("/orders/hang") {
+        Duration::from_millis(300)
+    } else {
+        Duration::MAX
+    };
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(Duration::from_millis(500), answer).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Err(_) => StatusCode::GATEWAY_TIMEOUT.into_response(),
@@ -149,17 +175,14 @@ fn app(pool: PgPool) -> Router {
             Ok::<_, tower_user_scope::context::UserRequiredError>(UnitOfWork {
                 pool: pool.clone(),
                 user,
-                open: Mutex::default(),
+                state: Mutex::new(State::NotBegun),
             })
         })
         .before_response_async(|answered| {
-            let work = answered
-                .scoped::<UnitOfWork>()
-                .filter(|_| answered.is_success());
+            let (work, commit) = (answered.scoped::<UnitOfWork>(), answered.is_success());
             async move {
                 match work {
-                    Some(work) => work.commit().await,
-                    // Dropped, it is rolled back.
+                    Some(work) => work.finish(commit).await,
                     None => Ok(()),
                 }
             }
@@ -247,6 +270,12 @@ async fn b54_what_a_client_got_as_a_success_is_committed_and_nothing_else_is() {
     let options: PgConnectOptions = server.url().parse().expect("a URL");
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                connection.execute("ROLLBACK; RESET ALL").await?;
+                Ok(true)
+            })
+        })
         .connect_with(options.username("app"))
         .await
         .expect("the role may log in");
@@ -274,6 +303,7 @@ async fn b54_what_a_client_got_as_a_success_is_committed_and_nothing_else_is() {
                     1..=3 => "panic",
                     4..=8 => "error",
                     9..=14 => "stream",
+                    15..=16 => "session",
                     _ => "order",
                 };
                 let user = client.random.usize(..USERS);
@@ -336,7 +366,13 @@ async fn b54_what_a_client_got_as_a_success_is_committed_and_nothing_else_is() {
                     !committed.contains_key(token),
                     "{token} is there, after {status}"
                 );
-                assert!(matches!(status, 500 | 504), "{token}: {status}");
+                let how = token.split('-').next();
+                let expected = if how == Some("hang") { 504 } else { 500 };
+                assert_eq!(*status, expected, "{token}");
+                assert!(
+                    matches!(how, Some("error" | "panic" | "hang")),
+                    "{token} should have succeeded, and is {status}"
+                );
             }
             None => left += 1,
         }
@@ -347,7 +383,9 @@ async fn b54_what_a_client_got_as_a_success_is_committed_and_nothing_else_is() {
             "{token} is {owner}'s"
         );
         assert!(
-            token.starts_with("order") || token.starts_with("stream"),
+            ["order", "stream", "session"]
+                .iter()
+                .any(|how| token.starts_with(how)),
             "{token}"
         );
     }
