@@ -1,7 +1,7 @@
 //! All cases by name, each made when it is wanted.
 
 use crate::{
-    access,
+    access, answered,
     by_hand::ByHand,
     by_hand_scoped::ByHandScoped,
     case::Case,
@@ -82,6 +82,7 @@ pub fn all() -> Vec<Entry> {
     all.extend([
         Entry::new("access_checked", access::checked),
         Entry::new("access_plain", access::plain),
+        Entry::new("header_before_response", answered::with_step),
         Entry::new("header_lookup", lookup::absent),
     ]);
     for users in [1, 1_000, 1_000_000] {

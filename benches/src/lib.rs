@@ -6,6 +6,7 @@
 //! a load generator. The script `run` runs them all.
 
 pub mod access;
+pub mod answered;
 pub mod by_hand;
 pub mod by_hand_scoped;
 pub mod callgrind;

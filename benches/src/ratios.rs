@@ -81,6 +81,11 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         target: Some(Target::AtMost(3.0)),
     });
     all.push(Ratio {
+        name: "before_response_ns".to_owned(),
+        value: beyond(figures, "header_before_response", "header_alone"),
+        target: Some(Target::AtMost(10.0)),
+    });
+    all.push(Ratio {
         name: "header_lookup_ns".to_owned(),
         value: figures.get("header_lookup").map(|times| median(times)),
         target: None,
