@@ -593,11 +593,13 @@ async fn a_retained_factory_is_reported_with_user_type_age_and_path() {
         .observer(move |event: &AuditEvent<'_>| {
             if let AuditEvent::FactoryRetained {
                 context,
+                factory,
                 opened_before,
                 path,
                 ..
             } = event
             {
+                assert_eq!(*factory, std::any::type_name::<Agents>());
                 let user = context.user_id().map(UserId::as_str);
                 let (strategy, since) = (context.strategy(), opened_before.is_some());
                 told.add(format!("{user:?} {strategy} {since} {path:?}"));

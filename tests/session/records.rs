@@ -225,6 +225,10 @@ async fn another_key_and_other_rules_have_an_option_each() {
 
     let direct = || SessionCookie::new(SID, store.clone()).user_id_key("uid");
     assert_eq!(came(&ask(direct(), cookies()).await), Came::User("alice"));
+    // Of a closure and a key the last one counts.
+    let closure = SessionCookie::new(SID, store.clone()).identity(|_| Ok(None));
+    let answered = ask(closure.user_id_key("uid"), cookies()).await;
+    assert_eq!(came(&answered), Came::User("alice"));
     let refused = ask(direct().id_rules(strict()), cookies()).await;
     assert!(
         matches!(came(&refused), Came::Bad(SessionError::Id(_))),
