@@ -116,6 +116,7 @@ impl fmt::Display for AuditEvent<'_> {
                 lasted,
                 status,
                 bytes,
+                ..
             } => {
                 write!(
                     f,

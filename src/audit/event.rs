@@ -129,6 +129,9 @@ pub enum AuditEvent<'a> {
         status: Option<StatusCode>,
         /// How many bytes of the response's body were handed to the server.
         bytes: u64,
+        /// How many still hold the factory, without having been
+        /// [kept](crate::Scoped::keep) on purpose.
+        holders: usize,
     },
 }
 
@@ -209,12 +212,14 @@ impl AuditEvent<'_> {
                 lasted,
                 status,
                 bytes,
+                holders,
             } => AuditEvent::ScopeClosed {
                 context: owned(context),
                 ending,
                 lasted,
                 status,
                 bytes,
+                holders,
             },
         }
     }

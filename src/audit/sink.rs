@@ -216,12 +216,14 @@ impl Audit {
                 lasted,
                 status,
                 bytes,
+                holders,
             } => tracing::debug!(
                 target: "tower_user_scope::audit",
                 ending = ending.as_str(),
                 status = status.map(|status| status.as_u16()),
                 lasted = ?lasted,
                 bytes,
+                holders,
                 request_id = %context.request_id(),
                 "scope closed"
             ),

@@ -100,7 +100,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
 
     /// Sets the time limit of each step before the response, instead of the
     /// [common one](Self::time_limit). When it has passed, the future is dropped and the response is
-    /// 503.
+    /// 500: whether what it began, such as a commit, has taken place is not known, so the client is not
+    /// asked to try again.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn before_response_time_limit(mut self, limit: Duration) -> Self {

@@ -10,11 +10,11 @@ use crate::scope::{ClosedScope, Isolation};
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 impl<L, M, A> LayerBuilder<L, M, A> {
-    /// Sets the time limit of each strategy, the `authorize` step and the factory: 10 seconds by
-    /// default. Zero is an error of `build()`.
+    /// Sets the time limit of each strategy, the `authorize` step, the factory and each step before
+    /// the response: 10 seconds by default. Zero is an error of `build()`.
     ///
     /// The limit applies to each of them separately. When it has passed, the future is dropped and
-    /// the request is refused with 503; the [reason](crate::rejection::RejectionKind) and the audit event
+    /// the request is refused with 503, or with 500 by a step before the response; the [reason](crate::rejection::RejectionKind) and the audit event
     /// name the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
     /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set the
     /// limit of one of them. A closure or a future that *blocks* its thread can't be interrupted.

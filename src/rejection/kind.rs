@@ -121,7 +121,8 @@ pub enum RejectionKind {
     /// 503 if its error is an [`UnavailableError`].
     #[error("a step before the response failed: {0}")]
     BeforeResponse(#[source] Arc<dyn StdError + Send + Sync>),
-    /// A step before the response was not ready in time. 503.
+    /// A step before the response was not ready in time. 500, and not a 503 that asks to try again:
+    /// whether what it began, such as a commit, has taken place is not known.
     #[error("a step before the response was not ready within {limit:?}")]
     #[non_exhaustive]
     BeforeResponseTimedOut {
@@ -218,13 +219,14 @@ impl Rejection {
             RejectionKind::BeforeResponse(error) if !error.is::<UnavailableError>() => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            RejectionKind::OutsideLayer | RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
+            RejectionKind::OutsideLayer
+            | RejectionKind::BeforeResponseTimedOut { .. }
+            | RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             RejectionKind::Unavailable { .. }
             | RejectionKind::AuthorizationUnavailable(_)
             | RejectionKind::BeforeResponse(_)
-            | RejectionKind::BeforeResponseTimedOut { .. }
             | RejectionKind::Factory(
                 FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. },
             ) => StatusCode::SERVICE_UNAVAILABLE,

@@ -192,6 +192,7 @@ impl Watch {
                 lasted: closed.lasted,
                 status: closed.status,
                 bytes: closed.bytes,
+                holders: closed.holders,
             },
         );
         self.hooks.run(&closed);
