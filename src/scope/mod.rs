@@ -20,6 +20,18 @@
 //! # let _ = layer;
 //! # Ok::<(), tower_user_scope::ConfigError>(())
 //! ```
+//!
+//! # What the check can't see
+//!
+//! The check is in the access to a [`Scoped`](crate::Scoped). These pass it by:
+//!
+//! - fields that were cloned out of a factory, and references that were taken before the scope
+//!   changed;
+//! - the bare `Arc<F>` and `F` of `insert_as_arc` and `insert_as_value`;
+//! - what was sent or written: messages in sockets and queues, log lines, responses in a cache in
+//!   front of the layer.
+//!
+//! The [threat model](crate::guide::threat_model) has a cure for each.
 
 mod close;
 mod current;

@@ -1,0 +1,3 @@
+//! Promises of the crate on servers that are not of the workspace: one file for each.
+
+mod other_tasks;
