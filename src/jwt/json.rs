@@ -16,10 +16,34 @@ use serde_json::value::RawValue;
 #[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The members of an object, sorted by name.
+/// The members of an object, in the order of their names.
 #[derive(Default)]
 pub(super) struct Object<'a> {
-    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    members: Vec<(Name<'a>, &'a RawValue)>,
+}
+
+/// The name of a member. Its first bytes are compared as one number, which decides nearly every
+/// comparison of a token's claims: comparing texts took 3,200 of 54,000 instructions for a token.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a> {
+    start: u64,
+    text: Cow<'a, str>,
+}
+
+impl<'a> Name<'a> {
+    fn new(text: Cow<'a, str>) -> Self {
+        Self {
+            start: start_of(&text),
+            text,
+        }
+    }
+}
+
+/// Returns the first eight bytes of a text, as a number.
+#[inline]
+fn start_of(text: &str) -> u64 {
+    let bytes = text.bytes().take(8);
+    bytes.fold(0, |start, byte| start << 8 | u64::from(byte))
 }
 
 /// The bytes are not one JSON object in UTF-8 with unique members.
@@ -55,9 +79,13 @@ impl<'a> Object<'a> {
     }
 
     fn find(&self, name: &str) -> Option<&'a str> {
+        let start = start_of(name);
         let at = self
             .members
-            .binary_search_by(|(known, _)| (**known).cmp(name))
+            .binary_search_by(|(known, _)| {
+                let by_start = known.start.cmp(&start);
+                by_start.then_with(|| (*known.text).cmp(name))
+            })
             .ok()?;
         Some(self.members[at].1.get())
     }
@@ -114,11 +142,11 @@ impl<'de> Visitor<'de> for UniqueMembers {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-        let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(8);
+        let mut members: Vec<(Name<'de>, &'de RawValue)> = Vec::with_capacity(8);
         while let Some(Text(name)) = map.next_key()? {
-            members.push((name, map.next_value()?));
+            members.push((Name::new(name), map.next_value()?));
         }
-        members.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(A::Error::custom("duplicate member"));
         }
