@@ -34,11 +34,16 @@ pub fn instructions(count: &Path, case: &str) -> u64 {
         .expect("valgrind");
     let report = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{case} under valgrind: {report}");
-    let total: u64 = report
-        .lines()
-        .find_map(|line| line.split("Collected :").nth(1))
-        .and_then(|count| count.trim().parse().ok())
-        .unwrap_or_else(|| panic!("no count in: {report}"));
+    let total = collected(&report).unwrap_or_else(|| panic!("no count in: {report}"));
     assert!(total > REQUESTS, "nothing of {case} was counted: {report}");
     total / REQUESTS
+}
+
+/// The instructions that a report of valgrind has.
+#[must_use]
+pub fn collected(report: &str) -> Option<u64> {
+    let count = report
+        .lines()
+        .find_map(|line| line.split("Collected :").nth(1))?;
+    count.trim().parse().ok()
 }

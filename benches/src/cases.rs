@@ -6,7 +6,8 @@ use crate::{
     by_hand_scoped::ByHandScoped,
     case::Case,
     inner::Inner,
-    lookup, ours,
+    lookup,
+    ours::{self, growth},
     peers::{layers, sessions, tokens},
     requests::{of_users, same, with_user},
     tokens::Kind,
@@ -47,6 +48,17 @@ const STRATEGIES: [&str; 6] = [
     "fallback",
 ];
 
+/// What there may be more and more of, and how much of it is measured.
+const GROWTH: &[(&str, fn(usize) -> Case, &[usize])] = &[
+    ("bare_headers", growth::headers_without_layer, &[0, 100]),
+    ("headers", growth::headers, &[0, 10, 100]),
+    ("cookies", growth::cookies, &[0, 10, 50]),
+    ("networks", growth::networks, &[1, 1_000, 10_000]),
+    ("keys", growth::keys, &[1, 10, 100]),
+    ("issuers", growth::issuers, &[1, 10, 100]),
+    ("strategies", growth::strategies, &[0, 10, 50]),
+];
+
 /// Everything that is measured, in the order of the table.
 #[must_use]
 pub fn all() -> Vec<Entry> {
@@ -85,6 +97,11 @@ pub fn all() -> Vec<Entry> {
         Entry::new("header_before_response", answered::with_step),
         Entry::new("header_lookup", lookup::absent),
     ]);
+    for (name, grown, sizes) in GROWTH {
+        for size in *sizes {
+            all.push(Entry::new(format!("{name}_{size}"), move || grown(*size)));
+        }
+    }
     for users in [1, 1_000, 1_000_000] {
         all.push(Entry::new(format!("by_hand_users_{users}"), move || {
             Case::new(ByHand(Inner::<()>::new()), of_users(users))

@@ -9,6 +9,7 @@ use std::{
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     static BYTES: Cell<u64> = const { Cell::new(0) };
+    static FREED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Counts, and asks the system's allocator.
@@ -23,6 +24,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        freed(layout.size());
         unsafe { System.dealloc(pointer, layout) }
     }
 
@@ -33,6 +35,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
+        freed(layout.size());
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -40,6 +43,10 @@ unsafe impl GlobalAlloc for Counting {
 fn count(size: usize) {
     ALLOCATIONS.set(ALLOCATIONS.get() + 1);
     BYTES.set(BYTES.get() + size as u64);
+}
+
+fn freed(size: usize) {
+    FREED.set(FREED.get() + size as u64);
 }
 
 /// What was allocated.
@@ -59,4 +66,15 @@ pub fn allocated(work: impl FnOnce()) -> Allocated {
         times: ALLOCATIONS.get() - times,
         bytes: BYTES.get() - bytes,
     }
+}
+
+/// Counts the bytes that this thread allocates in `work` and that are still there after it, in what
+/// it returns or elsewhere.
+pub fn held<R>(work: impl FnOnce() -> R) -> u64 {
+    let freed_before = FREED.get();
+    let mut kept = None;
+    let allocated = allocated(|| kept = Some(work()));
+    let held = allocated.bytes - (FREED.get() - freed_before);
+    drop(kept);
+    held
 }

@@ -21,4 +21,5 @@ pub mod programs;
 pub mod ratios;
 pub mod requests;
 pub mod rounds;
+pub mod served;
 pub mod tokens;

@@ -90,6 +90,7 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         value: figures.get("header_lookup").map(|times| median(times)),
         target: None,
     });
+    all.extend(of_growth(figures));
     all.push(quotient(
         figures,
         "header_users_1000000",
@@ -117,6 +118,40 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         all.extend(of_tokens(figures, kind));
     }
     all
+}
+
+/// What one thing more costs, in nanoseconds.
+fn of_growth(figures: &Figures) -> Vec<Ratio> {
+    let slope = |name: &str, case: &str, many: u32, few: u32, target: Option<f64>| Ratio {
+        name: name.to_owned(),
+        value: beyond(figures, &format!("{case}_{many}"), &format!("{case}_{few}"))
+            .map(|all| all / f64::from(many - few)),
+        target: target.map(Target::AtMost),
+    };
+    let bare_header = slope("bare_header_ns", "bare_headers", 100, 0, None);
+    let with_layer = slope("header_and_layer_ns", "headers", 100, 0, None);
+    let header = Ratio {
+        name: "each_header_ns".to_owned(),
+        value: with_layer
+            .value
+            .zip(bare_header.value)
+            .map(|(with, bare)| with - bare),
+        target: None,
+    };
+    let networks = |many: &str, target| Ratio {
+        name: format!("{many}_ns"),
+        value: beyond(figures, many, "networks_1"),
+        target,
+    };
+    vec![
+        header,
+        slope("each_cookie_ns", "cookies", 50, 0, Some(20.0)),
+        networks("networks_1000", Some(Target::AtMost(60.0))),
+        networks("networks_10000", None),
+        slope("each_key_ns", "keys", 100, 1, None),
+        slope("each_issuer_ns", "issuers", 100, 1, None),
+        slope("each_boxed_strategy_ns", "strategies", 50, 0, Some(10.0)),
+    ]
 }
 
 fn of_tokens(figures: &Figures, kind: Kind) -> Vec<Ratio> {

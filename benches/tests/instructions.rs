@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use tower_user_scope_benches::callgrind;
+use tower_user_scope_benches::{callgrind, served};
 
 fn instructions(case: &str) -> u64 {
     callgrind::instructions(Path::new(env!("CARGO_BIN_EXE_count")), case)
@@ -44,4 +44,38 @@ fn a_strategy_that_has_nothing_to_say_keeps_to_its_instructions() {
         ("header_after_5", "header_alone", 5, 125),
         ("six_header", "header_alone", 5, 10),
     ]);
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
+fn what_there_is_more_of_costs_little_each() {
+    assert_beyond(&[
+        // The request is cloned with its headers: that is a part of it.
+        ("headers_100", "headers_0", 100, 200),
+        ("cookies_50", "cookies_0", 50, 200),
+        ("networks_1000", "networks_1", 1, 250),
+        ("networks_10000", "networks_1", 1, 350),
+        ("keys_100", "keys_1", 99, 60),
+        ("issuers_100", "issuers_1", 99, 5),
+        ("strategies_50", "strategies_0", 50, 125),
+    ]);
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
+fn a_server_with_the_layer_keeps_to_its_instructions_beyond_one_by_hand() {
+    if !callgrind::is_there() {
+        eprintln!("SKIPPED: there is no valgrind");
+        return;
+    }
+    let of = |kind| {
+        let bench = Path::new(env!("CARGO_BIN_EXE_bench"));
+        served::instructions(bench, kind).expect("a server under valgrind")
+    };
+    let (layer, by_hand) = (of("scope"), of("by_hand"));
+    eprintln!("a request with the layer: {layer}, by hand: {by_hand}");
+    assert!(
+        layer <= by_hand + 2_000,
+        "a request with the layer takes {layer} instructions, by hand {by_hand}"
+    );
 }

