@@ -76,7 +76,7 @@ fn a_server_with_the_layer_keeps_to_its_instructions_beyond_one_by_hand() {
     let (layer, by_hand) = (of("scope"), of("by_hand"));
     eprintln!("a request with the layer: {layer}, by hand: {by_hand}");
     assert!(
-        layer <= by_hand + 2_000,
+        layer <= by_hand + 2_300,
         "a request with the layer takes {layer} instructions, by hand {by_hand}"
     );
 }
