@@ -83,9 +83,11 @@ impl fmt::Debug for Answered<'_> {
 
 type StepFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
+type StepFn<T> = Box<dyn Fn(&Answered<'_>) -> T + Send + Sync>;
+
 enum Step {
-    Sync(Box<dyn Fn(&Answered<'_>) -> Result<(), BoxError> + Send + Sync>),
-    Async(Box<dyn Fn(&Answered<'_>) -> StepFuture + Send + Sync>),
+    Sync(StepFn<Result<(), BoxError>>),
+    Async(StepFn<StepFuture>),
 }
 
 /// The steps of a layer, in their order.
@@ -217,7 +219,13 @@ impl<B> Finishing<Response<B>> {
 
     /// Takes the steps up to one that has to be waited for, and returns what has come of them.
     pub(crate) fn begin(&mut self, steps: &BeforeResponse) -> Option<Finished<B>> {
-        let result = advance(steps, 0, &self.response, &mut self.scope, &mut self.pending);
+        let result = advance(
+            steps,
+            0,
+            self.response.as_ref(),
+            &mut self.scope,
+            &mut self.pending,
+        );
         result.map(|result| conclude(result, &mut self.response, &mut self.scope, &mut self.asked))
     }
 
@@ -246,7 +254,13 @@ impl<B> Finishing<Response<B>> {
             if result.is_err() {
                 break result;
             }
-            if let Some(result) = advance(steps, next, this.response, this.scope, this.pending) {
+            if let Some(result) = advance(
+                steps,
+                next,
+                this.response.as_ref(),
+                this.scope,
+                this.pending,
+            ) {
                 break result;
             }
         };
@@ -258,7 +272,7 @@ impl<B> Finishing<Response<B>> {
 fn advance<B>(
     steps: &BeforeResponse,
     first: usize,
-    response: &Option<Response<B>>,
+    response: Option<&Response<B>>,
     scope: &mut Option<OpenScope>,
     pending: &mut Option<Pending>,
 ) -> Option<Result<(), RejectionKind>> {

@@ -248,17 +248,15 @@ where
                     let response = match (policy, scope.take()) {
                         (Some(policy), Some(scope)) if asked.is_some() => {
                             let mut finishing = Finishing::new(response, scope, asked);
-                            match finishing.begin(&policy.before_response) {
-                                Some(finished) => policy.finished(finished, expects),
-                                None => {
-                                    state.set(State::Finishing {
-                                        finishing: Box::pin(finishing),
-                                        policy,
-                                        expects,
-                                    });
-                                    continue;
-                                }
-                            }
+                            let Some(finished) = finishing.begin(&policy.before_response) else {
+                                state.set(State::Finishing {
+                                    finishing: Box::pin(finishing),
+                                    policy,
+                                    expects,
+                                });
+                                continue;
+                            };
+                            policy.finished(finished, expects)
                         }
                         (Some(policy), mut scope) => policy.answered(response, &mut scope, expects),
                         (None, mut scope) => close_with_body(response, &mut scope, expects),

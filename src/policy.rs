@@ -208,7 +208,7 @@ where
         });
         self.audit.emit(&AuditEvent::Refused {
             rejection: Cow::Borrowed(rejection),
-            subject: refused.subject.as_ref().map(Cow::Borrowed),
+            subject: refused.subject.as_deref().map(Cow::Borrowed),
             request_id: request_id.as_ref().map(Cow::Borrowed),
             method: Cow::Borrowed(&head.method),
             path: loggable(head.uri.path()),

@@ -8,7 +8,7 @@ use crate::{
 pub(crate) struct Refused {
     pub(crate) rejection: Rejection,
     /// Who was found and then refused.
-    pub(crate) subject: Option<Subject>,
+    pub(crate) subject: Option<Box<Subject>>,
     pub(crate) request_id: Option<RequestId>,
 }
 
@@ -25,7 +25,7 @@ impl Refused {
     pub(crate) fn of(context: &UserContext, rejection: Rejection) -> Self {
         Self {
             rejection,
-            subject: Some(context.subject().clone()),
+            subject: Some(Box::new(context.subject().clone())),
             request_id: Some(context.request_id().clone()),
         }
     }

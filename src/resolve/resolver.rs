@@ -219,7 +219,7 @@ impl<L: List> Resolver<L> {
             )),
             Err(error) => Err(Refused {
                 rejection: refused(error),
-                subject: Some(identity.subject().clone()),
+                subject: Some(Box::new(identity.subject().clone())),
                 request_id: None,
             }),
         }
