@@ -16,11 +16,10 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request};
 use pin_project::{pin_project, pinned_drop};
-use tower::BoxError;
 
 use crate::{
     context::UserContext,
-    factory::Scoped,
+    factory::{BoxError, Scoped},
     peer::peer_ip,
     rejection::RejectionKind,
     scope::{Handle, OpenScope},

@@ -4,10 +4,8 @@ use std::future::Future;
 #[cfg(feature = "tokio")]
 use std::time::Duration;
 
-use tower::BoxError;
-
 use super::LayerBuilder;
-use crate::before_response::Answered;
+use crate::{before_response::Answered, factory::BoxError};
 
 /// # Before the response
 impl<L, M, A> LayerBuilder<L, M, A> {
