@@ -29,6 +29,7 @@ type ByName = BTreeMap<Box<str>, Arc<IssuerRules>>;
 ///     jwt::{Issuer, Issuers, Jwt, RemoteKeys},
 /// };
 ///
+/// # fn serve() -> Result<(), Box<dyn std::error::Error>> {
 /// let issuers = Issuers::new();
 /// let layer = UserScopeLayer::builder()
 ///     .strategy(Jwt::of_issuers(issuers.clone()).tenant_claim("iss"))
@@ -41,7 +42,8 @@ type ByName = BTreeMap<Box<str>, Arc<IssuerRules>>;
 /// // And when the tenant leaves:
 /// assert!(issuers.remove("https://tenant-a.example"));
 /// # let _ = layer;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Issuers {
