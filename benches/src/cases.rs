@@ -49,7 +49,10 @@ const STRATEGIES: [&str; 6] = [
 ];
 
 /// What there may be more and more of, and how much of it is measured.
-const GROWTH: &[(&str, fn(usize) -> Case, &[usize])] = &[
+/// A name, what makes the case of a size, and the sizes.
+type Growth = (&'static str, fn(usize) -> Case, &'static [usize]);
+
+const GROWTH: &[Growth] = &[
     ("bare_headers", growth::headers_without_layer, &[0, 100]),
     ("headers", growth::headers, &[0, 10, 100]),
     ("cookies", growth::cookies, &[0, 10, 50]),

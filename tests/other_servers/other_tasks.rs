@@ -231,12 +231,10 @@ impl Session {
         let id = id.map(|id| id.to_str().expect("ASCII").to_owned());
         let body = body.collect().await.expect("a body").to_bytes();
         let text = std::str::from_utf8(&body).expect("UTF-8");
-        let messages = text
+        let mut messages = text
             .lines()
             .map(|line| line.strip_prefix("data:").unwrap_or(line));
-        let answer = messages
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .next();
+        let answer = messages.find_map(|line| serde_json::from_str(line).ok());
         (id, answer)
     }
 }

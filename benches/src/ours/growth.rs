@@ -141,7 +141,6 @@ pub fn strategies(absent: usize) -> Case {
 }
 
 /// Opens a scope that lasts as long as what this returns.
-#[must_use]
 pub fn open_scope() -> impl FnMut() -> Box<dyn Send> {
     let layer = UserScopeLayer::builder()
         .strategy(header())
