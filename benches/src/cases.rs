@@ -48,10 +48,10 @@ const STRATEGIES: [&str; 6] = [
     "fallback",
 ];
 
-/// What there may be more and more of, and how much of it is measured.
 /// A name, what makes the case of a size, and the sizes.
 type Growth = (&'static str, fn(usize) -> Case, &'static [usize]);
 
+/// What there may be more and more of, and how much of it is measured.
 const GROWTH: &[Growth] = &[
     ("bare_headers", growth::headers_without_layer, &[0, 100]),
     ("headers", growth::headers, &[0, 10, 100]),
