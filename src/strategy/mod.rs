@@ -63,6 +63,7 @@ pub(crate) mod fallback;
 pub(crate) mod from_fn;
 mod modifiers;
 mod reserved;
+mod strip;
 pub(crate) mod trusted_header;
 
 #[cfg(feature = "tokio")]
@@ -75,8 +76,12 @@ pub use self::{
     trusted_header::{Trust, TrustedFields, Trusting, WantsTrust},
 };
 pub(crate) use self::{
-    credential_source::CredentialSource, existing_context::ExistingContext, facts::Facts,
-    fallback::Fallback, reserved::is_reserved,
+    credential_source::CredentialSource,
+    existing_context::ExistingContext,
+    facts::Facts,
+    fallback::Fallback,
+    reserved::is_reserved,
+    strip::{Untrusted, fold_alike, strip_alike},
 };
 #[cfg(feature = "tokio")]
 pub(crate) use crate::outcome::UnavailableError;

@@ -10,10 +10,9 @@ use super::{
 };
 use crate::{
     cookies::{self, is_alike, mark_sensitive},
-    header_set::fold_alike,
     outcome::{InvalidError, InvalidErrorKind},
-    strategy::is_reserved,
-    stripped::{StripReason, Stripped},
+    strategy::{fold_alike, is_reserved, strip_alike},
+    stripped::Stripped,
 };
 
 /// A place in a request where a strategy looks for a token.
@@ -216,7 +215,7 @@ impl TokenSource {
         match &self.0 {
             Place::Bearer => return bearer::is_present(&head.headers),
             Place::Header(Ok(name)) => {
-                return head.headers.keys().any(|sent| are_alike(name, sent));
+                return head.headers.keys().any(|sent| fold_alike(name, sent));
             }
             _ => {}
         }
@@ -240,7 +239,11 @@ impl TokenSource {
         match &self.0 {
             Place::Bearer => mark_sensitive(head, &header::AUTHORIZATION),
             Place::Cookie(_) => mark_sensitive(head, &header::COOKIE),
-            Place::Header(Ok(name)) => strip_alike(head, name, believed, stripped),
+            Place::Header(Ok(name)) => {
+                mark_sensitive(head, name);
+                // The token vouches for itself, so every sender is trusted.
+                strip_alike(head, name, believed, |_| Ok(()), stripped);
+            }
             Place::Header(Err(_)) => {}
             Place::Protocol(form) => websocket::scrub(head, form),
             Place::Query(name) => strip_parameter(head, name),
@@ -260,31 +263,6 @@ fn word(line: &HeaderValue) -> Result<&str, InvalidErrorKind> {
         return Err(InvalidErrorKind::Malformed);
     }
     Ok(text)
-}
-
-fn are_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
-    fold_alike(ours.as_str().as_bytes(), sent.as_str().as_bytes())
-}
-
-/// Removes the header unless it is believed, and headers whose name folds to the same name.
-fn strip_alike(
-    head: &mut Parts,
-    name: &HeaderName,
-    believed: bool,
-    stripped: &mut dyn FnMut(Stripped<'_>),
-) {
-    mark_sensitive(head, name);
-    let is_removed = |sent: &&HeaderName| are_alike(name, sent) && !(believed && *sent == name);
-    let removed: Vec<HeaderName> = head.headers.keys().filter(is_removed).cloned().collect();
-    for sent in removed {
-        head.headers.remove(&sent);
-        let reason = if sent == *name {
-            StripReason::Unused
-        } else {
-            StripReason::LookAlike
-        };
-        stripped(Stripped::new(&sent, reason));
-    }
 }
 
 /// Removes the parameter from the URI and keeps the others as they were sent.

@@ -6,7 +6,6 @@
 mod builder;
 mod field;
 mod resolve;
-mod strip;
 mod trust;
 mod trusted_fields;
 

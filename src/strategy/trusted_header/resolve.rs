@@ -4,15 +4,13 @@ use std::future::Ready;
 
 use http::{HeaderName, request::Parts};
 
-use super::{
-    TrustedHeader, Trusting, field::Field, strip::fold_alike, trusted_fields::TrustedFields,
-};
+use super::{TrustedHeader, Trusting, field::Field, trusted_fields::TrustedFields};
 use crate::{
     config_error::ConfigError,
     context::Identity,
     maybe_future::MaybeFuture,
     outcome::{InvalidError, InvalidErrorKind},
-    strategy::{Outcome, Presence, Strategy, is_reserved},
+    strategy::{Outcome, Presence, Strategy, fold_alike, is_reserved},
     stripped::Stripped,
 };
 

@@ -4,12 +4,15 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderName, request::Parts};
 
-use super::Untrusted;
 #[cfg(feature = "proxies")]
 use super::{networks::Networks, secrets::Secrets};
 #[cfg(feature = "proxies")]
 use crate::peer::peer_ip;
-use crate::{config_error::ConfigError, strategy::Predicate, stripped::UntrustedReason};
+use crate::{
+    config_error::ConfigError,
+    strategy::{Predicate, Untrusted},
+    stripped::UntrustedReason,
+};
 
 pub(super) enum Condition {
     #[cfg(feature = "proxies")]

@@ -5,9 +5,9 @@ use std::fmt;
 use http::{HeaderName, request::Parts};
 
 use self::condition::Condition;
-use super::strip::strip_alike;
 use crate::{
     config_error::ConfigError,
+    strategy::{Untrusted, strip_alike},
     stripped::{Stripped, UntrustedReason},
 };
 
@@ -75,13 +75,6 @@ mod secrets;
 #[must_use]
 pub struct Trust {
     conditions: Vec<Condition>,
-}
-
-/// Why a sender is not trusted, and what would be.
-pub(super) struct Untrusted<'a> {
-    pub(super) reason: UntrustedReason,
-    /// The networks of trusted proxies, where that is what the peer is not in.
-    pub(super) wanted: Option<&'a str>,
 }
 
 impl Trust {

@@ -1,21 +1,27 @@
-//! Removes an identity header, and headers that an upstream would treat as equal.
+//! Removes the header of a credential, and headers that an upstream would treat as equal.
 
 use http::{HeaderName, request::Parts};
 
-use super::trust::Untrusted;
 use crate::{
     header_set,
-    stripped::{StripReason, Stripped},
+    stripped::{StripReason, Stripped, UntrustedReason},
 };
 
+/// Why a sender is not trusted, and what would be.
+pub(crate) struct Untrusted<'a> {
+    pub(crate) reason: UntrustedReason,
+    /// The networks of trusted proxies, where that is what the peer is not in.
+    pub(crate) wanted: Option<&'a str>,
+}
+
 #[inline]
-pub(super) fn fold_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
+pub(crate) fn fold_alike(ours: &HeaderName, sent: &HeaderName) -> bool {
     header_set::fold_alike(ours.as_str().as_bytes(), sent.as_str().as_bytes())
 }
 
 /// Removes `name`, unless it is believed, and every name that folds into it.
 #[inline]
-pub(super) fn strip_alike<'s>(
+pub(crate) fn strip_alike<'s>(
     head: &mut Parts,
     name: &HeaderName,
     believed: bool,
