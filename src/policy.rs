@@ -3,7 +3,7 @@
 //! `service.rs` takes the steps as far as they go at once, and `waiting.rs` those that have to
 //! wait.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
@@ -64,23 +64,24 @@ impl<L, M, A> Policy<L, M, A> {
         asked: Asked,
         mut scope: OpenScope,
     ) -> Response<Bytes> {
-        let (peer, head) = (asked.peer, &asked.into_head());
+        let (peer, head) = (asked.peer, asked.into_head());
         let rejection = Rejection::new(kind);
         scope.ends(Ending::Failed);
         scope.responds(rejection.status());
-        let mut response = self.respond.respond(&rejection, head);
-        if let Some(context) = scope.context() {
-            self.audit.emit(&AuditEvent::Refused {
-                rejection: Cow::Borrowed(&rejection),
-                subject: Some(Cow::Borrowed(context.subject())),
-                request_id: Some(Cow::Borrowed(context.request_id())),
-                method: Cow::Borrowed(&head.method),
-                path: loggable(head.uri.path()),
-                peer,
-            });
-            self.complete(response.headers_mut(), context);
+        let refused = match scope.context() {
+            Some(context) => Refused::of(context, rejection),
+            None => Refused::of_nobody(rejection),
+        };
+        self.refuse(refused, &head, peer)
+    }
+
+    /// Audits a refusal, and makes the response of it.
+    fn refuse(&self, refused: Refused, head: &Parts, peer: Option<IpAddr>) -> Response<Bytes> {
+        let request_id = refused.request_id.clone();
+        let mut response = refuse(&self.audit, &*self.respond, refused, head, peer);
+        if let (Some(header), Some(id)) = (&self.request_id, &request_id) {
+            header.set_on_response(response.headers_mut(), id);
         }
-        response.extensions_mut().insert(rejection);
         response
     }
 
@@ -111,7 +112,7 @@ where
         let handles = self.make.handles();
         let context = match self.resolver.identify(head, tally, &self.audit, handles) {
             Ok(context) => context,
-            Err(refused) => return self.reject(head, &refused),
+            Err(refused) => return self.reject(head, refused),
         };
         match within(&context, || self.authorize.authorize(&context, head)) {
             MaybeFuture::Ready(answer) => self.authorized(head, context, answer),
@@ -126,28 +127,20 @@ where
         context: UserContext,
         answer: Result<(), AuthorizeError>,
     ) -> StepOf<L, M, A> {
-        let (kind, challenge) = match answer {
+        let rejection = match answer {
             Ok(()) => {
                 return match within(&context, || self.make.make(&context)) {
                     MaybeFuture::Ready(built) => self.built(head, context, built),
                     MaybeFuture::Future(future) => Step::Wait(Stage::building(future, context)),
                 };
             }
-            Err(AuthorizeError::Forbidden(forbidden)) => {
-                let challenge = forbidden.challenge();
-                let kind = RejectionKind::Forbidden {
-                    strategy: context.strategy(),
-                    authenticated: !context.evidence().is_fallback(),
-                    forbidden,
-                };
-                (kind, challenge)
-            }
+            Err(AuthorizeError::Forbidden(forbidden)) => Rejection::forbidden(&context, forbidden),
             Err(AuthorizeError::Unavailable(unavailable)) => {
-                (RejectionKind::AuthorizationUnavailable(unavailable), None)
+                Rejection::new(RejectionKind::AuthorizationUnavailable(unavailable))
             }
         };
-        let rejection = self.resolver.challenged(Rejection::new(kind), challenge);
-        self.reject(head, &Refused::of(&context, rejection))
+        let rejection = self.resolver.challenged(rejection);
+        self.reject(head, Refused::of(&context, rejection))
     }
 
     /// Goes on after the factory was built, or was not.
@@ -190,35 +183,43 @@ where
         kind: FactoryErrorKind,
     ) -> StepOf<L, M, A> {
         let rejection = Rejection::new(RejectionKind::Factory(kind));
-        self.reject(head, &Refused::of(context, rejection))
+        self.reject(head, Refused::of(context, rejection))
     }
 
     pub(crate) async fn explain(&self, head: &Parts) -> Explanation {
         self.resolver.explain(head, self.make.handles()).await
     }
 
-    fn reject(&self, head: &Parts, refused: &Refused) -> StepOf<L, M, A> {
-        let rejection = &refused.rejection;
-        let known = refused.request_id.clone();
-        let correlation = &self.resolver.correlation;
-        let request_id = known.or_else(|| correlation.readable_request_id(head));
-        let request_id = request_id.or_else(|| {
-            let is_returned = self.request_id.is_some();
-            is_returned.then(|| self.resolver.ids.make())
-        });
-        self.audit.emit(&AuditEvent::Refused {
-            rejection: Cow::Borrowed(rejection),
-            subject: refused.subject.as_deref().map(Cow::Borrowed),
-            request_id: request_id.as_ref().map(Cow::Borrowed),
-            method: Cow::Borrowed(&head.method),
-            path: loggable(head.uri.path()),
-            peer: peer_ip(&head.extensions),
-        });
-        let mut response = self.respond.respond(rejection, head);
-        response.extensions_mut().insert(rejection.clone());
-        if let (Some(header), Some(id)) = (&self.request_id, &request_id) {
-            header.set_on_response(response.headers_mut(), id);
+    fn reject(&self, head: &Parts, mut refused: Refused) -> StepOf<L, M, A> {
+        if refused.request_id.is_none() {
+            refused.request_id = self.resolver.correlation.readable_request_id(head);
         }
+        if self.request_id.is_some() {
+            let ids = &self.resolver.ids;
+            refused.request_id.get_or_insert_with(|| ids.make());
+        }
+        let response = self.refuse(refused, head, peer_ip(&head.extensions));
         Step::Reject(Box::new(response))
     }
+}
+
+/// Audits a refusal, and makes the response of it, which has the rejection in its extensions.
+pub(crate) fn refuse(
+    audit: &Audit,
+    respond: &dyn RespondToRejection,
+    refused: Refused,
+    head: &Parts,
+    peer: Option<IpAddr>,
+) -> Response<Bytes> {
+    audit.emit(&AuditEvent::Refused {
+        rejection: Cow::Borrowed(&refused.rejection),
+        subject: refused.subject.as_deref().map(Cow::Borrowed),
+        request_id: refused.request_id.as_ref().map(Cow::Borrowed),
+        method: Cow::Borrowed(&head.method),
+        path: loggable(head.uri.path()),
+        peer,
+    });
+    let mut response = respond.respond(&refused.rejection, head);
+    response.extensions_mut().insert(refused.rejection);
+    response
 }

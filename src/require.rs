@@ -1,7 +1,6 @@
 //! A middleware for a route: requires something of the principal that an outer layer found.
 
 use std::{
-    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
@@ -16,11 +15,13 @@ use tower::Service;
 use tower_layer::Layer;
 
 use crate::{
-    audit::{Audit, AuditEvent, Observer, loggable},
+    audit::{Audit, Observer},
     authorize::Require,
     context::UserContext,
     peer::peer_ip,
+    policy::refuse,
     rejection::{DefaultResponder, Rejection, RejectionKind, RespondToRejection, challenges},
+    resolve::Refused,
     response::ResponseBody,
 };
 
@@ -96,31 +97,16 @@ impl RequireLayer {
 
 impl Rules {
     fn refusal(&self, head: &Parts) -> Option<Response<Bytes>> {
-        let context = head.extensions.get::<UserContext>();
-        let rejection = match context {
-            None => Rejection::new(RejectionKind::OutsideLayer),
+        let refused = match head.extensions.get::<UserContext>() {
+            None => Refused::of_nobody(Rejection::new(RejectionKind::OutsideLayer)),
             Some(context) => {
                 let forbidden = self.require.check(context).err()?;
-                let challenge = forbidden.challenge();
-                let rejection = Rejection::new(RejectionKind::Forbidden {
-                    strategy: context.strategy(),
-                    authenticated: !context.evidence().is_fallback(),
-                    forbidden,
-                });
-                challenges(rejection, challenge, |_| {})
+                let rejection = Rejection::forbidden(context, forbidden);
+                Refused::of(context, challenges(rejection, None, |_| {}))
             }
         };
-        self.audit.emit(&AuditEvent::Refused {
-            rejection: Cow::Borrowed(&rejection),
-            subject: context.map(|context| Cow::Borrowed(context.subject())),
-            request_id: context.map(|context| Cow::Borrowed(context.request_id())),
-            method: Cow::Borrowed(&head.method),
-            path: loggable(head.uri.path()),
-            peer: peer_ip(&head.extensions),
-        });
-        let mut response = self.respond.respond(&rejection, head);
-        response.extensions_mut().insert(rejection);
-        Some(response)
+        let peer = peer_ip(&head.extensions);
+        Some(refuse(&self.audit, &*self.respond, refused, head, peer))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::Rejection;
+use super::{Rejection, RejectionKind};
 
 /// The challenge of a 401 if no strategy has one: RFC 9110 section 15.5.2 asks for at least one.
 /// Clients ignore schemes that they don't know.
 const DEFAULT: HeaderValue = HeaderValue::from_static("UserScope");
 
 /// Adds the challenges of all strategies to a rejection, one for each scheme. `refused` is that of the
-/// strategy that refused, which names the error.
+/// strategy that refused, which names the error; one that names what is missing is the rejection's own.
 pub(crate) fn challenges(
     rejection: Rejection,
     refused: Option<HeaderValue>,
@@ -17,6 +17,9 @@ pub(crate) fn challenges(
 ) -> Rejection {
     let mut all = Vec::new();
     all.extend(refused);
+    if let RejectionKind::Forbidden { forbidden, .. } = rejection.kind() {
+        all.extend(forbidden.challenge());
+    }
     if rejection.status() == StatusCode::UNAUTHORIZED {
         others(&mut |challenge| {
             // The first challenge of a scheme is the one that names the error.

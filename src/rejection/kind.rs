@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::{
     authorize::ForbiddenError,
-    context::{CorrelationError, EvidenceError},
+    context::{CorrelationError, EvidenceError, UserContext},
     outcome::{InvalidError, UnavailableError},
 };
 
@@ -169,6 +169,15 @@ impl Rejection {
             kind: Arc::new(kind),
             challenges: Vec::new(),
         }
+    }
+
+    /// The principal of this context may not.
+    pub(crate) fn forbidden(context: &UserContext, forbidden: ForbiddenError) -> Self {
+        Self::new(RejectionKind::Forbidden {
+            strategy: context.strategy(),
+            authenticated: !context.evidence().is_fallback(),
+            forbidden,
+        })
     }
 
     pub(crate) fn with_challenges(mut self, challenges: Vec<HeaderValue>) -> Self {

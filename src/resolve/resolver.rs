@@ -155,8 +155,7 @@ impl<L: List> Resolver<L> {
         };
         match context.require_proved() {
             Err(required) if self.require_proved => {
-                let rejection =
-                    self.challenged(Rejection::new(RejectionKind::Evidence(required)), None);
+                let rejection = self.challenged(Rejection::new(RejectionKind::Evidence(required)));
                 Err(Refused::of(&context, rejection))
             }
             _ => Ok(context),
@@ -191,7 +190,7 @@ impl<L: List> Resolver<L> {
                 None => RejectionKind::NoCredential,
             },
         };
-        let rejection = self.challenged(Rejection::new(reason), None);
+        let rejection = self.challenged(Rejection::new(reason));
         Err(Refused::of_nobody(rejection))
     }
 
@@ -204,8 +203,7 @@ impl<L: List> Resolver<L> {
         strategy: &'static str,
         mut identity: Identity,
     ) -> Result<UserContext, Refused> {
-        let refused =
-            |error| self.challenged(Rejection::new(RejectionKind::Correlation(error)), None);
+        let refused = |error| self.challenged(Rejection::new(RejectionKind::Correlation(error)));
         if let Some(outer) = UserContext::take_continued(&mut identity) {
             let context = outer.continued(identity, strategy, handles);
             return context.map_err(|error| Refused::of(&outer, refused(error)));
@@ -275,13 +273,8 @@ impl<L: List> Resolver<L> {
         }
     }
 
-    /// Adds the challenges of the strategies, after one that names what is missing.
-    pub(crate) fn challenged(
-        &self,
-        rejection: Rejection,
-        missing: Option<HeaderValue>,
-    ) -> Rejection {
-        challenges(rejection, missing, |add| self.each_challenge(add))
+    pub(crate) fn challenged(&self, rejection: Rejection) -> Rejection {
+        challenges(rejection, None, |add| self.each_challenge(add))
     }
 
     fn each_challenge(&self, add: &mut dyn FnMut(Option<HeaderValue>)) {
