@@ -127,7 +127,7 @@ impl BeforeResponse {
         response: &Response<B>,
     ) -> Result<Option<Pending>, BoxError> {
         let Some(context) = scope.context().cloned() else {
-            return Ok(None);
+            unreachable!("nothing of the scope is polled")
         };
         let handle = scope.handle().cloned();
         scope.run(|| {
@@ -191,12 +191,17 @@ impl Asked {
 /// A response while the steps are taken. It is dropped in its scope, as what a step waits for is.
 #[pin_project(PinnedDrop)]
 pub(crate) struct Finishing<R> {
-    response: Option<R>,
-    scope: Option<OpenScope>,
-    asked: Option<Box<Asked>>,
+    /// Taken by what has come of the steps.
+    held: Option<Held<R>>,
     pending: Option<Pending>,
     #[pin]
     deadline: Deadline,
+}
+
+struct Held<R> {
+    response: R,
+    scope: OpenScope,
+    asked: Box<Asked>,
 }
 
 /// What has come of the steps.
@@ -206,11 +211,13 @@ pub(crate) enum Finished<B> {
 }
 
 impl<B> Finishing<Response<B>> {
-    pub(crate) fn new(response: Response<B>, scope: OpenScope, asked: Option<Box<Asked>>) -> Self {
+    pub(crate) fn new(response: Response<B>, scope: OpenScope, asked: Box<Asked>) -> Self {
         Self {
-            response: Some(response),
-            scope: Some(scope),
-            asked,
+            held: Some(Held {
+                response,
+                scope,
+                asked,
+            }),
             pending: None,
             deadline: Deadline::default(),
         }
@@ -218,14 +225,7 @@ impl<B> Finishing<Response<B>> {
 
     /// Takes the steps up to one that has to be waited for, and returns what has come of them.
     pub(crate) fn begin(&mut self, steps: &BeforeResponse) -> Option<Finished<B>> {
-        let result = advance(
-            steps,
-            0,
-            self.response.as_ref(),
-            &mut self.scope,
-            &mut self.pending,
-        );
-        result.map(|result| conclude(result, &mut self.response, &mut self.scope, &mut self.asked))
+        take_steps(steps, 0, &mut self.held, &mut self.pending)
     }
 
     pub(crate) fn poll(
@@ -235,12 +235,12 @@ impl<B> Finishing<Response<B>> {
         cx: &mut Context<'_>,
     ) -> Poll<Finished<B>> {
         let mut this = self.project();
-        let result = loop {
-            let (Some(scope), Some(pending)) = (this.scope.as_mut(), this.pending.as_mut()) else {
+        loop {
+            let (Some(held), Some(pending)) = (this.held.as_mut(), this.pending.as_mut()) else {
                 unreachable!("`ResponseFuture` polled after it was ready")
             };
             let next = pending.next;
-            let result = match scope.run(|| pending.future.as_mut().poll(cx)) {
+            let result = match held.scope.run(|| pending.future.as_mut().poll(cx)) {
                 Poll::Ready(result) => result.map_err(failed),
                 Poll::Pending => {
                     let awaited = Awaited::BeforeResponse(next);
@@ -249,43 +249,37 @@ impl<B> Finishing<Response<B>> {
                 }
             };
             // What was waited for is gone before the next step begins.
-            scope.run(|| *this.pending = None);
-            if result.is_err() {
-                break result;
+            held.scope.run(|| *this.pending = None);
+            let finished = match result {
+                Ok(()) => take_steps(steps, next, this.held, this.pending),
+                Err(kind) => conclude(Err(kind), this.held),
+            };
+            if let Some(finished) = finished {
+                return Poll::Ready(finished);
             }
-            if let Some(result) = advance(
-                steps,
-                next,
-                this.response.as_ref(),
-                this.scope,
-                this.pending,
-            ) {
-                break result;
-            }
-        };
-        Poll::Ready(conclude(result, this.response, this.scope, this.asked))
+        }
     }
 }
 
-/// Takes the steps from `first` on; `None` if one has to be waited for.
-fn advance<B>(
+/// Takes the steps from `first` on; returns `None` if one has to be waited for.
+fn take_steps<B>(
     steps: &BeforeResponse,
     first: usize,
-    response: Option<&Response<B>>,
-    scope: &mut Option<OpenScope>,
+    held: &mut Option<Held<Response<B>>>,
     pending: &mut Option<Pending>,
-) -> Option<Result<(), RejectionKind>> {
-    let (Some(response), Some(scope)) = (response, scope) else {
-        return Some(Ok(()));
-    };
-    match steps.run(first, scope, response) {
-        Ok(None) => Some(Ok(())),
-        Ok(Some(step)) => {
-            *pending = Some(step);
-            None
+) -> Option<Finished<B>> {
+    let Held {
+        response, scope, ..
+    } = held.as_mut()?;
+    let result = match steps.run(first, scope, response) {
+        Ok(None) => Ok(()),
+        Ok(waits) => {
+            *pending = waits;
+            return None;
         }
-        Err(error) => Some(Err(failed(error))),
-    }
+        Err(error) => Err(failed(error)),
+    };
+    conclude(result, held)
 }
 
 fn failed(error: BoxError) -> RejectionKind {
@@ -294,28 +288,35 @@ fn failed(error: BoxError) -> RejectionKind {
 
 fn conclude<B>(
     result: Result<(), RejectionKind>,
-    response: &mut Option<Response<B>>,
-    scope: &mut Option<OpenScope>,
-    asked: &mut Option<Box<Asked>>,
-) -> Finished<B> {
-    match (result, scope.take(), response.take(), asked.take()) {
-        (Ok(()), Some(scope), Some(response), _) => Finished::Passed(response, scope),
-        (Err(kind), Some(mut scope), response, Some(asked)) => {
+    held: &mut Option<Held<Response<B>>>,
+) -> Option<Finished<B>> {
+    let Held {
+        response,
+        mut scope,
+        asked,
+    } = held.take()?;
+    Some(match result {
+        Ok(()) => Finished::Passed(response, scope),
+        Err(kind) => {
             scope.run(|| drop(response));
             Finished::Failed(kind, asked, scope)
         }
-        _ => unreachable!("`ResponseFuture` polled after it was ready"),
-    }
+    })
 }
 
 #[pinned_drop]
 impl<R> PinnedDrop for Finishing<R> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Some(scope) = this.scope {
+        if let Some(Held {
+            response,
+            mut scope,
+            ..
+        }) = this.held.take()
+        {
             scope.run(|| {
                 *this.pending = None;
-                *this.response = None;
+                drop(response);
             });
         }
     }

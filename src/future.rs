@@ -19,8 +19,8 @@ use crate::{
     factory::{MakeFactory, ProvideFactory},
     policy::Policy,
     resolve::StrategyList,
-    response::{Expects, ResponseBody, close_failed, close_with_body},
-    scope::OpenScope,
+    response::{Expects, ResponseBody, close_with_body},
+    scope::{Ending, OpenScope},
     stage::Stage,
     waiting::{Waiter, Waiting},
 };
@@ -182,7 +182,7 @@ impl<L, M, A> Policy<L, M, A> {
     /// Turns what the steps before the response have come to into the response.
     fn finished<B>(&self, finished: Finished<B>, expects: Expects) -> Response<ResponseBody<B>> {
         match finished {
-            Finished::Passed(response, scope) => self.answered(response, &mut Some(scope), expects),
+            Finished::Passed(response, scope) => self.answered(response, Some(scope), expects),
             Finished::Failed(kind, asked, scope) => {
                 self.fail(kind, *asked, scope).map(ResponseBody::rejection)
             }
@@ -193,7 +193,7 @@ impl<L, M, A> Policy<L, M, A> {
     fn answered<B>(
         &self,
         mut response: Response<B>,
-        scope: &mut Option<OpenScope>,
+        scope: Option<OpenScope>,
         expects: Expects,
     ) -> Response<ResponseBody<B>> {
         if let Some(context) = scope.as_ref().and_then(OpenScope::context) {
@@ -235,18 +235,20 @@ where
                     asked,
                 } => {
                     let result = ready!(call.as_mut().poll(cx));
-                    let scope = call.project().scope;
+                    let scope = call.project().scope.take();
                     let (expects, policy, asked) = (*expects, policy.take(), asked.take());
                     let response = match result {
                         Ok(response) => response,
                         Err(error) => {
-                            close_failed(scope);
+                            if let Some(mut scope) = scope {
+                                scope.ends(Ending::Failed);
+                            }
                             state.set(State::Done);
                             return Poll::Ready(Err(error));
                         }
                     };
-                    let response = match (policy, scope.take()) {
-                        (Some(policy), Some(scope)) if asked.is_some() => {
+                    let response = match (policy, scope, asked) {
+                        (Some(policy), Some(scope), Some(asked)) => {
                             let mut finishing = Finishing::new(response, scope, asked);
                             let Some(finished) = finishing.begin(&policy.before_response) else {
                                 state.set(State::Finishing {
@@ -258,8 +260,8 @@ where
                             };
                             policy.finished(finished, expects)
                         }
-                        (Some(policy), mut scope) => policy.answered(response, &mut scope, expects),
-                        (None, mut scope) => close_with_body(response, &mut scope, expects),
+                        (Some(policy), scope, _) => policy.answered(response, scope, expects),
+                        (None, scope, _) => close_with_body(response, scope, expects),
                     };
                     state.set(State::Done);
                     return Poll::Ready(Ok(response));

@@ -3,7 +3,7 @@
 use http::{Method, Response, StatusCode, header};
 
 use super::{ResponseBody, body::Left};
-use crate::scope::{Ending, OpenScope};
+use crate::scope::OpenScope;
 
 /// The response's body that a request's method allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +26,10 @@ impl Expects {
     }
 }
 
-/// Closes the scope of an inner service that failed without a response.
-pub(crate) fn close_failed(scope: &mut Option<OpenScope>) {
-    if let Some(mut scope) = scope.take() {
-        scope.ends(Ending::Failed);
-    }
-}
-
 /// Moves the scope into the response's body, which closes it at its end.
 pub(crate) fn close_with_body<B>(
     response: Response<B>,
-    scope: &mut Option<OpenScope>,
+    mut scope: Option<OpenScope>,
     expects: Expects,
 ) -> Response<ResponseBody<B>> {
     let status = response.status();
@@ -45,7 +38,7 @@ pub(crate) fn close_with_body<B>(
     }
     let is_tunnel = expects == Expects::Tunnel && status.is_success();
     if is_tunnel || status == StatusCode::SWITCHING_PROTOCOLS {
-        let scope = scope.take().map(OpenScope::outlive_response);
+        let scope = scope.map(OpenScope::outlive_response);
         return response.map(|body| ResponseBody::inner(body, scope, Left::Unknown));
     }
     // Servers do not read the body of such a response (RFC 9110 section 6.4.1). Its `Content-Length`
@@ -61,7 +54,7 @@ pub(crate) fn close_with_body<B>(
     if let (true, Some(scope)) = (has_no_body || left == Left::Exactly(0), scope.as_mut()) {
         scope.completes();
     }
-    response.map(|body| ResponseBody::inner(body, scope.take(), left))
+    response.map(|body| ResponseBody::inner(body, scope, left))
 }
 
 /// Returns the `Content-Length`, at which a server stops polling the body. Returns `None` if there are

@@ -4,4 +4,4 @@ mod body;
 mod end;
 
 pub use self::body::ResponseBody;
-pub(crate) use self::end::{Expects, close_failed, close_with_body};
+pub(crate) use self::end::{Expects, close_with_body};
