@@ -14,8 +14,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// the response: 10 seconds by default. Zero is an error of `build()`.
     ///
     /// The limit applies to each of them separately. When it has passed, the future is dropped and
-    /// the request is refused with 503, or with 500 by a step before the response; the [reason](crate::rejection::RejectionKind) and the audit event
-    /// name the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
+    /// the request is refused: with 500 for a step before the response, and with 503 for the others.
+    /// The [reason](crate::rejection::RejectionKind) and the audit event name the strategy or the step. [`Strategy::timeout`](crate::strategy::Strategy::timeout),
     /// [`authorize_time_limit`](Self::authorize_time_limit) and `factory_time_limit` set the
     /// limit of one of them. A closure or a future that *blocks* its thread can't be interrupted.
     ///

@@ -7,11 +7,22 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    TokenError, TokenErrorKind,
+    TokenConfigError, TokenError, TokenErrorKind,
     error::utc,
     json::{self, Object},
     numeric_date::{Round, seconds},
 };
+
+/// Checks the configured name of a claim that has to contain text. Some have a meaning of their own,
+/// and are numbers or objects.
+pub(super) fn check_name(name: &str) -> Result<(), TokenConfigError> {
+    match name {
+        "" | "exp" | "nbf" | "iat" | "cnf" => Err(TokenConfigError::ClaimName {
+            name: name.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
 
 /// The claims of a token. A claim that is `null` counts as missing.
 pub(super) struct Claims<'a>(Object<'a>);

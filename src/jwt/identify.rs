@@ -6,7 +6,11 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{TokenConfigError, TokenErrorKind, VerifiedToken, claims::Claims, grants::GrantClaims};
+use super::{
+    TokenConfigError, TokenErrorKind, VerifiedToken,
+    claims::{Claims, check_name},
+    grants::GrantClaims,
+};
 use crate::{
     context::{IdError, IdRules, Identity},
     strategy::InvalidError,
@@ -106,17 +110,16 @@ impl Identify {
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
-        // These have a meaning of their own and can't hold an id.
-        let unfit = |name: &&Cow<'static, str>| {
-            matches!(&***name, "" | "aud" | "exp" | "nbf" | "iat" | "cnf")
-        };
         let grants = self.grants.iter().flat_map(GrantClaims::names);
-        match self.names().chain(grants).find(unfit) {
-            Some(name) => Err(TokenConfigError::ClaimName {
-                name: name.to_string(),
-            }),
-            None => Ok(()),
-        }
+        self.names().chain(grants).try_for_each(|name| {
+            // Of several values, none is the id.
+            if name == "aud" {
+                return Err(TokenConfigError::ClaimName {
+                    name: name.to_string(),
+                });
+            }
+            check_name(name)
+        })
     }
 
     /// Returns the names of the claims that ids are read from.

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, marker::PhantomData};
 
 use super::{
-    CryptoProvider, HasAudience, KeyError, KeySet, TokenConfigError, WantsAudience, keys::Keys,
-    requirement::Requirement,
+    CryptoProvider, HasAudience, KeyError, KeySet, TokenConfigError, WantsAudience,
+    claims::check_name, keys::Keys, requirement::Requirement,
 };
 
 /// One of several issuers of a [`Jwt`](super::Jwt), with its own keys and audiences.
@@ -99,11 +99,7 @@ impl IssuerRules {
         if names.any(|name| name.is_empty()) {
             return Err(TokenConfigError::EmptyName);
         }
-        if matches!(&*self.audience_claim, "" | "exp" | "nbf" | "iat" | "cnf") {
-            return Err(TokenConfigError::ClaimName {
-                name: self.audience_claim.to_string(),
-            });
-        }
+        check_name(&self.audience_claim)?;
         self.required.iter().try_for_each(Requirement::validate)?;
         self.keys.validate(provider)?;
         self.validate_discovery()

@@ -101,9 +101,8 @@ impl Issuers {
         if let Some(clock) = self.shared.clock.get() {
             rules.keys.use_clock(clock);
         }
-        self.change(|issuers| {
-            issuers.insert(rules.name.clone().unwrap_or_default(), Arc::new(rules));
-        });
+        let (name, rules) = named(rules);
+        self.change(|issuers| issuers.insert(name, rules));
         Ok(())
     }
 
@@ -131,6 +130,11 @@ impl Issuers {
     }
 }
 
+/// Returns rules with their name, which the rules of an [`Issuer`] always have.
+fn named(rules: IssuerRules) -> (Box<str>, Arc<IssuerRules>) {
+    (rules.name.clone().unwrap_or_default(), Arc::new(rules))
+}
+
 impl Default for Issuers {
     fn default() -> Self {
         Self::new()
@@ -143,8 +147,7 @@ impl<I: IntoIterator<Item = Issuer<HasAudience>>> From<I> for Issuers {
         let mut issuers_given = 0;
         let by_name = issuers.into_iter().map(|issuer| {
             issuers_given += 1;
-            let rules = issuer.rules;
-            (rules.name.clone().unwrap_or_default(), Arc::new(rules))
+            named(issuer.rules)
         });
         let by_name: ByName = by_name.collect();
         let given = Given::List {

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{TokenConfigError, TokenError, TokenErrorKind, claims::Claims};
+use super::{
+    TokenConfigError, TokenError, TokenErrorKind,
+    claims::{Claims, check_name},
+};
 
 /// A claim of which a token needs one of these values.
 #[derive(Clone, Debug)]
@@ -24,11 +27,7 @@ impl Requirement {
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
-        if matches!(&*self.claim, "" | "exp" | "nbf" | "iat" | "cnf") {
-            return Err(TokenConfigError::ClaimName {
-                name: self.claim.to_string(),
-            });
-        }
+        check_name(&self.claim)?;
         if self.values.is_empty() || self.values.iter().any(|value| value.is_empty()) {
             return Err(TokenConfigError::NoClaimValue {
                 name: self.claim.to_string(),

@@ -109,11 +109,7 @@ impl RemoteKeys {
     #[must_use]
     pub fn discover(issuer: impl Into<String>) -> Self {
         let issuer = issuer.into();
-        Self::at(Address::of_metadata(
-            MetadataForm::OpenId,
-            issuer.clone(),
-            issuer,
-        ))
+        Self::discover_at(issuer.clone(), issuer)
     }
 
     /// As [`discover`](Self::discover), with the metadata of RFC 8414: under
