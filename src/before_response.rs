@@ -191,7 +191,7 @@ impl Asked {
 /// A response while the steps are taken. It is dropped in its scope, as what a step waits for is.
 #[pin_project(PinnedDrop)]
 pub(crate) struct Finishing<R> {
-    /// Taken by what has come of the steps.
+    /// Taken when the result is known.
     held: Option<Held<R>>,
     pending: Option<Pending>,
     #[pin]
@@ -204,7 +204,7 @@ struct Held<R> {
     asked: Box<Asked>,
 }
 
-/// What has come of the steps.
+/// The result of the steps.
 pub(crate) enum Finished<B> {
     Passed(Response<B>, OpenScope),
     Failed(RejectionKind, Box<Asked>, OpenScope),
@@ -223,7 +223,7 @@ impl<B> Finishing<Response<B>> {
         }
     }
 
-    /// Takes the steps up to one that has to be waited for, and returns what has come of them.
+    /// Takes the steps and returns their result; `None` if one has to be waited for.
     pub(crate) fn begin(&mut self, steps: &BeforeResponse) -> Option<Finished<B>> {
         take_steps(steps, 0, &mut self.held, &mut self.pending)
     }

@@ -59,9 +59,9 @@ where
         #[pin]
         call: Call<S::Future>,
         expects: Expects,
-        /// There if it has to do with the response.
+        /// `Some` if the layer has something to do before the response goes out.
         policy: Option<Arc<Policy<L, M, A>>>,
-        /// There if a step before the response may refuse it.
+        /// `Some` if a step before the response may refuse it.
         asked: Option<Box<Asked>>,
     },
     /// Boxed, as few layers have such a step.
@@ -179,7 +179,7 @@ where
 }
 
 impl<L, M, A> Policy<L, M, A> {
-    /// Turns what the steps before the response have come to into the response.
+    /// Makes the response of the result of the steps before it.
     fn finished<B>(&self, finished: Finished<B>, expects: Expects) -> Response<ResponseBody<B>> {
         match finished {
             Finished::Passed(response, scope) => self.answered(response, Some(scope), expects),

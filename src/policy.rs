@@ -49,12 +49,12 @@ pub(crate) type StepOf<L, M, A> =
     Step<<L as List>::Pending, <A as Authorize>::Future, <M as MakeFactory>::Future>;
 
 impl<L, M, A> Policy<L, M, A> {
-    /// Returns a handle to the policy if it has to do with responses. Most have not, and their
-    /// requests don't pay for it.
+    /// Returns a handle to the policy if it does something before a response goes out. Most policies
+    /// do not, and their requests don't pay for the handle.
     #[inline]
     pub(crate) fn of_responses(self: &Arc<Self>) -> Option<Arc<Self>> {
-        let has_to_do = self.request_id.is_some() || !self.before_response.is_empty();
-        has_to_do.then(|| Arc::clone(self))
+        let is_used = self.request_id.is_some() || !self.before_response.is_empty();
+        is_used.then(|| Arc::clone(self))
     }
 
     /// Turns a response into a refusal, because a step before it has failed.
@@ -85,7 +85,7 @@ impl<L, M, A> Policy<L, M, A> {
         response
     }
 
-    /// Adds what the response of a request has beyond the inner service's own.
+    /// Adds the request's id to the headers of its response, if that was asked for.
     pub(crate) fn complete(&self, headers: &mut HeaderMap, context: &UserContext) {
         if let Some(header) = &self.request_id {
             header.set_on_response(headers, context.request_id());

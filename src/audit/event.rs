@@ -129,7 +129,7 @@ pub enum AuditEvent<'a> {
         status: Option<StatusCode>,
         /// How many bytes of the response's body were handed to the server.
         bytes: u64,
-        /// How many still hold the factory, without having been
+        /// How many references to the factory are left, without those that were
         /// [kept](crate::Scoped::keep) on purpose.
         holders: usize,
     },

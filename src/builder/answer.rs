@@ -16,8 +16,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// This is where a transaction commits: the client gets a 200 only if it did. Steps are taken in the
     /// order in which they were added, in the request's scope, also for responses that are errors
     /// ([`Answered::is_success`] tells). They are not taken for refused requests, and not where the
-    /// inner service fails with an error: there is no response then, and dropping the factory has to be
-    /// enough.
+    /// inner service fails with an error, as there is no response then: what is not committed has to be
+    /// undone when the factory is dropped.
     ///
     /// The body has not been read: for a stream, the step comes before its first byte, and what fails
     /// later can't be taken back. The refusal says nothing of the error, which is in the audit event. A

@@ -35,14 +35,14 @@ pub enum TokenConfigError {
          `tenant_claim(\"iss\")` or `identity(..)`, or call `issuers_share_users()`"
     )]
     SameUsers,
-    /// A claim that is not a string, or has an empty name, can't contain an id.
-    #[error("the claim `{name}` can't contain an id, an audience or a name")]
+    /// The claim has an empty name, or is one that is never text, such as `exp`.
+    #[error("the claim `{name}` can't contain an id, an audience, a scope or a role")]
     ClaimName {
         /// The name, as it was given.
         name: String,
     },
-    /// A claim is required, and no value, or an empty one.
-    #[error("the claim `{name}` is required without a value that it may have")]
+    /// A claim is required without any value, or with an empty one.
+    #[error("the claim `{name}` is required without any value, or with an empty one")]
     NoClaimValue {
         /// The name, as it was given.
         name: String,

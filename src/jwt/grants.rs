@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{TokenErrorKind, claims::Claims};
 use crate::authorize::Grants;
 
-/// The claims that have what was granted.
+/// The claims that contain scopes and roles.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GrantClaims {
     scopes: Vec<Cow<'static, str>>,

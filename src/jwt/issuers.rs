@@ -60,12 +60,12 @@ struct Shared {
     clock: OnceLock<Arc<dyn Clock>>,
 }
 
-/// What the set was made of.
+/// How the set was created.
 #[derive(Clone, Copy)]
 enum Given {
-    /// Nothing: it is filled while the service runs.
+    /// Empty: it is filled while the service runs.
     Nothing,
-    /// A list of so many issuers, with so many names.
+    /// From a list. Fewer names than issuers show that a name is there twice.
     List { issuers: usize, names: usize },
 }
 
@@ -192,7 +192,7 @@ impl AcceptedIssuers {
         })
     }
 
-    /// Whether these very rules are still in force.
+    /// Returns whether these rules are still accepted, and not others of the same name.
     pub(super) fn has(&self, rules: &Arc<IssuerRules>) -> bool {
         match self {
             Self::One(one) => Arc::ptr_eq(one, rules),
@@ -204,7 +204,7 @@ impl AcceptedIssuers {
         }
     }
 
-    /// Whether two issuers may be accepted at a time.
+    /// Returns whether more than one issuer may be accepted at a time.
     pub(super) fn are_several(&self) -> bool {
         match self {
             Self::One(_) => false,

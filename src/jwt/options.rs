@@ -90,7 +90,7 @@ impl<I, A> Jwt<I, A> {
     /// [`Grants`](crate::authorize::Grants): `scope` (RFC 8693 section 4.2, separated by spaces), or
     /// `scp`, also as an array. Call it again to read another claim too.
     ///
-    /// `acr` and `auth_time` are read along with it. A claim that is no such list is refused.
+    /// `acr` and `auth_time` are read too. A token whose claim has another type is refused.
     #[must_use]
     pub fn scope_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         let name = name.into();

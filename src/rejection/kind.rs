@@ -113,9 +113,9 @@ pub enum RejectionKind {
     /// Whether the principal may make this request could not be checked. 503.
     #[error("the authorization of the request could not be checked: {0}")]
     AuthorizationUnavailable(#[source] UnavailableError),
-    /// A route requires something of the principal, and is not inside a layer that says who that is: a
-    /// mistake in the application. 500.
-    #[error("the route requires something of the principal, and is in no `UserScopeLayer`")]
+    /// A [`RequireLayer`](crate::middleware::RequireLayer) is not inside a `UserScopeLayer`, so the
+    /// principal is not known: a mistake in the application. 500.
+    #[error("a `RequireLayer` is not inside a `UserScopeLayer`")]
     OutsideLayer,
     /// A step [before the response](crate::middleware::LayerBuilder::before_response) failed. 500, or
     /// 503 if its error is an [`UnavailableError`].
@@ -171,7 +171,7 @@ impl Rejection {
         }
     }
 
-    /// The principal of this context may not.
+    /// Creates the rejection of a principal that may not make the request.
     pub(crate) fn forbidden(context: &UserContext, forbidden: ForbiddenError) -> Self {
         Self::new(RejectionKind::Forbidden {
             strategy: context.strategy(),

@@ -63,16 +63,16 @@ impl ClosedScope {
         self.lasted
     }
 
-    /// Returns how many bytes of the response's body were handed to the server; not those of trailers.
+    /// Returns how many bytes of the response's body were handed to the server, without trailers.
     ///
-    /// What the server has not sent, and the client has not received, is among them.
+    /// The client may have received fewer.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns how many still hold the factory: handles that [`Scoped::keep`](crate::Scoped::keep) did
-    /// not return, and bare `Arc`s.
+    /// Returns how many references to the factory are left: handles that
+    /// [`Scoped::keep`](crate::Scoped::keep) did not return, and bare `Arc`s.
     #[must_use]
     pub fn holders(&self) -> usize {
         self.holders
