@@ -237,12 +237,12 @@ fn measure(rounds: usize, seconds: usize) -> Result<()> {
         target,
     };
     ratios::print(&[
-        throughput("scope_users_1", "none_users_1", Some(Target::AtLeast(0.92))),
+        throughput("scope_users_1", "none_users_1", Some(Target::AtLeast(0.98))),
         throughput("scope_users_1", "identity_users_1", None),
         throughput("scope_users_1", "by_hand_users_1", None),
         throughput("identity_users_1", "none_users_1", None),
         throughput("by_hand_users_1", "none_users_1", None),
-        cpu("scope_users_1", "none_users_1", None),
+        cpu("scope_users_1", "none_users_1", Some(Target::AtMost(1.03))),
         cpu("scope_users_1", "identity_users_1", None),
         cpu("scope_users_1", "by_hand_users_1", None),
         cpu("by_hand_users_1", "none_users_1", None),
