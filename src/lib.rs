@@ -64,7 +64,7 @@
 //!
 //! | question | guide | module |
 //! | --- | --- | --- |
-//! | Which strategies, in which order? | [`guide::choosing_strategies`] | [`strategy`], [`jwt`], [`session`] |
+//! | Which strategies, in which order? | [`guide::choosing_strategies`] | [`strategy`], [`token`], [`jwt`], [`session`], [`api_key`] |
 //! | What is known about the user? | [`guide::recipes`] | [`context`], [`authorize`] |
 //! | What is built, and how long does it live? | [`guide::jobs_and_sockets`] | [`factory`], [`scope`] |
 //! | What is protected, and what is not? | [`guide::threat_model`] | |
@@ -101,6 +101,7 @@
 //! | `aws-lc-rs` | | [`CryptoProvider::aws_lc_rs`](jwt::CryptoProvider::aws_lc_rs), the fast one; turns `jwt` on |
 //! | `rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider::rust_crypto), in Rust alone; turns `jwt` on |
 //! | `session` | | [`session::SessionCookie`] and [`session::FromSession`], for tower-sessions 0.15 and 0.14; turns `tokio` on |
+//! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
 //! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck` |
 //! | `full` | | all of these but `rust-crypto` and `testing` |
@@ -111,6 +112,9 @@
 )]
 
 mod accessors;
+#[cfg(feature = "api-keys")]
+#[cfg_attr(docsrs, doc(cfg(feature = "api-keys")))]
+pub mod api_key;
 pub mod audit;
 pub mod authorize;
 mod before_response;
@@ -118,7 +122,7 @@ mod builder;
 pub mod clock;
 mod config_error;
 pub mod context;
-#[cfg(any(feature = "jwt", feature = "session"))]
+#[cfg(any(feature = "api-keys", feature = "jwt", feature = "session"))]
 mod cookies;
 mod ending;
 pub mod factory;
@@ -151,8 +155,9 @@ mod stripped;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod time_limit;
-#[cfg(feature = "jwt")]
-mod token;
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "api-keys", feature = "jwt"))))]
+pub mod token;
 mod trailers;
 mod violation;
 mod waiting;

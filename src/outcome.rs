@@ -137,7 +137,7 @@ impl InvalidError {
 
     /// Sets whose credential it was, if that was verified: for a genuine token that has expired, or is
     /// for another audience.
-    #[cfg(feature = "jwt")]
+    #[cfg(any(feature = "api-keys", feature = "jwt"))]
     #[must_use]
     pub(crate) fn of_user(mut self, user: Option<String>) -> Self {
         self.details.user = user.map(String::into_boxed_str);

@@ -14,7 +14,8 @@ use tower_sessions_memory_store::MemoryStore;
 use tower_user_scope::{
     PeerAddr, TrustedHeader, UserScopeExt, UserScopeLayer,
     context::{CorrelationKind, CorrelationSources},
-    jwt::{Algorithm, Jwt, Key, TokenSource},
+    jwt::{Algorithm, Jwt, Key},
+    token::TokenSource,
     session::SessionCookie,
 };
 

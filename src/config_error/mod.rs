@@ -134,6 +134,26 @@ pub enum ConfigError {
     /// A session strategy that reads nothing of the session, or an empty key.
     #[error("the session strategy has no key to read, or an empty one")]
     NoSessionKey,
+    /// The name of a scheme, a cookie, a header, a query parameter or a sub-protocol is empty or not a
+    /// token (RFC 9110 section 5.6.2), or it is a header that another credential or HTTP itself needs.
+    #[cfg(any(feature = "api-keys", feature = "jwt"))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "api-keys", feature = "jwt"))))]
+    #[error(
+        "no token can be in a scheme, cookie, header, parameter or sub-protocol named `{name}`"
+    )]
+    TokenSource {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// The prefix of API keys is empty, longer than 32 bytes, has a byte that is not an ASCII letter, a
+    /// digit, `-` or `_`, or ends with `_`.
+    #[cfg(feature = "api-keys")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "api-keys")))]
+    #[error("`{prefix}` can't be the prefix of an API key")]
+    ApiKeyPrefix {
+        /// The prefix, as it was given.
+        prefix: String,
+    },
     /// A name or an id in the configuration is not valid.
     #[error(transparent)]
     Id(#[from] IdError),

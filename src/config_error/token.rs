@@ -47,13 +47,6 @@ pub enum TokenConfigError {
         /// The name, as it was given.
         name: String,
     },
-    /// The name of a cookie, a header, a query parameter or a sub-protocol is empty or not a token
-    /// (RFC 9110 section 5.6.2), or it is a header that another credential or HTTP itself needs.
-    #[error("no token can be in a cookie, header, parameter or sub-protocol named `{name}`")]
-    SourceName {
-        /// The name, as it was given.
-        name: String,
-    },
     /// The leeway is longer than five minutes.
     #[error("the leeway is longer than five minutes")]
     LongLeeway,

@@ -241,7 +241,7 @@ impl Identity {
     }
 
     /// Whatever else is said, nobody outlives the credential that proves who it is.
-    #[cfg(any(feature = "jwt", feature = "session"))]
+    #[cfg(any(feature = "api-keys", feature = "jwt", feature = "session"))]
     pub(crate) fn no_longer_than(self, end: SystemTime) -> Self {
         match self.expires_at() {
             Some(earlier) if earlier <= end => self,
@@ -324,7 +324,7 @@ impl Identity {
         self.expires_at().is_some_and(|end| end <= clock.now())
     }
 
-    #[cfg(feature = "jwt")]
+    #[cfg(any(feature = "api-keys", feature = "jwt"))]
     pub(crate) fn has_ended_by(&self, now: SystemTime) -> bool {
         self.expires_at().is_some_and(|end| end <= now)
     }

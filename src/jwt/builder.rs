@@ -5,15 +5,17 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use super::{
-    HasAudience, HasIssuer, Keys, TokenCache, TokenSource, WantsAudience, WantsIssuer,
-    cache::VerdictCache,
+    HasAudience, HasIssuer, Keys, WantsAudience, WantsIssuer,
     identify::Identify,
     issuer::IssuerRules,
     issuers::{AcceptedIssuers, Issuers},
     revocation::Revocation,
     settings::Settings,
 };
-use crate::clock::SystemClock;
+use crate::{
+    clock::SystemClock,
+    token::{TokenCache, TokenPlaces, TokenSource, VerdictCache},
+};
 
 /// Takes the user from a JSON Web Token that it verifies.
 ///
@@ -29,7 +31,7 @@ use crate::clock::SystemClock;
 /// [`TokenError`](super::TokenError) goes to the audit event only.
 ///
 /// ```
-/// use tower_user_scope::jwt::{Algorithm, Jwt, Key, TokenSource};
+/// use tower_user_scope::{jwt::{Algorithm, Jwt, Key}, token::TokenSource};
 ///
 /// # let secret_from_a_vault = b"5bLk0ukr1SgGyg4oJxSLHk9ooSPN7DdJ";
 /// let strategy = Jwt::new(Key::hmac(Algorithm::HS256, secret_from_a_vault)?)
@@ -136,7 +138,8 @@ impl<I, A> Jwt<I, A> {
             settings: Arc::new(Settings {
                 issuers,
                 required: Vec::new(),
-                sources: vec![TokenSource::bearer()],
+                places: TokenPlaces::new(TokenSource::bearer()),
+                leaves_other_tokens: false,
                 identify: Identify::new(),
                 issuers_share_users: false,
                 accept_sender_constrained: false,
@@ -193,7 +196,7 @@ impl<I, A> fmt::Debug for Jwt<I, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwt")
             .field("issuers", &self.settings.issuers)
-            .field("sources", &self.settings.sources)
+            .field("places", &self.settings.places)
             .finish_non_exhaustive()
     }
 }

@@ -29,12 +29,10 @@
 
 mod algorithm;
 mod builder;
-mod cache;
 mod claims;
 mod der;
 mod error;
 mod error_kind;
-mod future;
 mod grants;
 mod header;
 mod identify;
@@ -64,10 +62,8 @@ mod verify;
 
 pub use self::{
     builder::Jwt,
-    cache::TokenCache,
     error::TokenError,
     error_kind::TokenErrorKind,
-    future::JwtFuture,
     issuer::Issuer,
     issuers::Issuers,
     key::Key,
@@ -78,7 +74,4 @@ pub use self::{
     typestate::{HasAudience, HasIssuer, WantsAudience, WantsIssuer},
     verified::VerifiedToken,
 };
-pub use crate::{
-    config_error::{Algorithm, KeyError, TokenConfigError, UrlProblem},
-    token::{OfferedProtocol, TokenSource},
-};
+pub use crate::config_error::{Algorithm, KeyError, TokenConfigError, UrlProblem};

@@ -5,26 +5,40 @@ use std::{borrow::Cow, error::Error as StdError, future::Future, mem, sync::Arc,
 use serde::de::DeserializeOwned;
 
 use super::{
-    CryptoProvider, Jwt, TokenCache, TokenSource, VerifiedToken, cache::VerdictCache,
-    identify::ContextClaim, requirement::Requirement, revocation::Revocation,
+    CryptoProvider, Jwt, VerifiedToken, identify::ContextClaim, requirement::Requirement,
+    revocation::Revocation,
 };
 use crate::{
     context::{IdRules, Identity},
     strategy::InvalidError,
+    token::{TokenCache, TokenPlaces, TokenSource, VerdictCache},
 };
 
 impl<I, A> Jwt<I, A> {
     /// Sets the only place where tokens are looked for.
     #[must_use]
     pub fn token_source(mut self, source: TokenSource) -> Self {
-        self.settings_mut().sources = vec![source];
+        self.settings_mut().places = TokenPlaces::new(source);
         self
     }
 
     /// Adds a place where tokens are looked for.
     #[must_use]
     pub fn also_token_source(mut self, source: TokenSource) -> Self {
-        self.settings_mut().sources.push(source);
+        self.settings_mut().places.add(source);
+        self
+    }
+
+    /// Leaves a token that does not look like a JWT to the other strategies of the list, instead of
+    /// refusing it: for a list in which opaque tokens or API keys come in the same header.
+    ///
+    /// What looks like a JWT has three parts and begins with `e`, and is refused if it is not valid.
+    /// A token that no strategy takes is refused with 401 unless another credential identifies the
+    /// request, and no [`Fallback`](crate::Fallback) acts on it. See
+    /// [several credentials in one header](crate::guide::choosing_strategies#several-kinds-of-tokens).
+    #[must_use]
+    pub fn leave_other_tokens(mut self) -> Self {
+        self.settings_mut().leaves_other_tokens = true;
         self
     }
 

@@ -8,24 +8,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::request::Parts;
-
 use super::{
-    CryptoProvider, JwtFuture, KeySet, TokenConfigError, TokenErrorKind, TokenSource,
-    cache::{Fingerprint, VerdictCache},
+    CryptoProvider, FetchError, KeySet, TokenConfigError, TokenErrorKind,
     identify::Identify,
     issuer::IssuerRules,
     issuers::AcceptedIssuers,
+    remote::Refreshed,
     requirement::Requirement,
     revocation::{Revocation, outcome_of},
     verify::{Checks, Refused, Unverified, Verdict},
 };
-use super::{FetchError, remote::Refreshed};
-use crate::strategy::{Outcome, UnavailableError};
 use crate::{
     clock::Clock,
     maybe_future::MaybeFuture,
-    strategy::{InvalidError, InvalidErrorKind},
+    strategy::{InvalidError, Outcome, OutcomeFuture, UnavailableError},
+    token::{Fingerprint, TokenPlaces, VerdictCache},
 };
 
 #[derive(Clone, Debug)]
@@ -33,7 +30,9 @@ pub(super) struct Settings {
     pub(super) issuers: AcceptedIssuers,
     /// What tokens of every issuer need.
     pub(super) required: Vec<Requirement>,
-    pub(super) sources: Vec<TokenSource>,
+    pub(super) places: TokenPlaces,
+    /// Whether a token that does not look like a JWT is another strategy's.
+    pub(super) leaves_other_tokens: bool,
     pub(super) identify: Identify,
     /// Whether the same id from two issuers is the same user.
     pub(super) issuers_share_users: bool,
@@ -44,7 +43,7 @@ pub(super) struct Settings {
     pub(super) provider: Option<CryptoProvider>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) revocation: Revocation,
-    pub(super) cache: Option<Arc<VerdictCache>>,
+    pub(super) cache: Option<Arc<VerdictCache<Verdict>>>,
 }
 
 impl Settings {
@@ -73,24 +72,7 @@ impl Settings {
         {
             return Err(TokenConfigError::SameUsers);
         }
-        self.sources.iter().try_for_each(|source| {
-            let unusable = |name: &str| TokenConfigError::SourceName {
-                name: name.to_owned(),
-            };
-            source.validate().map_err(unusable)
-        })
-    }
-
-    /// Returns the only token of the request; a second one is an error.
-    pub(super) fn token<'h>(&self, head: &'h Parts) -> Result<Option<Cow<'h, str>>, InvalidError> {
-        let mut token = None;
-        for source in &self.sources {
-            source.find(head, &mut |found| match token.replace(found) {
-                None => Ok(()),
-                Some(_) => Err(InvalidErrorKind::Repeated.into()),
-            })?;
-        }
-        Ok(token)
+        Ok(())
     }
 
     /// Returns the verdict of an earlier verification, if its key is still in the set and the token
@@ -160,7 +142,7 @@ impl Settings {
     }
 
     /// Checks whether a verified token was revoked: for each request, also for a cached verdict.
-    pub(super) fn check_revocation(&self, verdict: Arc<Verdict>) -> MaybeFuture<JwtFuture> {
+    pub(super) fn check_revocation(&self, verdict: Arc<Verdict>) -> MaybeFuture<OutcomeFuture> {
         match &self.revocation {
             Revocation::None => MaybeFuture::Ready(outcome_of(&verdict, false)),
             Revocation::Sync(is_revoked) => {
@@ -168,7 +150,7 @@ impl Settings {
             }
             Revocation::Async(is_revoked) => {
                 let answer = is_revoked(verdict.token.clone());
-                MaybeFuture::Future(JwtFuture::new(async move {
+                MaybeFuture::Future(OutcomeFuture::new(async move {
                     match answer.await {
                         Ok(is_revoked) => outcome_of(&verdict, is_revoked),
                         Err(unavailable) => unavailable.into(),

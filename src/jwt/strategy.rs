@@ -4,39 +4,37 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, request::Parts};
 
-use super::{
-    HasAudience, HasIssuer, Jwt, JwtFuture, TokenErrorKind, TokenSource, cache::VerdictCache,
-    settings::Verification,
-};
+use super::{HasAudience, HasIssuer, Jwt, TokenErrorKind, settings::Verification};
 use crate::{
     clock::Clock,
     config_error::ConfigError,
     maybe_future::MaybeFuture,
-    strategy::{InvalidError, InvalidErrorKind, Outcome, Presence, Strategy, Stripped},
+    strategy::{InvalidError, Outcome, OutcomeFuture, Presence, Strategy, Stripped},
+    token::{fingerprint, looks_like_jwt},
 };
 
 impl Strategy for Jwt<HasIssuer, HasAudience> {
-    type Future = JwtFuture;
+    type Future = OutcomeFuture;
 
     fn name(&self) -> &'static str {
         "jwt"
     }
 
-    fn resolve(&self, head: &Parts) -> MaybeFuture<JwtFuture> {
+    fn resolve(&self, head: &Parts) -> MaybeFuture<OutcomeFuture> {
         let settings = &self.settings;
-        let token = match settings.token(head) {
+        let token = match settings.places.token(head) {
             Ok(Some(token)) => token,
             Ok(None) => return MaybeFuture::Ready(Outcome::Absent),
             Err(invalid) => return MaybeFuture::Ready(invalid.into()),
         };
+        if settings.leaves_other_tokens && !looks_like_jwt(token.as_bytes()) {
+            return MaybeFuture::Ready(Outcome::Absent);
+        }
         if token.len() > settings.max_len {
             let limit = settings.max_len;
             return MaybeFuture::Ready(Outcome::Invalid(TokenErrorKind::TooLong { limit }.into()));
         }
-        let fingerprint = settings
-            .cache
-            .is_some()
-            .then(|| VerdictCache::fingerprint(&token));
+        let fingerprint = settings.cache.is_some().then(|| fingerprint(&token));
         let now = settings.clock.now();
         if let Some(verdict) = settings.cached_verdict(fingerprint.as_ref(), now) {
             return settings.check_revocation(verdict);
@@ -48,7 +46,7 @@ impl Strategy for Jwt<HasIssuer, HasAudience> {
             }
             Ok(Verification::KeyMissing { issuer }) => {
                 let (settings, token) = (Arc::clone(settings), token.into_owned());
-                MaybeFuture::Future(JwtFuture::new(async move {
+                MaybeFuture::Future(OutcomeFuture::new(async move {
                     settings
                         .verify_after_fetch(&token, &issuer, fingerprint)
                         .await
@@ -59,34 +57,19 @@ impl Strategy for Jwt<HasIssuer, HasAudience> {
     }
 
     fn presence(&self, head: &Parts) -> Presence {
-        let sources = &self.settings.sources;
-        sources.iter().any(|source| source.is_present(head)).into()
+        self.settings.places.presence(head)
     }
 
     fn headers(&self) -> Option<Vec<HeaderName>> {
-        let sources = &self.settings.sources;
-        sources.iter().map(TokenSource::header_name).collect()
+        self.settings.places.headers()
     }
 
     fn scrub(&self, head: &mut Parts, believed: bool, stripped: &mut dyn FnMut(Stripped<'_>)) {
-        for source in &self.settings.sources {
-            source.scrub(head, believed, stripped);
-        }
+        self.settings.places.scrub(head, believed, stripped);
     }
 
     fn challenge(&self, refused: Option<&InvalidError>) -> Option<HeaderValue> {
-        if !self.settings.sources.iter().any(TokenSource::is_bearer) {
-            return None;
-        }
-        Some(HeaderValue::from_static(
-            match refused.map(InvalidError::kind) {
-                None => "Bearer",
-                Some(InvalidErrorKind::Rejected(_) | InvalidErrorKind::Expired) => {
-                    "Bearer error=\"invalid_token\""
-                }
-                Some(_) => "Bearer error=\"invalid_request\"",
-            },
-        ))
+        self.settings.places.challenge(refused)
     }
 
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
@@ -94,6 +77,7 @@ impl Strategy for Jwt<HasIssuer, HasAudience> {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
+        self.settings.places.validate()?;
         Ok(self.settings.validate()?)
     }
 }

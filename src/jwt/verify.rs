@@ -15,7 +15,7 @@ use super::{
     error::truncated, header::Header, identify::Identify, issuer::IssuerRules,
     requirement::Requirement,
 };
-use crate::{context::Identity, strategy::InvalidError};
+use crate::{context::Identity, strategy::InvalidError, token::Weighed};
 
 /// The result of a verification, valid until the token ends or its key is removed.
 pub(super) struct Verdict {
@@ -25,6 +25,12 @@ pub(super) struct Verdict {
     pub(super) issuer: Arc<IssuerRules>,
     /// The length of its claims, in bytes.
     pub(super) size: usize,
+}
+
+impl Weighed for Verdict {
+    fn size(&self) -> usize {
+        self.size
+    }
 }
 
 /// Why a token was refused. An unknown key is separate, as a fetch may bring it.

@@ -8,7 +8,7 @@ use tower_sessions_core::SessionStore;
 use super::{
     SessionData, SessionError,
     id_cookie::IdCookie,
-    lookup::{SessionLookup, look_up},
+    lookup::look_up,
     options::{SessionOptions, option_methods},
     seal::{CookieKey, Kind},
 };
@@ -18,7 +18,7 @@ use crate::{
     context::{IdRules, Identity},
     cookies::mark_sensitive,
     maybe_future::MaybeFuture,
-    strategy::{Outcome, Presence, Strategy, Stripped},
+    strategy::{Outcome, OutcomeFuture, Presence, Strategy, Stripped},
 };
 
 /// Takes the user from a session whose id is in a cookie and whose data is in a store.
@@ -281,7 +281,7 @@ impl<S: SessionStore> SessionCookie<S> {
 }
 
 impl<S: SessionStore> Strategy for SessionCookie<S> {
-    type Future = SessionLookup;
+    type Future = OutcomeFuture;
 
     fn name(&self) -> &'static str {
         "session_cookie"
@@ -294,7 +294,7 @@ impl<S: SessionStore> Strategy for SessionCookie<S> {
             Ok(Some(id)) => {
                 let (store, options) = (Arc::clone(&self.store), Arc::clone(&self.options));
                 let clock = Arc::clone(&self.clock);
-                SessionLookup::new(look_up(store, id, options, clock)).poll_once()
+                OutcomeFuture::new(look_up(store, id, options, clock)).poll_once()
             }
         }
     }

@@ -9,14 +9,14 @@ use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 
 use super::{
     SessionData, SessionError,
-    lookup::{SessionLookup, system_time},
+    lookup::system_time,
     options::{SessionOptions, option_methods},
 };
 use crate::{
     config_error::ConfigError,
     context::{IdRules, Identity},
     maybe_future::MaybeFuture,
-    strategy::{Outcome, Presence, Strategy, UnavailableError},
+    strategy::{Outcome, OutcomeFuture, Presence, Strategy, UnavailableError},
 };
 
 /// Takes the user from the `Session` that tower-sessions' `SessionManagerLayer` puts into the
@@ -125,7 +125,7 @@ impl FromSession {
 }
 
 impl Strategy for FromSession {
-    type Future = SessionLookup;
+    type Future = OutcomeFuture;
 
     fn name(&self) -> &'static str {
         "session"
@@ -156,9 +156,9 @@ impl Strategy for FromSession {
 }
 
 impl FromSession {
-    fn look_up(&self, session: impl OuterSession) -> MaybeFuture<SessionLookup> {
+    fn look_up(&self, session: impl OuterSession) -> MaybeFuture<OutcomeFuture> {
         let options = Arc::clone(&self.options);
-        MaybeFuture::Future(SessionLookup::new(resolve_session(session, options)))
+        MaybeFuture::Future(OutcomeFuture::new(resolve_session(session, options)))
     }
 }
 

@@ -1,11 +1,7 @@
 //! Loads a session from the store, and checks the record.
 
 use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,51 +13,8 @@ use tower_sessions_core::{
 use super::{SessionData, SessionError, options::SessionOptions};
 use crate::{
     clock::Clock,
-    maybe_future::MaybeFuture,
     strategy::{Outcome, UnavailableError},
 };
-
-/// Resolves the session of a [`SessionCookie`](super::SessionCookie) or a [`FromSession`](super::FromSession).
-///
-/// # Cancel safety
-/// Dropping it drops the store's own future and nothing else; it holds no lock and no
-/// connection of its own.
-pub struct SessionLookup {
-    future: Pin<Box<dyn Future<Output = Outcome> + Send>>,
-}
-
-impl SessionLookup {
-    /// Boxes a future. A store's future borrows the store, so an `async` block has to own both.
-    pub(super) fn new(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
-        Self {
-            future: Box::pin(future),
-        }
-    }
-
-    /// Polls once without a waker: a store in memory answers at the first poll. A future that has
-    /// to wait is polled again by its caller, with a waker.
-    pub(super) fn poll_once(mut self) -> MaybeFuture<Self> {
-        let mut noop = Context::from_waker(Waker::noop());
-        match self.future.as_mut().poll(&mut noop) {
-            Poll::Ready(outcome) => MaybeFuture::Ready(outcome),
-            Poll::Pending => MaybeFuture::Future(self),
-        }
-    }
-}
-
-impl Future for SessionLookup {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.future.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for SessionLookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionLookup(..)")
-    }
-}
 
 /// Loads the session of this id from the store, and returns its outcome.
 pub(super) async fn look_up<S: SessionStore>(

@@ -27,5 +27,5 @@ mod store_0_14;
 
 pub use self::{
     cookie::SessionCookie, data::SessionData, error::SessionError, from_session::FromSession,
-    lookup::SessionLookup, seal::CookieKey, store_0_14::TowerSessions014Store,
+    seal::CookieKey, store_0_14::TowerSessions014Store,
 };

@@ -62,6 +62,7 @@ mod facts;
 pub(crate) mod fallback;
 pub(crate) mod from_fn;
 mod modifiers;
+mod outcome_future;
 mod reserved;
 mod strip;
 pub(crate) mod trusted_header;
@@ -73,6 +74,7 @@ pub use self::{
     boxed::BoxStrategy,
     from_fn::{FromAsyncFn, FromFn},
     modifiers::{Named, Optional, When},
+    outcome_future::OutcomeFuture,
     trusted_header::{Trust, TrustedFields, Trusting, WantsTrust},
 };
 pub(crate) use self::{

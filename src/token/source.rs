@@ -5,10 +5,11 @@ use std::{borrow::Cow, fmt};
 use http::{HeaderName, HeaderValue, Uri, header, request::Parts};
 
 use super::{
-    bearer,
+    authorization,
     websocket::{self, Protocol},
 };
 use crate::{
+    config_error::ConfigError,
     cookies::{self, is_alike, mark_sensitive},
     outcome::{InvalidError, InvalidErrorKind},
     strategy::{fold_alike, is_reserved, strip_alike},
@@ -17,14 +18,22 @@ use crate::{
 
 /// A place in a request where a strategy looks for a token.
 ///
-/// A [`Jwt`](crate::jwt::Jwt) searches all its sources. It refuses a request with more than one token,
-/// in one source or in several (RFC 6750 section 2).
+/// A strategy searches all its sources. It refuses a request with more than one token, in one source
+/// or in several (RFC 6750 section 2).
+///
+/// ```
+/// use tower_user_scope::token::TokenSource;
+///
+/// let key = TokenSource::header("x-api-key");
+/// # let _ = key;
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSource(Place);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Place {
-    Bearer,
+    /// The scheme.
+    Authorization(Box<str>),
     Cookie(Box<str>),
     /// A name that a header can't have is kept for the error of `build()`.
     Header(Result<HeaderName, Box<str>>),
@@ -36,10 +45,18 @@ impl TokenSource {
     /// Reads `Authorization: Bearer <token>` (RFC 6750 section 2.1), with the scheme in any case.
     ///
     /// A request with another scheme has no token in this place. A header without a readable scheme,
-    /// or with `Bearer` and no token, is refused with 400.
+    /// or with `Bearer` and no token, is refused with 400. So is a single word of more than 32 bytes, or
+    /// in the form of a JWT: a token without its scheme.
     #[must_use]
     pub fn bearer() -> Self {
-        Self(Place::Bearer)
+        Self::authorization("Bearer")
+    }
+
+    /// Reads `Authorization: <scheme> <token>` with a scheme of the application's, such as `ApiKey`,
+    /// as [`bearer`](Self::bearer) does.
+    #[must_use]
+    pub fn authorization(scheme: impl Into<String>) -> Self {
+        Self(Place::Authorization(scheme.into().into_boxed_str()))
     }
 
     /// Reads the cookie of this name.
@@ -76,7 +93,7 @@ impl TokenSource {
     /// [`Jwt::of_issuers`](crate::jwt::Jwt::of_issuers).
     ///
     /// ```
-    /// use tower_user_scope::jwt::{Jwt, RemoteKeys, TokenSource};
+    /// use tower_user_scope::{jwt::{Jwt, RemoteKeys}, token::TokenSource};
     ///
     /// let team = "https://team.cloudflareaccess.com";
     /// let keys = RemoteKeys::from_url(format!("{team}/cdn-cgi/access/certs"));
@@ -142,38 +159,44 @@ impl TokenSource {
         Self(Place::Query(name.into().into_boxed_str()))
     }
 
-    pub(crate) fn is_bearer(&self) -> bool {
-        self.0 == Place::Bearer
+    /// Returns the scheme of a token in `Authorization`.
+    pub(super) fn scheme(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Authorization(scheme) => Some(scheme),
+            _ => None,
+        }
     }
 
     /// Checks the configured name.
     ///
     /// # Errors
-    /// Returns the name if it can't be one of a cookie, a header, a parameter or a sub-protocol.
-    pub(crate) fn validate(&self) -> Result<(), &str> {
-        let name = match &self.0 {
-            Place::Header(Ok(name)) if is_reserved(name) => return Err(name.as_str()),
-            Place::Bearer | Place::Header(Ok(_)) => return Ok(()),
-            Place::Header(Err(name)) => return Err(name),
-            Place::Query(name) if !name.is_empty() => return Ok(()),
-            Place::Query(name) | Place::Cookie(name) => name,
-            Place::Protocol(form) => &form.marker,
+    /// [`ConfigError::TokenSource`] if it can't be one of a scheme, a cookie, a header, a parameter or
+    /// a sub-protocol.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let (name, fits) = match &self.0 {
+            Place::Header(Ok(name)) => (name.as_str(), !is_reserved(name)),
+            Place::Header(Err(name)) => (&**name, false),
+            Place::Query(name) => (&**name, !name.is_empty()),
+            // Schemes, cookie names and sub-protocols are tokens, as header names are.
+            Place::Authorization(name) | Place::Cookie(name) => (&**name, is_token(name)),
+            Place::Protocol(form) => (&*form.marker, is_token(&form.marker)),
         };
-        // Cookie names and sub-protocols are tokens, as header names are.
-        match HeaderName::try_from(&**name) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(name),
+        if fits {
+            return Ok(());
         }
+        Err(ConfigError::TokenSource {
+            name: name.to_owned(),
+        })
     }
 
     /// Calls `found` with each token in this place.
-    pub(crate) fn find<'a>(
+    pub(super) fn find<'a>(
         &self,
         head: &'a Parts,
         found: &mut dyn FnMut(Cow<'a, str>) -> Result<(), InvalidError>,
     ) -> Result<(), InvalidError> {
         match &self.0 {
-            Place::Bearer => match bearer::token(&head.headers)? {
+            Place::Authorization(scheme) => match authorization::token(&head.headers, scheme)? {
                 Some(token) => found(Cow::Borrowed(token)),
                 None => Ok(()),
             },
@@ -200,9 +223,9 @@ impl TokenSource {
     }
 
     /// Returns the header that this place is in; `None` for the query.
-    pub(crate) fn header_name(&self) -> Option<HeaderName> {
+    pub(super) fn header_name(&self) -> Option<HeaderName> {
         match &self.0 {
-            Place::Bearer => Some(header::AUTHORIZATION),
+            Place::Authorization(_) => Some(header::AUTHORIZATION),
             Place::Cookie(_) => Some(header::COOKIE),
             Place::Header(name) => name.clone().ok(),
             Place::Protocol(_) => Some(header::SEC_WEBSOCKET_PROTOCOL),
@@ -211,9 +234,11 @@ impl TokenSource {
     }
 
     /// Returns whether there is a token in this place, valid or not.
-    pub(crate) fn is_present(&self, head: &Parts) -> bool {
+    pub(super) fn is_present(&self, head: &Parts) -> bool {
         match &self.0 {
-            Place::Bearer => return bearer::is_present(&head.headers),
+            Place::Authorization(scheme) => {
+                return authorization::is_present(&head.headers, scheme);
+            }
             Place::Header(Ok(name)) => {
                 return head.headers.keys().any(|sent| fold_alike(name, sent));
             }
@@ -230,14 +255,14 @@ impl TokenSource {
     /// Hides the token from logs and responses of the inner service: marks its header as sensitive, or
     /// removes the token from the query or the sub-protocols. A header that has only the token is removed
     /// unless it is believed.
-    pub(crate) fn scrub(
+    pub(super) fn scrub(
         &self,
         head: &mut Parts,
         believed: bool,
         stripped: &mut dyn FnMut(Stripped<'_>),
     ) {
         match &self.0 {
-            Place::Bearer => mark_sensitive(head, &header::AUTHORIZATION),
+            Place::Authorization(_) => mark_sensitive(head, &header::AUTHORIZATION),
             Place::Cookie(_) => mark_sensitive(head, &header::COOKIE),
             Place::Header(Ok(name)) => {
                 mark_sensitive(head, name);
@@ -249,6 +274,10 @@ impl TokenSource {
             Place::Query(name) => strip_parameter(head, name),
         }
     }
+}
+
+fn is_token(name: &str) -> bool {
+    HeaderName::try_from(name).is_ok()
 }
 
 /// Returns the value of a header whose value is one word.
@@ -293,7 +322,7 @@ fn strip_parameter(head: &mut Parts, name: &str) {
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Bearer => f.write_str("Bearer"),
+            Place::Authorization(scheme) => f.debug_tuple("Authorization").field(scheme).finish(),
             Place::Cookie(name) => f.debug_tuple("Cookie").field(name).finish(),
             Place::Header(Ok(name)) => f.debug_tuple("Header").field(name).finish(),
             Place::Header(Err(name)) => f.debug_tuple("Header").field(name).finish(),

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
-use super::bearer::{is_token_byte, looks_like_jwt};
+use super::authorization::{is_token_byte, looks_like_jwt};
 use crate::strategy::{InvalidError, InvalidErrorKind};
 
 /// How a token is written into a sub-protocol.
@@ -28,7 +28,7 @@ pub(super) struct Protocol {
 ///
 /// ```
 /// use http::{Extensions, Response, header::SEC_WEBSOCKET_PROTOCOL};
-/// use tower_user_scope::jwt::OfferedProtocol;
+/// use tower_user_scope::token::OfferedProtocol;
 ///
 /// /// Goes on with the response of the upgrade: `request` is what the request had.
 /// fn answer<B>(request: &Extensions, mut upgrade: Response<B>) -> Response<B> {

@@ -15,12 +15,11 @@ use serde_json::{Value, json};
 use tower_user_scope::{
     Identity, Principal, UserId,
     context::{CorrelationErrorKind, ServiceName},
-    jwt::{
-        Issuer, Jwt, Key, TokenCache, TokenConfigError, TokenErrorKind, TokenSource, VerifiedToken,
-    },
+    jwt::{Issuer, Jwt, Key, TokenConfigError, TokenErrorKind, VerifiedToken},
     rejection::RejectionKind,
     strategy::{InvalidErrorKind, Strategy},
     testing::TestClock,
+    token::{TokenCache, TokenSource},
 };
 
 use crate::tokens::{

@@ -3,8 +3,9 @@
 use http::{HeaderValue, Request, StatusCode, header};
 use serde_json::json;
 use tower_user_scope::{
-    jwt::{Algorithm, Jwt, Key, KeySet, TokenErrorKind, TokenSource},
+    jwt::{Algorithm, Jwt, Key, KeySet, TokenErrorKind},
     strategy::InvalidErrorKind,
+    token::TokenSource,
 };
 
 use crate::tokens::{

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_user_scope::{
     ConfigError,
-    jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenErrorKind, TokenSource},
+    jwt::{Algorithm, Issuer, Jwt, Key, KeyError, TokenConfigError, TokenErrorKind},
     strategy::Strategy,
+    token::TokenSource,
 };
 
 use crate::tokens::{
@@ -239,13 +240,14 @@ fn a_wrong_configuration_is_an_error_of_build() {
     for source in [
         TokenSource::cookie(""),
         TokenSource::cookie("a b"),
+        TokenSource::authorization("Api Key"),
         TokenSource::websocket_protocol("a,b"),
         TokenSource::query(""),
     ] {
-        let error = error(good().token_source(source));
+        let checked = good().token_source(source).validate();
         assert!(
-            matches!(error, TokenConfigError::SourceName { .. }),
-            "{error:?}"
+            matches!(checked, Err(ConfigError::TokenSource { .. })),
+            "{checked:?}"
         );
     }
 }

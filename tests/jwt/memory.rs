@@ -15,9 +15,9 @@ use tower_user_scope::{
     MaybeFuture, Outcome,
     jwt::{
         Algorithm, FetchDocument, FetchError, HasAudience, HasIssuer, HttpsFetch, Jwt, RemoteKeys,
-        TokenCache,
     },
     strategy::Strategy,
+    token::TokenCache,
 };
 
 use crate::tokens::{HS, bearer, claims_with, jwk::jwk, jwt, minted, verifying};

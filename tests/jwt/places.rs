@@ -16,10 +16,10 @@ use tower_layer::Layer;
 use tower_user_scope::{
     Fallback, Rejection, UserContext, UserScopeLayer,
     audit::AuditEvent,
-    jwt::{OfferedProtocol, TokenSource},
     rejection::RejectionKind,
     strategy::{InvalidErrorKind, Presence, Strategy, StripReason},
     testing::Recorder,
+    token::{OfferedProtocol, TokenSource},
 };
 
 use crate::tokens::{HS, base64url, claims, jwt, minted, verifying};

@@ -13,6 +13,11 @@ pub struct IdError {
 }
 
 impl IdError {
+    #[cfg(feature = "api-keys")]
+    pub(crate) fn new(field: &'static str, kind: IdErrorKind) -> Self {
+        Self { field, kind }
+    }
+
     /// The field the text was meant for, such as `user_id`.
     #[must_use]
     pub fn field(&self) -> &'static str {

@@ -16,7 +16,6 @@ use crate::{clock::Clock, strategy::UnavailableError};
 mod address;
 mod fetch;
 mod https;
-mod moment;
 mod period;
 mod refresher;
 mod url;

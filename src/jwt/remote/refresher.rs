@@ -27,9 +27,8 @@ use super::{
     Settings,
     address::{Answer, Validators},
     fetch::FetchError,
-    moment::Moment,
 };
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Moment, SystemClock};
 
 pub(super) struct Refresher {
     pub(super) settings: Settings,

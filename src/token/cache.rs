@@ -1,4 +1,4 @@
-//! A bounded cache of verdicts of valid tokens.
+//! A bounded cache of the verdicts on valid tokens.
 //!
 //! The key is the token's SHA-256, so that memory holds no token. Invalid tokens are not cached, so
 //! that a sender of many can't evict the valid ones. Knows nothing of how a token is verified.
@@ -8,18 +8,19 @@ use std::{fmt, sync::Arc};
 use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 
-use super::verify::Verdict;
-
 /// The SHA-256 of a token.
-pub(super) type Fingerprint = [u8; 32];
+pub(crate) type Fingerprint = [u8; 32];
 
-/// The limits of the cache of verified tokens; see [`Jwt::cache`](super::Jwt::cache).
+pub(crate) fn fingerprint(token: &str) -> Fingerprint {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The limits of a strategy's cache of valid tokens.
 ///
-/// A full cache evicts entries that were not used recently. An entry is valid until its token ends
-/// or the key that verified it is removed.
+/// A full cache evicts entries that were not used recently. Invalid tokens are not cached.
 ///
 /// ```
-/// use tower_user_scope::jwt::TokenCache;
+/// use tower_user_scope::token::TokenCache;
 ///
 /// let small = TokenCache::new().max_entries(1_000).max_bytes(1 << 20);
 /// # let _ = small;
@@ -63,9 +64,15 @@ impl Default for TokenCache {
     }
 }
 
+/// What the strategy remembers about a valid token.
+pub(crate) trait Weighed {
+    /// Returns the length of what the token's issuer says about it, in bytes.
+    fn size(&self) -> usize;
+}
+
 /// Verdicts by the digest of their token.
-pub(super) struct VerdictCache {
-    verdicts: Cache<Fingerprint, Arc<Verdict>, EntryWeight>,
+pub(crate) struct VerdictCache<V> {
+    verdicts: Cache<Fingerprint, Arc<V>, EntryWeight>,
     limits: TokenCache,
 }
 
@@ -76,16 +83,16 @@ struct EntryWeight {
     min: u64,
 }
 
-impl Weighter<Fingerprint, Arc<Verdict>> for EntryWeight {
-    fn weight(&self, _: &Fingerprint, verdict: &Arc<Verdict>) -> u64 {
+impl<V: Weighed> Weighter<Fingerprint, Arc<V>> for EntryWeight {
+    fn weight(&self, _: &Fingerprint, verdict: &Arc<V>) -> u64 {
         /// The size of an entry without its claims: digest, verdict, identity and their counters.
         const OVERHEAD: u64 = 768;
-        self.min.max(OVERHEAD + 2 * verdict.size as u64)
+        self.min.max(OVERHEAD + 2 * verdict.size() as u64)
     }
 }
 
-impl VerdictCache {
-    pub(super) fn new(limits: TokenCache) -> Self {
+impl<V: Weighed> VerdictCache<V> {
+    pub(crate) fn new(limits: TokenCache) -> Self {
         let bytes = limits.bytes as u64;
         let weight = EntryWeight {
             min: bytes.div_ceil(limits.entries as u64),
@@ -98,35 +105,34 @@ impl VerdictCache {
     }
 
     /// Returns an empty cache with the same limits.
-    pub(super) fn empty_copy(&self) -> Self {
+    #[cfg(feature = "jwt")]
+    pub(crate) fn empty_copy(&self) -> Self {
         Self::new(self.limits)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    #[cfg(feature = "jwt")]
+    pub(crate) fn is_empty(&self) -> bool {
         self.verdicts.is_empty()
     }
 
-    pub(super) fn fingerprint(token: &str) -> Fingerprint {
-        Sha256::digest(token.as_bytes()).into()
-    }
-
-    pub(super) fn get(&self, token: &Fingerprint) -> Option<Arc<Verdict>> {
+    pub(crate) fn get(&self, token: &Fingerprint) -> Option<Arc<V>> {
         self.verdicts.get(token)
     }
 
-    pub(super) fn insert(&self, token: Fingerprint, verdict: Arc<Verdict>) {
+    pub(crate) fn insert(&self, token: Fingerprint, verdict: Arc<V>) {
         self.verdicts.insert(token, verdict);
     }
 
-    pub(super) fn remove(&self, token: &Fingerprint) {
+    pub(crate) fn remove(&self, token: &Fingerprint) {
         self.verdicts.remove(token);
     }
 }
 
-impl fmt::Debug for VerdictCache {
+impl<V: Weighed> fmt::Debug for VerdictCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerdictCache")
             .field("len", &self.verdicts.len())
-            .finish_non_exhaustive()
+            .field("limits", &self.limits)
+            .finish()
     }
 }

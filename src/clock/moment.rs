@@ -9,13 +9,13 @@ use tokio::time::Instant;
 /// The monotonic clock can't be set back but stops while the machine sleeps; the layer's clock is the
 /// reverse. A period has ended when it has ended by either.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     wall: SystemTime,
     monotonic: Instant,
 }
 
 impl Moment {
-    pub(super) fn at(wall: SystemTime) -> Self {
+    pub(crate) fn at(wall: SystemTime) -> Self {
         Self {
             wall,
             monotonic: Instant::now(),
@@ -23,7 +23,7 @@ impl Moment {
     }
 
     /// Returns the longer of the two elapsed times.
-    pub(super) fn elapsed(self, now: Self) -> Duration {
+    pub(crate) fn elapsed(self, now: Self) -> Duration {
         let wall = now.wall.duration_since(self.wall).unwrap_or_default();
         now.monotonic
             .saturating_duration_since(self.monotonic)

@@ -9,6 +9,12 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+mod moment;
+
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+pub(crate) use self::moment::Moment;
+
 /// Returns the time that decides whether a token, a session, a key or an identity has expired.
 ///
 /// [`LayerBuilder::clock`](crate::middleware::LayerBuilder::clock) sets it for a layer and the strategies of its list;

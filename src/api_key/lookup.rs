@@ -1,0 +1,110 @@
+//! Checks a key against its record.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{ApiKeyError, ApiKeyErrorKind, ApiKeyHash, ApiKeyId, ApiKeyRecord, ApiKeyStore};
+use crate::{
+    clock::{Clock, Moment},
+    context::{Identity, Principal},
+    strategy::{InvalidError, Outcome, UnavailableError},
+    token::{TokenCache, VerdictCache, Weighed},
+};
+
+/// The identity of a key that was found good.
+pub(super) struct Known {
+    identity: Identity,
+    checked: Moment,
+}
+
+impl Weighed for Known {
+    fn size(&self) -> usize {
+        0
+    }
+}
+
+/// The keys that were found good, for as long as they are not looked up again.
+#[derive(Debug)]
+pub(super) struct KnownKeys {
+    keys: VerdictCache<Known>,
+    period: Duration,
+}
+
+impl KnownKeys {
+    pub(super) fn new(period: Duration, limits: TokenCache) -> Self {
+        let keys = VerdictCache::new(limits);
+        Self { keys, period }
+    }
+
+    /// Returns whose key it is, if the key was looked up within the period and has not ended.
+    pub(super) fn get(&self, hash: &ApiKeyHash, clock: &dyn Clock) -> Option<Identity> {
+        let known = self.keys.get(hash.as_bytes())?;
+        let now = clock.now();
+        let is_fresh = known.checked.elapsed(Moment::at(now)) < self.period;
+        if is_fresh && !known.identity.has_ended_by(now) {
+            return Some(known.identity.clone());
+        }
+        self.keys.remove(hash.as_bytes());
+        None
+    }
+}
+
+/// A key that was sent, and what is needed to check it.
+pub(super) struct Lookup<S> {
+    pub(super) id: ApiKeyId,
+    pub(super) hash: ApiKeyHash,
+    pub(super) store: Arc<S>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) known: Option<Arc<KnownKeys>>,
+}
+
+impl<S: ApiKeyStore> Lookup<S> {
+    pub(super) async fn outcome(self) -> Outcome {
+        // Before the store is asked, so that what it says then is not kept longer than the period.
+        let checked = Moment::at(self.clock.now());
+        let record = match self.store.find(&self.id).await {
+            Ok(record) => record,
+            Err(error) => return UnavailableError::new(error).into(),
+        };
+        let identity = match self.checked(record) {
+            Ok(identity) => identity.with_attribute(self.id),
+            Err(invalid) => return invalid.into(),
+        };
+        if let Some(known) = self.known {
+            let identity = identity.clone();
+            let verdict = Arc::new(Known { identity, checked });
+            known.keys.insert(*self.hash.as_bytes(), verdict);
+        }
+        identity.into()
+    }
+
+    fn checked(&self, record: Option<ApiKeyRecord>) -> Result<Identity, InvalidError> {
+        let refused = |kind| InvalidError::from(ApiKeyError::new(kind, Some(self.id.clone())));
+        // An unknown key is compared too, so that it takes as long as a wrong one.
+        let stored = record.as_ref().map_or(NOBODY, |record| record.hash);
+        let is_equal = stored == self.hash;
+        let Some(record) = record else {
+            return Err(refused(ApiKeyErrorKind::Unknown));
+        };
+        if !is_equal {
+            return Err(refused(ApiKeyErrorKind::WrongSecret));
+        }
+        // Only the owner of the key gets here, so the audit event may name the owner.
+        let user = match record.identity.principal() {
+            Principal::User(user) => Some(user.to_string()),
+            _ => None,
+        };
+        if record.is_revoked {
+            return Err(refused(ApiKeyErrorKind::Revoked).of_user(user));
+        }
+        match record.expires_at {
+            Some(end) if end <= self.clock.now() => {
+                Err(refused(ApiKeyErrorKind::Expired).of_user(user))
+            }
+            Some(end) => Ok(record.identity.no_longer_than(end)),
+            None => Ok(record.identity),
+        }
+    }
+}
+
+/// What an unknown key is compared with. Its comparison never counts.
+const NOBODY: ApiKeyHash = ApiKeyHash::zero();

@@ -1,0 +1,6 @@
+//! Credentials of programs, one file for each promise.
+
+mod api_keys;
+mod generated_keys;
+mod several_kinds;
+mod support;
