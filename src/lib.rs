@@ -131,6 +131,7 @@ mod future;
 pub mod guide;
 mod header_set;
 mod integration;
+mod isolation;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;

@@ -12,13 +12,13 @@ use crate::{
     audit::{Audit, AuditEvent, loggable},
     authorize::{Authorize, AuthorizeError},
     before_response::{Asked, BeforeResponse},
-    context::{RequestIdHeader, UserContext},
+    context::{Handles, RequestIdHeader, UserContext},
     factory::{MakeFactory, ProvideFactory, failure},
     maybe_future::MaybeFuture,
     peer::peer_ip,
     rejection::{FactoryErrorKind, Rejection, RejectionKind, RespondToRejection},
     resolve::{Explanation, Progress, Refused, Resolver, StrategyList, Tally, list::private::List},
-    scope::{Ending, Guard, OpenScope, within},
+    scope::{Ending, Guard, OpenScope, checks_within_current, within},
     stage::Stage,
     time_limit::TimeLimits,
 };
@@ -109,8 +109,10 @@ where
 
     /// Goes on after the list has said everything.
     pub(crate) fn resolved(&self, head: &mut Parts, tally: &mut Tally) -> StepOf<L, M, A> {
-        let handles = self.make.handles();
-        let context = match self.resolver.identify(head, tally, &self.audit, handles) {
+        let context = match self
+            .resolver
+            .identify(head, tally, &self.audit, self.handles())
+        {
             Ok(context) => context,
             Err(refused) => return self.reject(head, refused),
         };
@@ -187,7 +189,12 @@ where
     }
 
     pub(crate) async fn explain(&self, head: &Parts) -> Explanation {
-        self.resolver.explain(head, self.make.handles()).await
+        self.resolver.explain(head, self.handles()).await
+    }
+
+    fn handles(&self) -> Handles {
+        let checks = checks_within_current(self.guard.checks);
+        self.make.handles().with_checks(checks)
     }
 
     fn reject(&self, head: &Parts, mut refused: Refused) -> StepOf<L, M, A> {

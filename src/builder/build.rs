@@ -89,8 +89,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             respond: self.settings.respond,
             audit: self.settings.audit,
             guard: Guard {
-                isolation: self.settings.isolation,
-                strict: self.settings.strict,
+                checks: self.settings.checks,
                 watch,
             },
             limits,

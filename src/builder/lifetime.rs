@@ -59,16 +59,16 @@ impl<L, M, A> LayerBuilder<L, M, A> {
 /// # Scope
 impl<L, M, A> LayerBuilder<L, M, A> {
     /// Sets what happens when one user's factory is used in another user's scope. By default, the use
-    /// is refused.
+    /// is refused. The stricter setting of two layers counts; see [`Isolation`].
     pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.settings.isolation = isolation;
+        self.settings.checks.isolation = isolation;
         self
     }
 
     /// Refuses the use of a factory outside of every scope too, such as in a spawned task without a
-    /// [scope](crate::scope::InstrumentScope).
+    /// [scope](crate::scope::InstrumentScope). A layer within this one requires a scope too.
     pub fn require_scope(mut self) -> Self {
-        self.settings.strict = true;
+        self.settings.checks.require_scope = true;
         self
     }
 

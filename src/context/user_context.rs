@@ -10,6 +10,7 @@ use super::{
     ThreadId, TraceParent, UserId, UserRequiredError, correlated::Ids, error::MAX_DEPTH,
     identity::Continued,
 };
+use crate::isolation::Checks;
 
 /// Who a request acts for, and the ids that tie its work together.
 ///
@@ -115,6 +116,7 @@ impl UserContext {
         if let Some(work) = identity.work() {
             correlation = correlation.bound_to(work)?;
         }
+        let checks = handles.checks.stricter(outer.handles.checks);
         // One of each, however often a request goes round.
         let mut descent = outer.descent.clone().unwrap_or_default();
         let is_listed = |listed: &Handles| ptr::fn_addr_eq(listed.remove, outer.handles.remove);
@@ -125,7 +127,7 @@ impl UserContext {
             identity,
             strategy,
             correlation,
-            handles,
+            handles.with_checks(checks),
             Some(descent),
         ))
     }
@@ -338,6 +340,12 @@ impl UserContext {
     /// The type of the factory that the layer built beside this context.
     pub(crate) fn factory_type(&self) -> &'static str {
         (self.inner.handles.factory)()
+    }
+
+    /// The settings of the layer that made the context, and of the layers around it.
+    #[inline]
+    pub(crate) fn checks(&self) -> Checks {
+        self.inner.handles.checks
     }
 
     /// Takes an outer layer's context and everything that came with it out of the extensions.

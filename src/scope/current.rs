@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, mem, thread};
 
-use crate::context::UserContext;
+use crate::{context::UserContext, isolation::Checks};
 
 thread_local! {
     static CURRENT: RefCell<Option<UserContext>> = const { RefCell::new(None) };
@@ -54,6 +54,13 @@ fn exchange(slot: &mut Option<UserContext>) {
 /// Reads the current context without cloning it.
 pub(super) fn with_current<R>(look: impl FnOnce(&Option<UserContext>) -> R) -> Option<R> {
     CURRENT.try_with(|current| look(&current.borrow())).ok()
+}
+
+/// Returns the settings of a layer, or those of the current scope's layer where they are stricter:
+/// the settings of a scope within that one.
+pub(crate) fn checks_within_current(own: Checks) -> Checks {
+    let outer = with_current(|current| current.as_ref().map(UserContext::checks));
+    outer.flatten().map_or(own, |outer| outer.stricter(own))
 }
 
 impl UserContext {

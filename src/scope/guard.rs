@@ -3,29 +3,17 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{close::Watch, current::with_current};
-use crate::{audit::AuditEvent, context::UserContext, violation::IsolationError};
+use crate::{
+    audit::AuditEvent,
+    context::UserContext,
+    isolation::{Checks, Isolation},
+    violation::IsolationError,
+};
 
-/// What happens when one user's factory is used in another user's scope.
-///
-/// Two users are equal if their [`Subject`](crate::context::Subject)s are: principal and tenant. Two
-/// anonymous requests are two users, unless one continues the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Isolation {
-    /// The use is refused and audited.
-    #[default]
-    Enforce,
-    /// The use is audited and allowed, to find leaks before they are refused.
-    Report,
-    /// The use is not checked.
-    Off,
-}
-
-/// The layer's settings of the check. Each factory holds them.
+/// The check of a layer. Each factory of the layer holds it.
 #[derive(Clone, Default)]
 pub(crate) struct Guard {
-    pub(crate) isolation: Isolation,
-    pub(crate) strict: bool,
+    pub(crate) checks: Checks,
     pub(crate) watch: Option<Arc<Watch>>,
 }
 
@@ -37,25 +25,42 @@ impl Guard {
         owner: &UserContext,
         factory: fn() -> &'static str,
     ) -> Result<(), IsolationError> {
-        if owner.is_current() || self.allows(owner) {
+        if owner.is_current() {
             return Ok(());
         }
-        self.violated(owner, factory())
+        self.check_elsewhere(owner, factory)
     }
 
-    fn allows(&self, owner: &UserContext) -> bool {
-        if self.isolation == Isolation::Off {
-            return true;
+    /// Checks an access in another scope than that of the factory's own request, or in none.
+    #[inline(never)]
+    fn check_elsewhere(
+        &self,
+        owner: &UserContext,
+        factory: fn() -> &'static str,
+    ) -> Result<(), IsolationError> {
+        let checks = self.checks.stricter(owner.checks());
+        let (checks, allowed) = with_current(|current| match current {
+            Some(current) => (
+                checks.stricter(current.checks()),
+                current.is_of_same_subject(owner),
+            ),
+            None => (checks, !checks.require_scope),
+        })
+        // The thread ends, and no scope is left on it.
+        .unwrap_or((checks, !checks.require_scope));
+        if allowed || checks.isolation == Isolation::Off {
+            return Ok(());
         }
-        let allowed = with_current(|current| match current {
-            Some(current) => current.is_of_same_subject(owner),
-            None => !self.strict,
-        });
-        allowed.unwrap_or(true)
+        self.violated(owner, factory(), checks.isolation)
     }
 
     #[cold]
-    fn violated(&self, owner: &UserContext, factory: &'static str) -> Result<(), IsolationError> {
+    fn violated(
+        &self,
+        owner: &UserContext,
+        factory: &'static str,
+        isolation: Isolation,
+    ) -> Result<(), IsolationError> {
         let owner_strategy = owner.strategy();
         let violation = match UserContext::current() {
             Some(current) => IsolationError::OtherUser {
@@ -75,7 +80,7 @@ impl Guard {
             violation: Cow::Borrowed(&violation),
         };
         Watch::emit(self.watch.as_deref(), &event);
-        match self.isolation {
+        match isolation {
             Isolation::Enforce => Err(violation),
             Isolation::Report | Isolation::Off => Ok(()),
         }

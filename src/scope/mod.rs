@@ -44,14 +44,13 @@ mod open;
 pub use self::instrument::spawn;
 pub use self::{
     close::ClosedScope,
-    guard::Isolation,
     instrument::{InScope, InstrumentScope},
 };
 pub(crate) use self::{
     close::{Hooks, Watch},
-    current::within,
+    current::{checks_within_current, within},
     guard::Guard,
     handle::Handle,
     open::OpenScope,
 };
-pub use crate::{ending::Ending, violation::IsolationError};
+pub use crate::{ending::Ending, isolation::Isolation, violation::IsolationError};

@@ -24,6 +24,7 @@ mod rejections;
 mod request_ids;
 mod require;
 mod scope;
+mod stricter;
 mod timers;
 mod tower_contract;
 mod unanimous;
