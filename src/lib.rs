@@ -102,6 +102,7 @@
 //! | `rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider::rust_crypto), in Rust alone; turns `jwt` on |
 //! | `session` | | [`session::SessionCookie`] and [`session::FromSession`], for tower-sessions 0.15 and 0.14; turns `tokio` on |
 //! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
+//! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
 //! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck` |
 //! | `full` | | all of these but `rust-crypto` and `testing` |
@@ -136,6 +137,9 @@ mod isolation;
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
 pub mod jwt;
 mod layer;
+#[cfg(feature = "limit")]
+#[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+pub mod limit;
 mod maybe_future;
 mod outcome;
 mod peer;

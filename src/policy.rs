@@ -8,6 +8,8 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 
+#[cfg(feature = "limit")]
+use crate::limit::{Granted, Limits, Refusal as LimitRefusal};
 use crate::{
     audit::{Audit, AuditEvent, loggable},
     authorize::{Authorize, AuthorizeError},
@@ -18,7 +20,7 @@ use crate::{
     peer::peer_ip,
     rejection::{FactoryErrorKind, Rejection, RejectionKind, RespondToRejection},
     resolve::{Explanation, Progress, Refused, Resolver, StrategyList, Tally, list::private::List},
-    scope::{Ending, Guard, OpenScope, checks_within_current, within},
+    scope::{Attached, Ending, Guard, OpenScope, checks_within_current, within},
     stage::Stage,
     time_limit::TimeLimits,
 };
@@ -35,6 +37,8 @@ pub(crate) struct Policy<L, M, A> {
     /// Where the request id goes to the inner service and back to the client.
     pub(crate) request_id: Option<RequestIdHeader>,
     pub(crate) before_response: BeforeResponse,
+    #[cfg(feature = "limit")]
+    pub(crate) subject_limits: Limits,
 }
 
 /// What comes next for a request.
@@ -130,12 +134,7 @@ where
         answer: Result<(), AuthorizeError>,
     ) -> StepOf<L, M, A> {
         let rejection = match answer {
-            Ok(()) => {
-                return match within(&context, || self.make.make(&context)) {
-                    MaybeFuture::Ready(built) => self.built(head, context, built),
-                    MaybeFuture::Future(future) => Step::Wait(Stage::building(future, context)),
-                };
-            }
+            Ok(()) => return self.count(head, context),
             Err(AuthorizeError::Forbidden(forbidden)) => Rejection::forbidden(&context, forbidden),
             Err(AuthorizeError::Unavailable(unavailable)) => {
                 Rejection::new(RejectionKind::AuthorizationUnavailable(unavailable))
@@ -145,12 +144,65 @@ where
         self.reject(head, Refused::of(&context, rejection))
     }
 
+    /// Counts the request against the limits of its subject.
+    #[cfg(feature = "limit")]
+    fn count(&self, head: &mut Parts, context: UserContext) -> StepOf<L, M, A> {
+        if self.subject_limits.is_empty() {
+            return self.make(head, context, None);
+        }
+        match (self.subject_limits).take(&context, head, self.limits.each) {
+            MaybeFuture::Ready(counted) => self.counted(head, context, counted),
+            MaybeFuture::Future(future) => Step::Wait(Stage::counting(future, context)),
+        }
+    }
+
+    /// Goes on after the request was counted, or was too much.
+    #[cfg(feature = "limit")]
+    pub(crate) fn counted(
+        &self,
+        head: &mut Parts,
+        context: UserContext,
+        counted: Result<Granted, LimitRefusal>,
+    ) -> StepOf<L, M, A> {
+        let kind = match counted {
+            Ok(Granted { slots, skipped }) => {
+                for (limit, unavailable) in &skipped {
+                    self.audit.emit(&AuditEvent::LimitSkipped {
+                        context: Cow::Borrowed(&context),
+                        limit: Cow::Borrowed(limit),
+                        unavailable: Cow::Borrowed(unavailable),
+                    });
+                }
+                return self.make(head, context, slots);
+            }
+            Err(LimitRefusal::UsedUp(limited)) => RejectionKind::Limited(limited),
+            Err(LimitRefusal::Unavailable(limit, unavailable)) => {
+                RejectionKind::LimitUnavailable { limit, unavailable }
+            }
+        };
+        self.reject(head, Refused::of(&context, Rejection::new(kind)))
+    }
+
+    #[cfg(not(feature = "limit"))]
+    fn count(&self, head: &mut Parts, context: UserContext) -> StepOf<L, M, A> {
+        self.make(head, context, None)
+    }
+
+    /// Builds the factory. What is attached is dropped when the scope closes.
+    fn make(&self, head: &mut Parts, context: UserContext, attached: Attached) -> StepOf<L, M, A> {
+        match within(&context, || self.make.make(&context)) {
+            MaybeFuture::Ready(built) => self.built(head, context, built, attached),
+            MaybeFuture::Future(future) => Step::Wait(Stage::building(future, context, attached)),
+        }
+    }
+
     /// Goes on after the factory was built, or was not.
     pub(crate) fn built(
         &self,
         head: &mut Parts,
         context: UserContext,
         built: Result<M::Factory, M::Error>,
+        attached: Attached,
     ) -> StepOf<L, M, A> {
         match built {
             Ok(factory) => {
@@ -162,7 +214,8 @@ where
                 let extensions = &mut head.extensions;
                 let handle = (self.make).insert(factory, context.clone(), &self.guard, extensions);
                 let watch = self.guard.watch.as_ref();
-                Step::Call(OpenScope::new(context, span, handle, watch, &head.uri))
+                let scope = OpenScope::new(context, span, handle, watch, &head.uri);
+                Step::Call(scope.attach(attached))
             }
             Err(error) => self.not_built(head, &context, failure(error)),
         }

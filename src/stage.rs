@@ -2,10 +2,12 @@
 
 use pin_project::pin_project;
 
+#[cfg(feature = "limit")]
+use crate::limit::TakeAll;
 use crate::{
     context::UserContext,
     resolve::Tally,
-    scope::{InScope, InstrumentScope},
+    scope::{Attached, InScope, InstrumentScope},
 };
 
 /// What is waited for.
@@ -22,10 +24,18 @@ pub(crate) enum Stage<P, A, M> {
         future: InScope<A>,
         context: UserContext,
     },
+    /// Waits for the stores of limits.
+    #[cfg(feature = "limit")]
+    Counting {
+        #[pin]
+        future: InScope<TakeAll>,
+        context: UserContext,
+    },
     Building {
         #[pin]
         future: InScope<M>,
         context: UserContext,
+        attached: Attached,
     },
 }
 
@@ -37,10 +47,19 @@ impl<P, A, M> Stage<P, A, M> {
         }
     }
 
-    pub(crate) fn building(future: M, context: UserContext) -> Self {
+    #[cfg(feature = "limit")]
+    pub(crate) fn counting(future: TakeAll, context: UserContext) -> Self {
+        Self::Counting {
+            future: future.in_scope(context.clone()),
+            context,
+        }
+    }
+
+    pub(crate) fn building(future: M, context: UserContext, attached: Attached) -> Self {
         Self::Building {
             future: future.in_scope(context.clone()),
             context,
+            attached,
         }
     }
 }

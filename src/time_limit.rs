@@ -54,6 +54,9 @@ pub(crate) enum Awaited {
     /// The strategy with this index in the list.
     Strategy(usize),
     Authorize,
+    /// The store of a limit.
+    #[cfg(feature = "limit")]
+    Limit,
     Factory,
     /// The step before the response that comes before the one with this index.
     BeforeResponse(usize),

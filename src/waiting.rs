@@ -77,6 +77,8 @@ where
         match self.stage {
             Stage::Resolving { .. } => "resolving",
             Stage::Authorizing { .. } => "authorizing",
+            #[cfg(feature = "limit")]
+            Stage::Counting { .. } => "counting",
             Stage::Building { .. } => "building",
         }
     }
@@ -117,8 +119,17 @@ impl<P, A, M> Stage<P, A, M> {
                 };
                 policy.authorized(head, context.clone(), answer)
             }
-            StageProjection::Building { future, context } => match future.poll(cx) {
-                Poll::Ready(built) => policy.built(head, context.clone(), built),
+            #[cfg(feature = "limit")]
+            StageProjection::Counting { future, context } => {
+                let counted = ready!(future.poll(cx));
+                policy.counted(head, context.clone(), counted)
+            }
+            StageProjection::Building {
+                future,
+                context,
+                attached,
+            } => match future.poll(cx) {
+                Poll::Ready(built) => policy.built(head, context.clone(), built, attached.take()),
                 Poll::Pending => {
                     let limit = || policy.limits.factory();
                     let limit = ready!(deadline.poll(Awaited::Factory, cx, limit));

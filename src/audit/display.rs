@@ -110,6 +110,16 @@ impl fmt::Display for AuditEvent<'_> {
                 "request {}: {holders} still hold `{factory}` although its scope has closed",
                 context.request_id()
             ),
+            #[cfg(feature = "limit")]
+            Self::LimitSkipped {
+                context,
+                limit,
+                unavailable,
+            } => write!(
+                f,
+                "request {}: limit `{limit}` was not checked: {unavailable}",
+                context.request_id()
+            ),
             Self::ScopeClosed {
                 context,
                 ending,

@@ -4,6 +4,8 @@ use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use http::{HeaderName, Method, StatusCode};
 
+#[cfg(feature = "limit")]
+use crate::outcome::UnavailableError;
 use crate::{
     context::{CorrelationErrorKind, RequestId, Subject, UserContext},
     ending::Ending,
@@ -116,6 +118,19 @@ pub enum AuditEvent<'a> {
         /// The path of the request, without its query. Known as above.
         path: Option<Cow<'a, str>>,
     },
+    /// A limit was not checked, because its store is down and the limit says
+    /// [`Allow`](crate::limit::OnUnavailable::Allow).
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    #[non_exhaustive]
+    LimitSkipped {
+        /// Whose request it was.
+        context: Cow<'a, UserContext>,
+        /// The name of the limit.
+        limit: Cow<'a, str>,
+        /// What did not answer.
+        unavailable: Cow<'a, UnavailableError>,
+    },
     /// A scope has closed.
     #[non_exhaustive]
     ScopeClosed {
@@ -205,6 +220,16 @@ impl AuditEvent<'_> {
                 holders,
                 opened_before,
                 path: path.map(owned_text),
+            },
+            #[cfg(feature = "limit")]
+            Self::LimitSkipped {
+                context,
+                limit,
+                unavailable,
+            } => AuditEvent::LimitSkipped {
+                context: owned(context),
+                limit: owned_text(limit),
+                unavailable: owned(unavailable),
             },
             Self::ScopeClosed {
                 context,

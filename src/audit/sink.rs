@@ -210,6 +210,19 @@ impl Audit {
                 request_id = %context.request_id(),
                 "factory still held although its scope has closed"
             ),
+            #[cfg(feature = "limit")]
+            AuditEvent::LimitSkipped {
+                context,
+                limit,
+                unavailable,
+            } => tracing::error!(
+                target: "tower_user_scope::audit",
+                limit = &**limit,
+                reason = %unavailable,
+                cause = root_cause(&**unavailable).map(tracing::field::display),
+                request_id = %context.request_id(),
+                "limit not checked, because its store is unavailable"
+            ),
             AuditEvent::ScopeClosed {
                 context,
                 ending,

@@ -61,6 +61,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         if all.contains(&Some(Duration::ZERO)) {
             return Err(ConfigError::ZeroTimeLimit);
         }
+        #[cfg(feature = "limit")]
+        self.settings.subject_limits.prepare()?;
         #[cfg(feature = "tokio")]
         let _ = self.settings.lazy_limit.set(limits.factory());
         // Without observers and hooks, requests don't pay for watching their scope.
@@ -95,6 +97,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             limits,
             request_id,
             before_response: self.settings.before_response,
+            #[cfg(feature = "limit")]
+            subject_limits: self.settings.subject_limits,
         }))
     }
 }

@@ -5,6 +5,8 @@ mod authorization;
 mod build;
 mod factory;
 mod lifetime;
+#[cfg(feature = "limit")]
+mod limit;
 mod output;
 mod resolution;
 
@@ -12,6 +14,8 @@ use std::{fmt, sync::Arc};
 
 #[cfg(feature = "tokio")]
 use crate::factory::LazyLimit;
+#[cfg(feature = "limit")]
+use crate::limit::Limits;
 use crate::{
     audit::Audit,
     authorize::Anyone,
@@ -55,6 +59,8 @@ struct Settings {
     before_response: BeforeResponse,
     hooks: Hooks,
     limits: TimeLimits,
+    #[cfg(feature = "limit")]
+    subject_limits: Limits,
     /// Set by `build()`, as `factory_time_limit` may come after `lazy_factory_async`.
     #[cfg(feature = "tokio")]
     lazy_limit: LazyLimit,
@@ -81,6 +87,8 @@ impl UserScopeLayer {
                 before_response: BeforeResponse::default(),
                 hooks: Hooks::default(),
                 limits: TimeLimits::default(),
+                #[cfg(feature = "limit")]
+                subject_limits: Limits::default(),
                 #[cfg(feature = "tokio")]
                 lazy_limit: LazyLimit::default(),
             },

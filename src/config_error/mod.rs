@@ -160,6 +160,31 @@ pub enum ConfigError {
     /// A time limit of zero, which nothing can meet.
     #[error("a time limit of zero can't be met")]
     ZeroTimeLimit,
+    /// The name of a [`Limit`](crate::limit::Limit) that is empty, longer than 64 bytes, or has
+    /// characters other than letters, digits, `-`, `_` and `.`.
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    #[error("`{name}` is not the name of a limit: 1 to 64 letters, digits, `-`, `_` or `.`")]
+    LimitName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// Two limits of one layer have the same name.
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    #[error("two limits have the name `{name}`")]
+    LimitReused {
+        /// The name.
+        name: String,
+    },
+    /// A limit that no request can be within, or a rate of more than one request each nanosecond.
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    #[error("the limit `{name}` allows no request, or more than one each nanosecond")]
+    LimitQuota {
+        /// The name of the limit.
+        name: String,
+    },
     /// The configuration of a [`Jwt`](crate::jwt::Jwt) is wrong.
     #[cfg(feature = "jwt")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]

@@ -5,10 +5,7 @@
 //! status or the trailers in the body, and refuse other content types.
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{self, CONTENT_TYPE},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
 use super::Rejection;
 
@@ -84,6 +81,11 @@ impl Status {
                 message: "the request is not permitted",
                 text: "gAAAADpncnBjLXN0YXR1czo3DQpncnBjLW1lc3NhZ2U6dGhlIHJlcXVlc3QgaXMgbm90IHBlcm1pdHRlZA0K",
             },
+            StatusCode::TOO_MANY_REQUESTS => Self {
+                code: "8",
+                message: "a limit is used up",
+                text: "gAAAADBncnBjLXN0YXR1czo4DQpncnBjLW1lc3NhZ2U6YSBsaW1pdCBpcyB1c2VkIHVwDQo=",
+            },
             StatusCode::SERVICE_UNAVAILABLE => Self {
                 code: "14",
                 message: "the request could not be checked now",
@@ -117,15 +119,12 @@ pub(super) fn respond(rejection: &Rejection, protocol: Protocol) -> Response<Byt
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_TYPE, protocol.content_type()),
-        (header::CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("grpc-status"), status.code),
         (HeaderName::from_static("grpc-message"), status.message),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    for challenge in rejection.challenges() {
-        headers.append(header::WWW_AUTHENTICATE, challenge.clone());
-    }
+    rejection.set_headers(headers);
     response
 }
 
@@ -138,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_text_of_each_status_is_its_trailers_frame_in_base64() {
-        for http in [400, 401, 403, 500, 503] {
+        for http in [400, 401, 403, 429, 500, 503] {
             let status = Status::of(StatusCode::from_u16(http).expect("a status"));
             let frame = status.trailers_frame();
             assert_eq!(status.text, BASE64_STANDARD.encode(&frame), "{http}");

@@ -4,9 +4,11 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
+#[cfg(feature = "limit")]
+use crate::limit::LimitError;
 use crate::{
     authorize::ForbiddenError,
     context::{CorrelationError, EvidenceError, UserContext},
@@ -129,6 +131,24 @@ pub enum RejectionKind {
         /// The time limit.
         limit: Duration,
     },
+    /// The subject has used all of a limit. 429.
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    #[error(transparent)]
+    Limited(LimitError),
+    /// The store of a limit could not be asked, and the limit says
+    /// [`Refuse`](crate::limit::OnUnavailable::Refuse). 503.
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    #[error("the limit `{limit}` could not be checked: {unavailable}")]
+    #[non_exhaustive]
+    LimitUnavailable {
+        /// The name of the limit.
+        limit: Arc<str>,
+        /// What did not answer.
+        #[source]
+        unavailable: UnavailableError,
+    },
     /// The factory was not built. 500, or 503 where something could not be reached.
     #[error("the factory could not be built: {0}")]
     Factory(FactoryErrorKind),
@@ -233,12 +253,28 @@ impl Rejection {
             | RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+            #[cfg(feature = "limit")]
+            RejectionKind::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            #[cfg(feature = "limit")]
+            RejectionKind::LimitUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             RejectionKind::Unavailable { .. }
             | RejectionKind::AuthorizationUnavailable(_)
             | RejectionKind::BeforeResponse(_)
             | RejectionKind::Factory(
                 FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. },
             ) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Sets the headers that tell the client what it may do, on the default responses.
+    pub(super) fn set_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for challenge in &self.challenges {
+            headers.append(header::WWW_AUTHENTICATE, challenge.clone());
+        }
+        #[cfg(feature = "limit")]
+        if let RejectionKind::Limited(limited) = self.kind() {
+            limited.set_headers(headers);
         }
     }
 

@@ -4,6 +4,28 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Rejection;
+#[cfg(feature = "limit")]
+use super::RejectionKind;
+
+/// Returns the body for a limit that is used up, of the problem type of
+/// draft-ietf-httpapi-ratelimit-headers. The name of the limit is the only thing that is not constant,
+/// and has no character that JSON would escape.
+#[cfg(feature = "limit")]
+fn quota_exceeded(rejection: &Rejection) -> Option<Bytes> {
+    let RejectionKind::Limited(limited) = rejection.kind() else {
+        return None;
+    };
+    let body = format!(
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"A limit on what one client may use is used up. Try again later.","violated-policies":["{}"]}}"#,
+        limited.limit()
+    );
+    Some(body.into())
+}
+
+#[cfg(not(feature = "limit"))]
+fn quota_exceeded(_: &Rejection) -> Option<Bytes> {
+    None
+}
 
 /// Returns the body. Bodies are constants, so that no part of a request can be in one. With the type
 /// `about:blank`, the title is the status's phrase (RFC 9457 section 4.2.1).
@@ -29,16 +51,15 @@ fn body(status: StatusCode) -> &'static str {
 
 pub(super) fn respond(rejection: &Rejection) -> Response<Bytes> {
     let status = rejection.status();
-    let mut response = Response::new(Bytes::from_static(body(status).as_bytes()));
+    let mut response = Response::new(
+        quota_exceeded(rejection).unwrap_or_else(|| Bytes::from_static(body(status).as_bytes())),
+    );
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for challenge in rejection.challenges() {
-        headers.append(header::WWW_AUTHENTICATE, challenge.clone());
-    }
+    rejection.set_headers(headers);
     response
 }

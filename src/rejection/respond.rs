@@ -60,6 +60,7 @@ where
 /// | --- | --- | --- | --- |
 /// | 401 | 16 | `UNAUTHENTICATED` | `UNAUTHENTICATED` |
 /// | 403 | 7 | `PERMISSION_DENIED` | `PERMISSION_DENIED` |
+/// | 429 | 8 | `RESOURCE_EXHAUSTED` | `UNAVAILABLE` |
 /// | 503 | 14 | `UNAVAILABLE` | `UNAVAILABLE` |
 /// | 400 | 3 | `INVALID_ARGUMENT` | `INTERNAL` |
 /// | 500 | 13 | `INTERNAL` | `UNKNOWN` |

@@ -51,6 +51,6 @@ pub(crate) use self::{
     current::{checks_within_current, within},
     guard::Guard,
     handle::Handle,
-    open::OpenScope,
+    open::{Attached, OpenScope},
 };
 pub use crate::{ending::Ending, isolation::Isolation, violation::IsolationError};

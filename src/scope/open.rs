@@ -1,6 +1,7 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
 use std::{
+    any::Any,
     borrow::Cow,
     sync::{
         Arc,
@@ -20,6 +21,9 @@ use super::{
     handle::Handle,
 };
 use crate::{audit::AuditEvent, context::UserContext};
+
+/// What is dropped when a scope closes, after its factory, such as the slots of limits.
+pub(crate) type Attached = Option<Box<dyn Any + Send + Sync>>;
 
 /// An open scope. It closes exactly once, when it is dropped.
 pub(crate) struct OpenScope {
@@ -43,6 +47,7 @@ struct Listeners {
     /// The connection's scope, if this is the scope of the body of an upgrade's response.
     #[expect(dead_code, reason = "held to keep that scope open")]
     connection: Option<Arc<dyn Handle>>,
+    attached: Attached,
 }
 
 /// What a scope records for hooks and observers.
@@ -75,6 +80,22 @@ impl OpenScope {
             status: None,
             upgraded: false,
         }
+    }
+
+    /// Keeps something until the scope has closed.
+    pub(crate) fn attach(mut self, attached: Attached) -> Self {
+        if attached.is_some() {
+            let listeners = self.listeners.get_or_insert_with(|| {
+                Box::new(Listeners {
+                    span: Span::none(),
+                    watched: None,
+                    connection: None,
+                    attached: None,
+                })
+            });
+            listeners.attached = attached;
+        }
+        self
     }
 
     /// Returns the context, except while something of the scope is polled.
@@ -173,6 +194,7 @@ impl OpenScope {
                 span: span.unwrap_or_else(Span::none),
                 watched: None,
                 connection: Some(Arc::clone(&handle)),
+                attached: None,
             })),
             ending: Ending::Completed,
             panicked: AtomicBool::new(false),
@@ -215,12 +237,13 @@ impl OpenScope {
             return;
         };
         // Events and hooks run in the scope and its span, on whatever thread it is dropped.
-        let (span, watched) = match self.listeners.take() {
-            Some(listeners) => (listeners.span, listeners.watched),
-            None => (Span::none(), None),
+        let (span, watched, attached) = match self.listeners.take() {
+            Some(listeners) => (listeners.span, listeners.watched, listeners.attached),
+            None => (Span::none(), None, None),
         };
         let tell = || self.tell(&context, holders, watched);
         within(&context, || span.in_scope(tell));
+        drop(attached);
     }
 
     fn tell(&mut self, context: &UserContext, holders: usize, watched: Option<Watched>) {
@@ -275,6 +298,7 @@ impl Listeners {
                 bytes: 0,
             }),
             connection: None,
+            attached: None,
         })
     }
 }

@@ -17,6 +17,7 @@ mod header_reading;
 mod header_trust;
 mod isolation;
 mod layers;
+mod limits;
 mod migration;
 mod modifiers;
 mod order;
