@@ -274,6 +274,7 @@ pub(crate) fn refuse(
     audit.emit(&AuditEvent::Refused {
         rejection: Cow::Borrowed(&refused.rejection),
         subject: refused.subject.as_deref().map(Cow::Borrowed),
+        actor: refused.actor.as_ref().map(Cow::Borrowed),
         request_id: refused.request_id.as_ref().map(Cow::Borrowed),
         method: Cow::Borrowed(&head.method),
         path: loggable(head.uri.path()),

@@ -43,14 +43,20 @@ impl fmt::Display for AuditEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Consulted { strategy, verdict } => write!(f, "{strategy}: {}", verdict.as_str()),
-            Self::Accepted { context } => write!(
-                f,
-                "request {} accepted: a {}, {} by {}",
-                context.request_id(),
-                context.principal().kind(),
-                context.evidence().as_str(),
-                context.strategy()
-            ),
+            Self::Accepted { context } => {
+                write!(
+                    f,
+                    "request {} accepted: a {}, {} by {}",
+                    context.request_id(),
+                    context.principal().kind(),
+                    context.evidence().as_str(),
+                    context.strategy()
+                )?;
+                match context.actor() {
+                    Some(actor) => write!(f, ", for whom a {} acts", actor.kind()),
+                    None => Ok(()),
+                }
+            }
             Self::Refused {
                 rejection,
                 request_id,

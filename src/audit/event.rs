@@ -7,7 +7,7 @@ use http::{HeaderName, Method, StatusCode};
 #[cfg(feature = "limit")]
 use crate::outcome::UnavailableError;
 use crate::{
-    context::{CorrelationErrorKind, RequestId, Subject, UserContext},
+    context::{CorrelationErrorKind, Principal, RequestId, Subject, UserContext},
     ending::Ending,
     outcome::{InvalidError, Verdict},
     rejection::Rejection,
@@ -43,6 +43,8 @@ pub enum AuditEvent<'a> {
         rejection: Cow<'a, Rejection>,
         /// The subject, if one was found and then refused.
         subject: Option<Cow<'a, Subject>>,
+        /// Who acts for the subject, if somebody does.
+        actor: Option<Cow<'a, Principal>>,
         /// The request's id, if it has one already or the client sent a valid one.
         request_id: Option<Cow<'a, RequestId>>,
         /// The request's method.
@@ -170,6 +172,7 @@ impl AuditEvent<'_> {
             Self::Refused {
                 rejection,
                 subject,
+                actor,
                 request_id,
                 method,
                 path,
@@ -177,6 +180,7 @@ impl AuditEvent<'_> {
             } => AuditEvent::Refused {
                 rejection: owned(rejection),
                 subject: subject.map(owned),
+                actor: actor.map(owned),
                 request_id: request_id.map(owned),
                 method: owned(method),
                 path: owned_text(path),

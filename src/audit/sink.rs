@@ -106,6 +106,8 @@ impl Audit {
             "user_scope",
             user.id = tracing::field::Empty,
             user.hash = tracing::field::Empty,
+            actor.id = tracing::field::Empty,
+            actor.hash = tracing::field::Empty,
             user_scope.principal = context.principal().kind(),
             user_scope.strategy = context.strategy(),
             user_scope.evidence = context.evidence().as_str(),
@@ -120,6 +122,14 @@ impl Audit {
             }
             if let Some(hash) = self.user_ids.hashed(context.principal()) {
                 span.record("user.hash", &*hash);
+            }
+            if let Some(actor) = context.actor() {
+                if let Some(id) = self.user_ids.plain(actor) {
+                    span.record("actor.id", id);
+                }
+                if let Some(hash) = self.user_ids.hashed(actor) {
+                    span.record("actor.hash", &*hash);
+                }
             }
             span.record("request_id", context.request_id().as_str());
             span.record("thread_id", context.thread_id().as_str());
@@ -136,6 +146,9 @@ impl Audit {
             principal = context.principal().kind(),
             user.id = self.user_ids.plain(context.principal()),
             user.hash = self.user_ids.hashed(context.principal()).as_deref(),
+            actor = context.actor().map(Principal::kind),
+            actor.id = context.actor().and_then(|actor| self.user_ids.plain(actor)),
+            actor.hash = context.actor().and_then(|actor| self.user_ids.hashed(actor)),
             evidence = context.evidence().as_str(),
             development = context.evidence().is_development(),
             request_id = %context.request_id(),
@@ -247,6 +260,7 @@ impl Audit {
         let AuditEvent::Refused {
             rejection,
             subject,
+            actor,
             request_id,
             method,
             path,
@@ -270,6 +284,9 @@ impl Audit {
                     principal = principal.map(Principal::kind),
                     user.id = principal.and_then(|principal| self.user_ids.plain(principal)),
                     user.hash = hash,
+                    actor = actor.as_deref().map(Principal::kind),
+                    actor.id = actor.as_deref().and_then(|actor| self.user_ids.plain(actor)),
+                    actor.hash = actor.as_deref().and_then(|actor| self.user_ids.hashed(actor)),
                     request_id = request_id.as_deref().map(tracing::field::display),
                     method = loggable_method(method),
                     path = &**path,

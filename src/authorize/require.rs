@@ -1,4 +1,5 @@
-//! The requirements of a layer or a route: scopes, roles, and how the user logged in.
+//! The requirements of a layer or a route: scopes, roles, how the user logged in, and that nobody acts
+//! for the user.
 
 use std::{future::Ready, sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use crate::{
 /// | --- | --- | --- |
 /// | a scope | 403 | `Bearer error="insufficient_scope", scope=".."` (RFC 6750 section 3.1) |
 /// | a role | 403 | |
+/// | [`no_actor`](Self::no_actor) | 403 | |
 /// | the log-in | 401 | `Bearer error="insufficient_user_authentication", ..` (RFC 9470 section 3) |
 ///
 /// ```
@@ -52,6 +54,7 @@ pub struct Require {
     roles: Vec<Vec<String>>,
     acr_values: Vec<String>,
     max_age: Option<Duration>,
+    no_actor: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -63,6 +66,7 @@ impl Require {
             roles: Vec::new(),
             acr_values: Vec::new(),
             max_age: None,
+            no_actor: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -96,6 +100,13 @@ impl Require {
         self
     }
 
+    /// Requires that nobody [acts](crate::Identity::with_actor) for the principal: not for an
+    /// administrator that looks at what a user sees, for example to change the password.
+    pub fn no_actor(mut self) -> Self {
+        self.no_actor = true;
+        self
+    }
+
     /// Sets the [`Clock`] that the age of the log-in is read from.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -105,8 +116,12 @@ impl Require {
     /// Compares what the identity of a context was granted.
     ///
     /// # Errors
-    /// [`ForbiddenError`] with what is missing: a scope before a role, and a role before the log-in.
+    /// [`ForbiddenError`] with what is missing: an actor's absence before a scope, a scope before a role,
+    /// and a role before the log-in.
     pub fn check(&self, context: &UserContext) -> Result<(), ForbiddenError> {
+        if self.no_actor && context.actor().is_some() {
+            return Err(ForbiddenError::new("acts_for_another"));
+        }
         let none = Grants::new();
         let grants = Grants::of(context).unwrap_or(&none);
         if !self.scopes.iter().all(|scope| grants.has_scope(scope)) {

@@ -142,6 +142,8 @@ pub(super) struct Continued(pub(super) Arc<dyn Any + Send + Sync>);
 pub struct Identity {
     subject: Subject,
     evidence: Evidence,
+    /// Most act for themselves.
+    actor: Option<Arc<Principal>>,
     attributes: Attributes,
     expires_at: Option<SystemTime>,
     /// Most credentials are for no work in particular.
@@ -167,6 +169,7 @@ impl Identity {
         Self {
             subject: Subject::new(principal),
             evidence,
+            actor: None,
             attributes: Attributes(None),
             expires_at: None,
             work: None,
@@ -213,6 +216,29 @@ impl Identity {
     /// Puts the principal into a tenant.
     pub fn with_tenant_id(mut self, tenant_id: TenantId) -> Self {
         self.subject = self.subject.with_tenant_id(tenant_id);
+        self
+    }
+
+    /// Says who acts for the principal, such as an administrator that impersonates a user, or a
+    /// service with a delegated token (RFC 8693 section 4.1).
+    ///
+    /// The principal alone decides what is seen: an actor changes neither the
+    /// [`Subject`] nor a key. Both are in the context and in audit events, and
+    /// [`Require::no_actor`](crate::authorize::Require::no_actor) refuses actors.
+    ///
+    /// ```
+    /// use tower_user_scope::{Identity, Principal, UserContext, UserId};
+    ///
+    /// let (alice, admin): (UserId, UserId) = ("alice".parse()?, "admin".parse()?);
+    /// let identity = Identity::proved(alice.clone()).with_actor(admin.clone());
+    /// let context = UserContext::builder(identity).build();
+    ///
+    /// assert_eq!(context.user_id(), Some(&alice));
+    /// assert_eq!(context.actor(), Some(&Principal::User(admin)));
+    /// # Ok::<(), tower_user_scope::context::IdError>(())
+    /// ```
+    pub fn with_actor(mut self, actor: impl Into<Principal>) -> Self {
+        self.actor = Some(Arc::new(actor.into()));
         self
     }
 
@@ -277,6 +303,12 @@ impl Identity {
         self.evidence
     }
 
+    /// Who acts for the principal, where somebody does.
+    #[must_use]
+    pub fn actor(&self) -> Option<&Principal> {
+        self.actor.as_deref()
+    }
+
     /// What else is known about the principal.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
@@ -289,10 +321,22 @@ impl Identity {
         self.expires_at
     }
 
+    /// Whether two strategies that found these in one request found the same: the same subject, and
+    /// no two different actors.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let is_one_actor = match (&self.actor, &other.actor) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        is_one_actor && self.subject.agrees_with(&other.subject)
+    }
+
     /// Another strategy found the same principal: a proof counts for more than a word, and an
     /// outer layer's context goes on whoever found it. Tells whether `other` was the better one.
     pub(crate) fn corroborate(&mut self, other: Self) -> bool {
         let continues = self.continues.take().or(other.continues.clone());
+        // If one credential says that somebody acts for the principal, somebody does.
+        let actor = self.actor.take().or(other.actor.clone());
         let work = match (self.work.take(), &other.work) {
             (Some(mut all), Some(more)) => {
                 let both = Arc::make_mut(&mut all);
@@ -314,6 +358,7 @@ impl Identity {
             *self = Self { subject, ..other };
         }
         self.continues = continues;
+        self.actor = actor;
         self.work = work;
         self.expires_at = expires_at;
         better
@@ -336,6 +381,7 @@ impl fmt::Debug for Identity {
             .field("principal", self.principal())
             .field("tenant_id", &self.tenant_id())
             .field("evidence", &self.evidence())
+            .field("actor", &self.actor())
             .field("attributes", self.attributes())
             .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()

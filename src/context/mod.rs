@@ -24,6 +24,7 @@ pub(crate) mod ids;
 #[cfg(feature = "ids")]
 mod portable;
 mod request_id_header;
+mod scoped_key;
 pub(crate) mod subject;
 mod trace_parent;
 pub(crate) mod user_context;

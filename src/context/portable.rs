@@ -13,8 +13,8 @@ use super::{
 };
 use crate::clock::{Clock, SystemClock};
 
-/// What of a [`UserContext`] may travel to another service: who and until when, the correlation
-/// ids, and the thread and the run that the credential is bound to.
+/// What of a [`UserContext`] may travel to another service: who, who acts for them and until when,
+/// the correlation ids, and the thread and the run that the credential is bound to.
 ///
 /// An anonymous request's context stays that of the one visitor: both have the same
 /// [`Subject`](super::Subject) and [`scoped_key`](UserContext::scoped_key).
@@ -51,6 +51,8 @@ pub struct PortableContext {
     visit: Option<Visit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant_id: Option<TenantId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor: Option<PortablePrincipal>,
     request_id: RequestId,
     thread_id: ThreadId,
     run_id: RunId,
@@ -110,6 +112,28 @@ enum PortablePrincipal {
     Visitor(VisitorId),
 }
 
+impl From<&Principal> for PortablePrincipal {
+    fn from(principal: &Principal) -> Self {
+        match principal {
+            Principal::User(id) => Self::User(id.clone()),
+            Principal::Service(name) => Self::Service(name.clone()),
+            Principal::Anonymous => Self::Anonymous,
+            Principal::Visitor(id) => Self::Visitor(id.clone()),
+        }
+    }
+}
+
+impl From<&PortablePrincipal> for Principal {
+    fn from(principal: &PortablePrincipal) -> Self {
+        match principal {
+            PortablePrincipal::User(id) => Self::User(id.clone()),
+            PortablePrincipal::Service(name) => Self::Service(name.clone()),
+            PortablePrincipal::Anonymous => Self::Anonymous,
+            PortablePrincipal::Visitor(id) => Self::Visitor(id.clone()),
+        }
+    }
+}
+
 fn depth<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     let depth = u8::deserialize(deserializer)?;
     if depth > UserContext::MAX_DEPTH {
@@ -159,12 +183,7 @@ impl PortableContext {
     }
 
     fn identity(&self) -> Identity {
-        let principal = match &self.principal {
-            PortablePrincipal::User(id) => Principal::User(id.clone()),
-            PortablePrincipal::Service(name) => Principal::Service(name.clone()),
-            PortablePrincipal::Anonymous => Principal::Anonymous,
-            PortablePrincipal::Visitor(id) => Principal::Visitor(id.clone()),
-        };
+        let principal = Principal::from(&self.principal);
         let mut identity = match self.evidence {
             PortableEvidence::Asserted => Identity::asserted(principal),
             PortableEvidence::Development => Identity::known(principal, Evidence::DEVELOPMENT),
@@ -173,6 +192,9 @@ impl PortableContext {
         .continue_visit(self.visit);
         if let Some(tenant_id) = &self.tenant_id {
             identity = identity.with_tenant_id(tenant_id.clone());
+        }
+        if let Some(actor) = &self.actor {
+            identity = identity.with_actor(Principal::from(actor));
         }
         if let Some(end) = self.expires_at {
             identity = identity.with_expires_at(end);
@@ -202,14 +224,10 @@ pub enum VouchError {
 impl From<&UserContext> for PortableContext {
     fn from(context: &UserContext) -> Self {
         Self {
-            principal: match context.principal() {
-                Principal::User(id) => PortablePrincipal::User(id.clone()),
-                Principal::Service(name) => PortablePrincipal::Service(name.clone()),
-                Principal::Anonymous => PortablePrincipal::Anonymous,
-                Principal::Visitor(id) => PortablePrincipal::Visitor(id.clone()),
-            },
+            principal: context.principal().into(),
             visit: context.subject().visit(),
             tenant_id: context.tenant_id().cloned(),
+            actor: context.actor().map(PortablePrincipal::from),
             request_id: context.request_id().clone(),
             thread_id: context.thread_id().clone(),
             run_id: context.run_id().clone(),

@@ -188,6 +188,12 @@ impl UserContext {
         self.identity().tenant_id()
     }
 
+    /// Who acts for the principal, where somebody does; see [`Identity::with_actor`].
+    #[must_use]
+    pub fn actor(&self) -> Option<&Principal> {
+        self.identity().actor()
+    }
+
     /// How the identity is known.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
@@ -294,38 +300,6 @@ impl UserContext {
         ))
     }
 
-    /// A key for something kept by user: `name:kind:tenant:id`, the same for every request of
-    /// one [`Subject`] and never the same for two of them.
-    ///
-    /// `%` and `:` within a part are escaped, so ids that contain the separator stay apart. Each
-    /// anonymous request has a key of its own, which no other request ever has, on other replicas
-    /// neither: do not keep anything under it for longer than the request's own work
-    /// ([`Subject::is_of_one_request`]).
-    #[must_use]
-    pub fn scoped_key(&self, name: &str) -> String {
-        let visit;
-        let id = match self.principal() {
-            Principal::User(id) => id.as_str(),
-            Principal::Service(name) => name.as_str(),
-            Principal::Visitor(id) => id.as_str(),
-            Principal::Anonymous => {
-                visit = self.subject().visit().map(|visit| visit.to_string());
-                visit.as_deref().unwrap_or_default()
-            }
-        };
-        let mut key = String::with_capacity(name.len() + id.len() + 12);
-        push_escaped(&mut key, name);
-        for part in [
-            self.principal().kind(),
-            self.tenant_id().map_or("", TenantId::as_str),
-            id,
-        ] {
-            key.push(':');
-            push_escaped(&mut key, part);
-        }
-        key
-    }
-
     #[inline]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -365,22 +339,13 @@ impl UserContext {
     }
 }
 
-fn push_escaped(key: &mut String, part: &str) {
-    for c in part.chars() {
-        match c {
-            '%' => key.push_str("%25"),
-            ':' => key.push_str("%3A"),
-            c => key.push(c),
-        }
-    }
-}
-
-/// Equal where the subject, the evidence, the end and the correlation ids are equal. Attributes
+/// Equal where the subject, the actor, the evidence, the end and the correlation ids are equal. Attributes
 /// are not compared, because they have no equality.
 impl PartialEq for UserContext {
     fn eq(&self, other: &Self) -> bool {
         self.is_same(other)
             || (self.subject() == other.subject()
+                && self.actor() == other.actor()
                 && self.evidence() == other.evidence()
                 && self.identity().expires_at() == other.identity().expires_at()
                 && self.request_id() == other.request_id()
@@ -399,6 +364,7 @@ impl fmt::Debug for UserContext {
         f.debug_struct("UserContext")
             .field("principal", self.principal())
             .field("tenant_id", &self.tenant_id())
+            .field("actor", &self.actor())
             .field("evidence", &self.evidence())
             .field("strategy", &self.strategy())
             .field("request_id", self.request_id())

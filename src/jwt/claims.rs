@@ -65,9 +65,30 @@ impl<'a> Claims<'a> {
         value.map_err(|_| TokenErrorKind::ClaimType(name.clone()))
     }
 
+    /// Returns `sub` of a claim that names an actor (RFC 8693 section 4.1); `None` if nobody acts. An
+    /// actor without a `sub` is an error, because it is somebody.
+    pub(super) fn actor(&self, name: &Cow<'static, str>) -> Result<Option<String>, TokenErrorKind> {
+        match self.value(name)? {
+            None => Ok(None),
+            Some(Value::Object(mut actor)) => match actor.remove("sub") {
+                Some(Value::String(id)) => Ok(Some(id)),
+                _ => Err(TokenErrorKind::ClaimType(name.clone())),
+            },
+            Some(_) => Err(TokenErrorKind::ClaimType(name.clone())),
+        }
+    }
+
     /// Returns `auth_time` in seconds since 1970; `None` if it is not a time.
     pub(super) fn authenticated_at(&self) -> Option<u64> {
         seconds(self.0.get("auth_time")?, Round::Down)
+    }
+
+    /// Checks that a claim is there, whatever its value is.
+    pub(super) fn require(&self, name: &Cow<'static, str>) -> Result<(), TokenErrorKind> {
+        match self.0.get(name) {
+            Some(_) => Ok(()),
+            None => Err(TokenErrorKind::MissingClaim(name.clone())),
+        }
     }
 
     /// Returns the claim that has the user's id.

@@ -23,6 +23,7 @@ pub(super) struct Identify {
     tenant: Option<Cow<'static, str>>,
     thread: Option<Cow<'static, str>>,
     run: Option<Cow<'static, str>>,
+    actor: Option<Cow<'static, str>>,
     rules: IdRules,
     grants: Option<GrantClaims>,
     attach_claims: Option<Arc<AttachClaims>>,
@@ -53,6 +54,7 @@ impl Identify {
             tenant: None,
             thread: None,
             run: None,
+            actor: None,
             rules: IdRules::new(),
             grants: None,
             attach_claims: None,
@@ -69,6 +71,10 @@ impl Identify {
             ContextClaim::Thread => self.thread = Some(name),
             ContextClaim::Run => self.run = Some(name),
         }
+    }
+
+    pub(super) fn set_actor_claim(&mut self, name: Cow<'static, str>) {
+        self.actor = Some(name);
     }
 
     pub(super) fn grants(&mut self) -> &mut GrantClaims {
@@ -128,7 +134,7 @@ impl Identify {
             UserSource::Claim(name) => Some(name),
             UserSource::Closure(_) => None,
         };
-        let context = [&self.tenant, &self.thread, &self.run];
+        let context = [&self.tenant, &self.thread, &self.run, &self.actor];
         user.into_iter().chain(context.into_iter().flatten())
     }
 
@@ -165,6 +171,11 @@ impl Identify {
         }
         if let Some(id) = text(&self.run)? {
             identity = identity.with_run_id(id.parse().map_err(invalid_id)?);
+        }
+        if let Some(name) = &self.actor {
+            if let Some(id) = claims.actor(name)? {
+                identity = identity.with_actor(self.rules.user_id(&id).map_err(invalid_id)?);
+            }
         }
         if let Some(grants) = &self.grants {
             identity = identity.with_attribute(grants.read(claims)?);

@@ -1,7 +1,7 @@
 //! A refusal, and what was known of the request by then.
 
 use crate::{
-    context::{RequestId, Subject, UserContext},
+    context::{Principal, RequestId, Subject, UserContext},
     rejection::Rejection,
 };
 
@@ -9,6 +9,7 @@ pub(crate) struct Refused {
     pub(crate) rejection: Rejection,
     /// Who was found and then refused.
     pub(crate) subject: Option<Box<Subject>>,
+    pub(crate) actor: Option<Principal>,
     pub(crate) request_id: Option<RequestId>,
 }
 
@@ -18,6 +19,7 @@ impl Refused {
         Self {
             rejection,
             subject: None,
+            actor: None,
             request_id: None,
         }
     }
@@ -26,6 +28,7 @@ impl Refused {
         Self {
             rejection,
             subject: Some(Box::new(context.subject().clone())),
+            actor: context.actor().cloned(),
             request_id: Some(context.request_id().clone()),
         }
     }

@@ -218,6 +218,7 @@ impl<L: List> Resolver<L> {
             Err(error) => Err(Refused {
                 rejection: refused(error),
                 subject: Some(Box::new(identity.subject().clone())),
+                actor: identity.actor().cloned(),
                 request_id: None,
             }),
         }

@@ -191,7 +191,7 @@ impl<'a> Asking<'a> {
                 Rule::Unanimous => ControlFlow::Continue(()),
             };
         };
-        if found.subject().agrees_with(identity.subject()) {
+        if found.agrees_with(&identity) {
             if found.corroborate(identity) {
                 *found_by = name;
             }

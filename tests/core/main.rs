@@ -1,5 +1,6 @@
 //! Promises of the crate that need no server, one file for each.
 
+mod actors;
 mod answered;
 mod audit;
 mod before_response;
