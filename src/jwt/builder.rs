@@ -90,6 +90,34 @@ impl<A> Jwt<WantsIssuer, A> {
     }
 }
 
+impl Jwt<HasIssuer, WantsAudience> {
+    /// Verifies tokens with these keys instead, such as those of a [preset](super::presets) that the
+    /// application fetches with its own client.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_user_scope::jwt::{RemoteKeys, presets};
+    ///
+    /// # async fn strategy() -> Result<(), tower_user_scope::UnavailableError> {
+    /// let keys = RemoteKeys::discover("https://tenant.eu.auth0.com/")
+    ///     .refresh_every(Duration::from_secs(3_600));
+    /// // At start-up: the first request finds the keys there.
+    /// keys.ready().await?;
+    /// let strategy = presets::auth0("tenant.eu.auth0.com")
+    ///     .keys(keys)
+    ///     .audience("https://api.example");
+    /// # let _ = strategy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn keys(mut self, keys: impl Into<Keys>) -> Self {
+        let keys = keys.into();
+        self.change_rules(|rules| rules.keys = keys);
+        self
+    }
+}
+
 impl<I> Jwt<I, WantsAudience> {
     /// Accepts tokens one of whose `aud` values is exactly this name.
     #[must_use]

@@ -46,6 +46,7 @@ mod keys;
 mod numeric_date;
 mod options;
 mod point;
+pub mod presets;
 mod provider;
 mod published;
 mod remote;

@@ -100,6 +100,19 @@ impl<I, A> Jwt<I, A> {
         self
     }
 
+    /// Takes [who acts](Identity::with_actor) for the user from this claim, if the token has it: `act`
+    /// (RFC 8693 section 4.1), an object with a `sub`. Its `act`, which names earlier actors, is not
+    /// read.
+    ///
+    /// The actor is a user; for one that is a service, make the identity with
+    /// [`identity`](Self::identity). Without this setting the claim is not read, and a token that an
+    /// administrator got for a user is the user's.
+    #[must_use]
+    pub fn actor_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.settings_mut().identify.set_actor_claim(name.into());
+        self
+    }
+
     /// Reads scopes from this claim, if the token has it, into the context's
     /// [`Grants`](crate::authorize::Grants): `scope` (RFC 8693 section 4.2, separated by spaces), or
     /// `scp`, also as an array. Call it again to read another claim too.
@@ -241,6 +254,15 @@ impl<I, A> Jwt<I, A> {
         V: IntoIterator<Item: Into<String>>,
     {
         let requirement = Requirement::new(name, values);
+        self.settings_mut().required.push(requirement);
+        self
+    }
+
+    /// Accepts only tokens that have this claim, whatever its value is; `null` counts as none. For what
+    /// tells one kind of an issuer's tokens from another.
+    #[must_use]
+    pub fn require_claim_present(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        let requirement = Requirement::present(name);
         self.settings_mut().required.push(requirement);
         self
     }

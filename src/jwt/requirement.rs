@@ -1,4 +1,4 @@
-//! A claim that has to have one of several values.
+//! A claim that a token has to have, with any value or with one of several.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use super::{
     claims::{Claims, check_name},
 };
 
-/// A claim of which a token needs one of these values.
+/// A claim that a token needs, and the values of which it needs one; `None` if any will do.
 #[derive(Clone, Debug)]
 pub(super) struct Requirement {
     claim: Cow<'static, str>,
-    values: Vec<Box<str>>,
+    values: Option<Vec<Box<str>>>,
 }
 
 impl Requirement {
@@ -22,13 +22,22 @@ impl Requirement {
         let values = values.into_iter();
         Self {
             claim: claim.into(),
-            values: values.map(|value| value.into().into_boxed_str()).collect(),
+            values: Some(values.map(|value| value.into().into_boxed_str()).collect()),
+        }
+    }
+
+    pub(super) fn present(claim: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            claim: claim.into(),
+            values: None,
         }
     }
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
         check_name(&self.claim)?;
-        if self.values.is_empty() || self.values.iter().any(|value| value.is_empty()) {
+        let is_useless =
+            |values: &Vec<Box<str>>| values.is_empty() || values.iter().any(|it| it.is_empty());
+        if self.values.as_ref().is_some_and(is_useless) {
             return Err(TokenConfigError::NoClaimValue {
                 name: self.claim.to_string(),
             });
@@ -37,7 +46,10 @@ impl Requirement {
     }
 
     pub(super) fn check(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
+        let Some(values) = &self.values else {
+            return claims.require(&self.claim).map_err(Into::into);
+        };
         let wrong = || TokenErrorKind::WrongClaim(self.claim.clone());
-        claims.one_of(&self.claim, &self.values, wrong).map(|_| ())
+        claims.one_of(&self.claim, values, wrong).map(|_| ())
     }
 }

@@ -3,6 +3,7 @@
 //! `tokens` mints them, and `issuer` is a server that publishes keys.
 
 mod accepted;
+mod actors;
 mod attacks;
 mod claims;
 mod clock;
@@ -16,6 +17,7 @@ mod jwks_liveness;
 mod keys;
 mod peers;
 mod places;
+mod presets;
 mod raw;
 mod tokens;
 mod vectors;
