@@ -18,7 +18,9 @@ pub(crate) fn try_for_each<'h, E>(
     mut visit: impl FnMut(&str, Option<Cow<'h, str>>) -> Result<(), E>,
 ) -> Result<(), E> {
     for line in headers.get_all(header::COOKIE) {
-        if let Ok(ascii) = line.to_str() {
+        // As `HeaderValue::to_str`, which looks at one byte at a time.
+        let ascii = line.as_bytes().is_ascii();
+        if let (true, Ok(ascii)) = (ascii, std::str::from_utf8(line.as_bytes())) {
             for_each_pair(ascii, |name, value| visit(name, value.map(Cow::Borrowed)))?;
             continue;
         }
@@ -38,13 +40,13 @@ fn for_each_pair<'l, E>(
     line: &'l str,
     mut visit: impl FnMut(&'l str, Option<&'l str>) -> Result<(), E>,
 ) -> Result<(), E> {
-    const SPACE: [char; 2] = [' ', '\t'];
+    // A header's only white space is the space and the tab.
     for pair in line.split(';') {
         let (name, value) = match pair.split_once('=') {
-            Some((name, value)) => (name, Some(value.trim_matches(SPACE))),
+            Some((name, value)) => (name, Some(value.trim_ascii())),
             None => (pair, None),
         };
-        visit(name.trim_matches(SPACE), value)?;
+        visit(name.trim_ascii(), value)?;
     }
     Ok(())
 }
@@ -55,7 +57,12 @@ fn for_each_pair<'l, E>(
 /// Callers accept an equal name only and refuse the others: browsers don't protect them by a prefix
 /// of the name (RFC 6265bis section 4.1.3), so an attacker may have set them.
 pub(super) fn is_alike(name: &str, ours: &str) -> bool {
-    let bare = name.trim_matches([char::REPLACEMENT_CHARACTER, ' ', '\t', '"']);
+    // Nothing that is done to a name makes it longer.
+    if name.len() < ours.len() {
+        return false;
+    }
+    let is_ignored = |c| matches!(c, char::REPLACEMENT_CHARACTER | ' ' | '\t' | '"');
+    let bare = name.trim_matches(is_ignored);
     bare.eq_ignore_ascii_case(ours)
         || (bare.contains('%') && percent_decoded(bare).eq_ignore_ascii_case(ours.as_bytes()))
 }
