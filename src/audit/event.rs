@@ -4,6 +4,7 @@ use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use http::{HeaderName, Method, StatusCode};
 
+use super::HeldFactory;
 #[cfg(feature = "limit")]
 use crate::outcome::UnavailableError;
 use crate::{
@@ -115,6 +116,8 @@ pub enum AuditEvent<'a> {
         factory: &'static str,
         /// How many handles there are.
         holders: usize,
+        /// Counts them again later.
+        held: HeldFactory,
         /// How long the scope was open. Known if the layer has an observer or a hook.
         opened_before: Option<Duration>,
         /// The path of the request, without its query. Known as above.
@@ -216,12 +219,14 @@ impl AuditEvent<'_> {
                 context,
                 factory,
                 holders,
+                held,
                 opened_before,
                 path,
             } => AuditEvent::FactoryRetained {
                 context: owned(context),
                 factory,
                 holders,
+                held,
                 opened_before,
                 path: path.map(owned_text),
             },

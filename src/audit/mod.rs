@@ -22,13 +22,16 @@
 
 mod display;
 mod event;
+mod held;
 mod observer;
 mod path;
 mod sink;
 mod user_ids;
 
 pub(crate) use self::{display::refusal, path::loggable, sink::Audit};
-pub use self::{event::AuditEvent, observer::Observer, user_ids::UserIdTelemetry};
+pub use self::{
+    event::AuditEvent, held::HeldFactory, observer::Observer, user_ids::UserIdTelemetry,
+};
 
 #[cfg(feature = "telemetry")]
 pub use self::user_ids::UserIdKey;

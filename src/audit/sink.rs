@@ -209,6 +209,7 @@ impl Audit {
                 context,
                 factory,
                 holders,
+                held: _,
                 opened_before,
                 path,
             } => tracing::warn!(

@@ -20,7 +20,10 @@ use super::{
     current::{enter, within},
     handle::Handle,
 };
-use crate::{audit::AuditEvent, context::UserContext};
+use crate::{
+    audit::{AuditEvent, HeldFactory},
+    context::UserContext,
+};
 
 /// What is dropped when a scope closes, after its factory, such as the slots of limits.
 pub(crate) type Attached = Option<Box<dyn Any + Send + Sync>>;
@@ -221,14 +224,7 @@ impl OpenScope {
     /// Returns the number of holders of the factory that have not called `Scoped::keep`.
     #[inline]
     fn holders(&self) -> usize {
-        let Some(handle) = &self.handle else {
-            return 0;
-        };
-        // One handle is the scope's own. Each other one outlives the request.
-        match Arc::strong_count(handle) - 1 + handle.bare_holders() {
-            0 => 0,
-            holders => holders.saturating_sub(handle.kept_handles()),
-        }
+        self.handle.as_ref().map_or(0, holders_besides_one)
     }
 
     #[cold]
@@ -260,6 +256,7 @@ impl OpenScope {
                 context: Cow::Borrowed(context),
                 factory: handle.factory(),
                 holders,
+                held: held_later(handle),
                 opened_before: watched.map(|watched| watched.opened.elapsed()),
                 path: watched.map(|watched| Cow::Borrowed(watched.uri.path())),
             };
@@ -277,6 +274,21 @@ impl OpenScope {
             });
         }
     }
+}
+
+/// Returns the number of holders but for the handle that is passed and those that are kept.
+#[inline]
+fn holders_besides_one(handle: &Arc<dyn Handle>) -> usize {
+    match Arc::strong_count(handle) - 1 + handle.bare_holders() {
+        0 => 0,
+        holders => holders.saturating_sub(handle.kept_handles()),
+    }
+}
+
+#[cold]
+fn held_later(handle: &Arc<dyn Handle>) -> HeldFactory {
+    let handle = Arc::downgrade(handle);
+    HeldFactory::new(move || handle.upgrade().as_ref().map_or(0, holders_besides_one))
 }
 
 impl Listeners {

@@ -33,7 +33,7 @@
 
 mod as_user;
 mod clock;
-mod isolation_check;
+mod isolation;
 mod recorder;
 mod report;
 mod scripted;
@@ -43,9 +43,9 @@ mod uncovered;
 pub use self::{
     as_user::AsUser,
     clock::TestClock,
-    isolation_check::{IsolationCheck, TestUser},
+    isolation::{IsolationCheck, TestUser},
     recorder::Recorder,
-    report::{Finding, IsolationReport},
+    report::{Finding, IsolationReport, Location},
     scripted::Scripted,
     strict::StrictService,
     uncovered::uncovered,

@@ -250,7 +250,10 @@ async fn a_check_without_a_completed_response_fails() {
     let report = IsolationCheck::new()
         .run(service, |user| Request::new(()).as_user(user.id()))
         .await;
-    assert!(report.findings().is_empty(), "nothing was found");
+    assert!(
+        matches!(report.findings(), [Finding::ShowsNothing { reason, .. }] if reason.contains("down")),
+        "{report}"
+    );
     let passed = std::panic::catch_unwind(|| report.assert_isolated());
     assert!(passed.is_err(), "which is no success");
 }
@@ -280,7 +283,7 @@ async fn a_check_whose_requests_were_all_refused_or_unobserved_fails() {
         .recorder(&Recorder::new())
         .run(answer, |user| Request::new(()).as_user(user.id()))
         .await;
-    assert_eq!(report.findings(), [Finding::NoEvents], "{report}");
+    assert!(report.findings().contains(&Finding::NoEvents), "{report}");
 }
 
 #[tokio::test]

@@ -1,0 +1,362 @@
+//! Sends requests of many users at once, interleaved at random, and looks for leaks between them.
+
+use std::{
+    error::Error,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use http::{Request, Response};
+use http_body::Body;
+use tower::{BoxError, Service};
+
+use super::{
+    depth::{Depths, WHOLE},
+    events::Events,
+    exchange::{End, Exchange, Reading},
+    observe::Observed,
+    schedule::Schedule,
+    timer::Timer,
+    user::TestUser,
+};
+use crate::testing::{
+    Finding, IsolationReport, Recorder,
+    report::{SEED, route},
+};
+
+/// Sends requests of many users through a service, interleaved at random, and looks for what one
+/// user sees of another.
+///
+/// Requests are polled in an order that the seed decides, held up between polls, read slowly
+/// and cancelled, after any await and any frame. Users' ids are random, so that one in another
+/// user's response is a leak: in a header, in the body or in a trailer, plain or encoded (base64,
+/// hexadecimal, UTF-16, with escapes of URLs, JSON or HTML, in gzip or deflate). So is a
+/// [secret](TestUser::secret) of a user. With a [`Recorder`] that observes the layer, factories that
+/// were used by or kept for another user are found too.
+///
+/// All requests run in one task, so what the check finds it finds again with the same seed, as
+/// long as the service itself does nothing at random. It interleaves at awaits; a race between
+/// two instructions takes a model checker.
+///
+/// ```
+/// use http::{Request, Response};
+/// use tower::service_fn;
+/// use tower_layer::Layer;
+/// use tower_user_scope::{
+///     ExistingContext, UserScopeExt, UserScopeLayer, testing::{AsUser, IsolationCheck,
+///     Recorder},
+/// };
+/// # use http_body_util::Full;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let recorder = Recorder::new();
+/// let layer = UserScopeLayer::builder()
+///     .strategy(ExistingContext::new())
+///     .observer(recorder.clone())
+///     .context_only()
+///     .build()?;
+/// let service = layer.layer(service_fn(async |request: Request<()>| {
+///     let user = request.user_context()?.require_user()?.to_string();
+///     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Full::<bytes::Bytes>::from(user)))
+/// }));
+///
+/// IsolationCheck::new()
+///     .users(20)
+///     .requests_of_each(10)
+///     .recorder(&recorder)
+///     .run(service, |user| Request::new(()).as_user(user.id()))
+///     .await
+///     .assert_isolated();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct IsolationCheck {
+    users: Users,
+    requests_of_each: usize,
+    in_flight: usize,
+    cancel_percent: u8,
+    seed: u64,
+    reading: Reading,
+    time_limit: Duration,
+    ids_are_public: bool,
+    recorder: Option<Recorder>,
+}
+
+#[derive(Debug)]
+enum Users {
+    Made(usize),
+    Given(Vec<TestUser>),
+}
+
+impl IsolationCheck {
+    /// Creates a check of 16 users with 16 requests each, 32 at a time, of which 10 % are cancelled.
+    pub fn new() -> Self {
+        Self {
+            users: Users::Made(16),
+            requests_of_each: 16,
+            in_flight: 32,
+            cancel_percent: 10,
+            seed: 0,
+            reading: Reading::default(),
+            time_limit: Duration::from_secs(30),
+            ids_are_public: false,
+            recorder: None,
+        }
+    }
+
+    /// Sets the number of users; at least two. The check makes their ids.
+    pub fn users(mut self, count: usize) -> Self {
+        self.users = Users::Made(count.max(2));
+        self
+    }
+
+    /// Sets the users, for applications that know theirs already.
+    ///
+    /// Ids and secrets of less than four bytes are not looked for, and others only as whole words,
+    /// because a number such as `1001` stands in a text by chance. Prefer secrets.
+    ///
+    /// # Panics
+    /// If there are fewer than two.
+    pub fn known_users(mut self, users: impl IntoIterator<Item = TestUser>) -> Self {
+        let users: Vec<TestUser> = users.into_iter().collect();
+        assert!(users.len() > 1, "isolation takes two users");
+        self.users = Users::Given(users);
+        self
+    }
+
+    /// Sets the number of requests of each user; at least one.
+    pub fn requests_of_each(mut self, count: usize) -> Self {
+        self.requests_of_each = count.max(1);
+        self
+    }
+
+    /// Sets the number of concurrent requests; at least two.
+    pub fn in_flight(mut self, count: usize) -> Self {
+        self.in_flight = count.max(2);
+        self
+    }
+
+    /// Sets the percentage of requests that are cancelled; at most 100.
+    ///
+    /// A request is cancelled once one like it has been completed, which tells after how many
+    /// awaits and frames it can be cancelled.
+    pub fn cancel_percent(mut self, percent: u8) -> Self {
+        self.cancel_percent = percent.min(100);
+        self
+    }
+
+    /// Sets the seed of the random order. A report has the seed that it was made with.
+    ///
+    /// The environment variable `ISOLATION_SEED` has precedence, so that a run of CI can be
+    /// repeated without a changed test.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Also checks the layer's audit events. The layer needs a clone of the recorder as its observer; a
+    /// recorder without any event is a finding.
+    pub fn recorder(mut self, recorder: &Recorder) -> Self {
+        self.recorder = Some(recorder.clone());
+        self
+    }
+
+    /// Sets how many frames of a body are read at most: 1,024 unless this is called. A body that has
+    /// more is a finding, as is one that does not end within the [time limit](Self::time_limit).
+    pub fn frame_limit(mut self, frames: usize) -> Self {
+        self.reading.frames = frames.max(1);
+        self
+    }
+
+    /// Allows bodies without an end, such as event streams: at the limit of frames the client goes
+    /// away, and what it has read is looked at.
+    pub fn endless_bodies(mut self) -> Self {
+        self.reading.may_be_cut = true;
+        self
+    }
+
+    /// Sets how long the check may take: 30 seconds unless this is called. Each request that is not
+    /// over by then is a finding that names it.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Allows users to see each other's ids, as in a chat, a feed, or a list for administrators.
+    ///
+    /// Then only [secrets](TestUser::secret) are looked for.
+    pub fn ids_are_public(mut self) -> Self {
+        self.ids_are_public = true;
+        self
+    }
+
+    /// Sends all requests, and returns what was found.
+    ///
+    /// Errors of the inner service are counted, and are not findings.
+    pub async fn run<S, B, R>(
+        self,
+        service: S,
+        request: impl Fn(&TestUser) -> Request<B>,
+    ) -> IsolationReport
+    where
+        S: Service<Request<B>, Response = Response<R>, Error: Into<Box<dyn Error + Send + Sync>>>
+            + Clone,
+        R: Body,
+    {
+        let events = self.recorder.as_ref().map(Events::from_now);
+        let seed = seed_or(self.seed);
+        let mut rng = Rng::with_seed(seed);
+        let users = self.users.of(seed);
+        let mut observed = Observed::new(&users, self.ids_are_public);
+        let mut queued: Vec<usize> = (0..users.len())
+            .flat_map(|user| std::iter::repeat_n(user, self.requests_of_each))
+            .collect();
+        rng.shuffle(&mut queued);
+
+        let mut report = IsolationReport {
+            seed,
+            ..IsolationReport::default()
+        };
+        let mut steps = vec![0; users.len()];
+        let mut depths = Depths::default();
+        let mut in_progress: Schedule<InProgress<S, B, R>> = Schedule::new();
+        let mut time = pin!(Timer::new(self.time_limit));
+        poll_fn(|cx| {
+            while in_progress.len() < self.in_flight {
+                let Some(user) = queued.pop() else { break };
+                steps[user] += 1;
+                report.sent += 1;
+                let exchange = Exchange::new(service.clone(), request(&users[user]), self.reading);
+                in_progress.push(InProgress {
+                    user,
+                    step: steps[user],
+                    cancel: (rng.u8(..100) < self.cancel_percent).then(|| rng.usize(..WHOLE)),
+                    route: route(&exchange.request),
+                    exchange,
+                });
+            }
+            let mut over = Vec::new();
+            in_progress.turn(cx, &mut rng, |work, cx| {
+                let Some(end) = work.advance(&mut depths, cx) else {
+                    return false;
+                };
+                over.push(work.user);
+                report.count(&end, work.exchange.answer.is_success());
+                report.add(observed.look_at(work.user, work.step, &work.exchange, &end));
+                true
+            });
+            if in_progress.len() == 0 && queued.is_empty() {
+                return Poll::Ready(());
+            }
+            if time.as_mut().poll(cx).is_ready() {
+                for work in in_progress.drain() {
+                    let end = End::TimedOut(work.exchange.waits_for());
+                    report.count(&end, false);
+                    report.add(observed.look_at(work.user, work.step, &work.exchange, &end));
+                }
+                return Poll::Ready(());
+            }
+            if !over.is_empty() && !queued.is_empty() {
+                // There is room for queued requests.
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+        if let Some(events) = &events {
+            report.findings.extend(events.findings().await);
+        }
+        // What captures a factory may live in the service, so the service lives until here.
+        drop(service);
+        if report.findings.is_empty() {
+            let nothing = observed.shows_nothing(report.succeeded, self.recorder.is_some());
+            report
+                .findings
+                .extend(nothing.map(|reason| Finding::ShowsNothing { reason }));
+        }
+        report.sort();
+        report
+    }
+}
+
+impl Default for IsolationCheck {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Users {
+    fn of(&self, seed: u64) -> Vec<TestUser> {
+        match self {
+            Self::Made(count) => (0..*count)
+                .map(|number| TestUser::made(number, seed))
+                .collect(),
+            Self::Given(users) => {
+                let numbered = users.iter().cloned().enumerate();
+                numbered
+                    .map(|(number, user)| user.numbered(number, seed))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Returns the seed that the environment sets, or this one.
+pub(super) fn seed_or(seed: u64) -> u64 {
+    let set = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+    set.unwrap_or(seed)
+}
+
+struct InProgress<S: Service<Request<B>>, B, R> {
+    user: usize,
+    step: usize,
+    route: String,
+    /// After which share of its way it is cancelled; `None` if it is not.
+    cancel: Option<usize>,
+    exchange: Exchange<S, B, R>,
+}
+
+impl<S, B, R> InProgress<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>>,
+    R: Body,
+{
+    /// Polls once, unless it is to be cancelled before that. A cancelled exchange is dropped while
+    /// it waits, as servers do when the client goes away.
+    fn advance(&mut self, depths: &mut Depths, cx: &mut std::task::Context<'_>) -> Option<End> {
+        let is_cancelled = |polls| {
+            self.cancel
+                .is_some_and(|share| depths.is_reached(&self.route, share, polls))
+        };
+        if is_cancelled(self.exchange.polls) {
+            return Some(End::Cancelled);
+        }
+        let end = self.exchange.advance(cx);
+        match end {
+            Some(End::Completed) => depths.completed(&self.route, self.exchange.polls),
+            None if is_cancelled(self.exchange.polls) => return Some(End::Cancelled),
+            _ => {}
+        }
+        end
+    }
+}
+
+impl IsolationReport {
+    /// Counts an exchange that is over.
+    pub(super) fn count(&mut self, end: &End, succeeded: bool) {
+        match end {
+            End::Completed => {
+                self.completed += 1;
+                self.succeeded += usize::from(succeeded);
+            }
+            End::Cancelled => self.cancelled += 1,
+            End::Failed(_) | End::Panicked(_) | End::Endless | End::TimedOut(_) => self.failed += 1,
+        }
+    }
+}
