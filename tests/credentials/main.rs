@@ -2,5 +2,6 @@
 
 mod api_keys;
 mod generated_keys;
+mod provider;
 mod several_kinds;
 mod support;

@@ -1,0 +1,106 @@
+// An OpenID provider on loopback, with everybody's log-in accepted: `oidc-provider` and what it leaves
+// to its users. It prints its issuer once it listens, and ends when its standard input does.
+//
+// POST /test/rotate adds a signing key, which is used from then on; POST /test/withdraw removes the
+// others.
+
+import { createServer } from "node:http";
+import { generateKeyPairSync, randomUUID } from "node:crypto";
+import { Provider } from "oidc-provider";
+
+const API = "https://orders.example";
+
+function key() {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), alg: "ES256", use: "sig" };
+}
+
+const clients = [
+  {
+    client_id: "web",
+    client_secret: "a secret of these tests, and of nothing else",
+    redirect_uris: ["https://web.example/callback"],
+    grant_types: ["authorization_code", "refresh_token", "client_credentials"],
+    response_types: ["code"],
+    id_token_signed_response_alg: "ES256",
+  },
+  {
+    client_id: "orders",
+    client_secret: "another secret of these tests",
+    redirect_uris: [],
+    grant_types: [],
+    response_types: [],
+  },
+];
+
+const server = createServer();
+await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+
+let keys = [key()];
+let provider = make();
+
+function make() {
+  return new Provider(issuer, {
+    clients,
+    // The first key that fits signs.
+    jwks: { keys },
+    cookies: { keys: ["a key of these tests"] },
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    ttl: { AccessToken: 600, Grant: 600, IdToken: 600, Interaction: 600, RefreshToken: 600, Session: 600 },
+    issueRefreshToken: () => true,
+    features: {
+      devInteractions: { enabled: false },
+      introspection: { enabled: true, allowedPolicy: () => true },
+      revocation: { enabled: true },
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => undefined,
+        useGrantedResource: () => true,
+        // With a resource, an access token is a JSON Web Token (RFC 9068); without one it is opaque.
+        getResourceServerInfo: () => ({
+          audience: API,
+          scope: "orders:read orders:write",
+          accessTokenFormat: "jwt",
+          accessTokenTTL: 600,
+          jwt: { sign: { alg: "ES256" } },
+        }),
+      },
+    },
+    interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
+  });
+}
+
+/** Logs in whom `login_hint` names, and consents to everything. */
+async function interact(request, response) {
+  const { prompt, params, session } = await provider.interactionDetails(request, response);
+  if (prompt.name === "login") {
+    const login = { accountId: params.login_hint };
+    return provider.interactionFinished(request, response, { login });
+  }
+  const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope(params.scope);
+  if (params.resource) grant.addResourceScope(params.resource, params.scope);
+  const consent = { grantId: await grant.save() };
+  return provider.interactionFinished(request, response, { consent });
+}
+
+server.on("request", async (request, response) => {
+  try {
+    if (request.url.startsWith("/interaction/")) return await interact(request, response);
+    if (request.url === "/test/rotate") keys = [key(), ...keys];
+    if (request.url === "/test/withdraw") keys = keys.slice(0, 1);
+    if (request.url.startsWith("/test/")) {
+      provider = make();
+      return response.end();
+    }
+    provider.callback()(request, response);
+  } catch (error) {
+    console.error(error);
+    response.writeHead(500).end();
+  }
+});
+
+console.log(issuer);
+process.stdin.on("end", () => process.exit()).resume();

@@ -1,0 +1,381 @@
+//! Tokens of a real OpenID provider, by its own discovery and keys: `oidc-provider` of npm.
+//!
+//! The provider is a program in `oidc/`: `.ci/oidc-provider` installs what it depends on, sets
+//! `OIDC_PROVIDER` to the folder, and runs this.
+
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect::Policy};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    task::JoinSet,
+};
+use tower_user_scope::{
+    Identity, Principal, UserId,
+    authorize::Grants,
+    context::ServiceName,
+    jwt::{CryptoProvider, HasAudience, HasIssuer, Jwt, RemoteKeys, TokenError, TokenErrorKind},
+    strategy::{InvalidErrorKind, Strategy},
+    testing::TestClock,
+};
+
+use crate::support::{Asked, Came, Setup, request};
+
+const API: &str = "https://orders.example";
+const CALLBACK: &str = "https://web.example/callback";
+const SECRET: &str = "a secret of these tests, and of nothing else";
+/// RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+/// The running provider.
+struct Provider {
+    issuer: String,
+    http: Client,
+    process: Child,
+}
+
+impl Provider {
+    /// Starts the provider; `None` where it is not installed.
+    async fn start() -> Option<Self> {
+        let Some(folder) = std::env::var_os("OIDC_PROVIDER") else {
+            eprintln!("not run: `.ci/oidc-provider` installs the provider and runs this");
+            return None;
+        };
+        let mut process = Command::new("node")
+            .arg("provider.mjs")
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node");
+        let output = process.stdout.take().expect("piped");
+        let mut lines = BufReader::new(output).lines();
+        let issuer = lines.next_line().await.expect("text").expect("an issuer");
+        let http = Client::builder()
+            .redirect(Policy::none())
+            .build()
+            .expect("a client");
+        Some(Self {
+            issuer,
+            http,
+            process,
+        })
+    }
+
+    fn url(&self, path: &str) -> Url {
+        format!("{}{path}", self.issuer).parse().expect("a URL")
+    }
+
+    /// Changes the provider's keys.
+    async fn control(&self, what: &str) {
+        let response = self
+            .http
+            .post(self.url(what))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    async fn token(&self, form: &[(&str, &str)]) -> Tokens {
+        let request = self
+            .http
+            .post(self.url("/token"))
+            .basic_auth("web", Some(SECRET));
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let response = request.body(form).send().await.expect("an answer");
+        Tokens(json_of(response).await)
+    }
+
+    /// Logs a user in, as a browser and then the client would: the code flow with PKCE.
+    async fn log_in(&self, user: &str, resource: Option<&str>) -> Tokens {
+        let mut browser = Browser {
+            http: self.http.clone(),
+            cookies: BTreeMap::new(),
+        };
+        let mut url = self.url("/auth");
+        url.query_pairs_mut()
+            .append_pair("client_id", "web")
+            .append_pair("response_type", "code")
+            .append_pair("redirect_uri", CALLBACK)
+            .append_pair("scope", "openid offline_access orders:read")
+            .append_pair("prompt", "login consent")
+            .append_pair("login_hint", user)
+            .append_pair("code_challenge", CHALLENGE)
+            .append_pair("code_challenge_method", "S256")
+            .extend_pairs(resource.map(|resource| ("resource", resource)));
+        // Two interactions, with a step between: seven redirects.
+        for _ in 0..10 {
+            let next = browser.follow(url).await;
+            if next.as_str().starts_with(CALLBACK) {
+                let code = next.query_pairs().find(|(name, _)| name == "code");
+                let (_, code) = code.unwrap_or_else(|| panic!("no code in {next}"));
+                let form = [
+                    ("grant_type", "authorization_code"),
+                    ("code", &*code),
+                    ("redirect_uri", CALLBACK),
+                    ("code_verifier", VERIFIER),
+                ];
+                return self.token(&form).await;
+            }
+            url = next;
+        }
+        panic!("the log-in does not end")
+    }
+
+    fn jwt(&self) -> Jwt<HasIssuer, HasAudience> {
+        Jwt::new(RemoteKeys::discover(&*self.issuer))
+            .crypto_provider(CryptoProvider::aws_lc_rs())
+            .issuer(&*self.issuer)
+            .audience(API)
+            .token_type("at+jwt")
+            .scope_claim("scope")
+    }
+}
+
+async fn json_of(response: Response) -> Value {
+    let status = response.status();
+    let body = response.bytes().await.expect("a body");
+    assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).expect("JSON")
+}
+
+/// The answer of the token endpoint.
+struct Tokens(Value);
+
+impl Tokens {
+    fn get(&self, name: &str) -> &str {
+        self.0[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+}
+
+/// Keeps cookies and follows redirects one by one.
+struct Browser {
+    http: Client,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    fn get(&self, url: Url) -> RequestBuilder {
+        let cookies: Vec<String> = (self.cookies.iter())
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        self.http
+            .get(url)
+            .header(header::COOKIE, cookies.join("; "))
+    }
+
+    async fn follow(&mut self, url: Url) -> Url {
+        let response = self.get(url.clone()).send().await.expect("an answer");
+        for cookie in response.headers().get_all(header::SET_COOKIE) {
+            let cookie = cookie.to_str().expect("ASCII");
+            let (name, value) = cookie.split_once('=').expect("a pair");
+            let value = value.split(';').next().unwrap_or_default();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        let to = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|to| to.to_str().ok());
+        let to = to.unwrap_or_else(|| panic!("{url} does not redirect: {}", response.status()));
+        url.join(to).expect("a URL")
+    }
+}
+
+fn bearer(token: &str) -> http::Request<()> {
+    request(&[("authorization", &format!("Bearer {token}"))])
+}
+
+async fn reason(asked: &Asked, token: &str) -> TokenErrorKind {
+    asked
+        .send(bearer(token))
+        .await
+        .reason::<TokenError>()
+        .kind()
+        .clone()
+}
+
+fn user(id: &str) -> Came {
+    Came::User(id.to_owned())
+}
+
+#[tokio::test]
+async fn of_what_a_log_in_gives_the_access_token_alone_is_accepted() {
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    let asked = Setup::new([provider.jwt().boxed()]).service();
+    let tokens = provider.log_in("alice", Some(API)).await;
+
+    let answer = asked.send(bearer(tokens.get("access_token"))).await;
+    assert_eq!(answer.came(), Came::alice());
+    let context = answer.outcome.expect("alice");
+    let grants = Grants::of(&context).expect("scopes were asked for");
+    assert!(grants.has_scope("orders:read") && !grants.has_scope("orders:write"));
+    assert!(context.identity().expires_at().is_some());
+
+    // Of the same user, by the same key, a minute old at most: not for this.
+    let id_token = tokens.get("id_token");
+    assert_eq!(reason(&asked, id_token).await, TokenErrorKind::WrongType);
+    let refresh_token = tokens.get("refresh_token");
+    assert_eq!(
+        reason(&asked, refresh_token).await,
+        TokenErrorKind::Malformed
+    );
+    let opaque = provider.log_in("alice", None).await;
+    assert_eq!(
+        reason(&asked, opaque.get("access_token")).await,
+        TokenErrorKind::Malformed
+    );
+}
+
+#[tokio::test]
+async fn a_refreshed_token_is_the_same_users() {
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    let asked = Setup::new([provider.jwt().boxed()]).service();
+    for name in ["alice", "bob"] {
+        let tokens = provider.log_in(name, Some(API)).await;
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens.get("refresh_token")),
+            ("resource", API),
+        ];
+        let fresh = provider.token(&form).await;
+        assert_ne!(fresh.get("access_token"), tokens.get("access_token"));
+        for tokens in [&tokens, &fresh] {
+            assert_eq!(
+                asked.came(bearer(tokens.get("access_token"))).await,
+                user(name)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clients_own_token_is_a_services_where_the_application_says_so() {
+    #[derive(Clone, Deserialize)]
+    struct Claims {
+        sub: String,
+        client_id: String,
+    }
+
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    // RFC 9068 section 2.2: the subject of such a token is the client.
+    let jwt = provider.jwt().identity(|_, claims: &Claims| {
+        if claims.sub == claims.client_id {
+            return Ok(Identity::proved(ServiceName::try_from(&*claims.sub)?));
+        }
+        Ok(Identity::proved(UserId::try_from(&*claims.sub)?))
+    });
+    let asked = Setup::new([jwt.boxed()]).service();
+    let form = [("grant_type", "client_credentials"), ("resource", API)];
+    let own = provider.token(&form).await;
+    let context = asked.send(bearer(own.get("access_token"))).await.outcome;
+    let service = Principal::Service("web".parse().expect("a name"));
+    assert_eq!(context.expect("the client").principal(), &service);
+    let tokens = provider.log_in("alice", Some(API)).await;
+    let alice = asked.came(bearer(tokens.get("access_token"))).await;
+    assert_eq!(alice, Came::alice());
+}
+
+#[tokio::test]
+async fn keys_are_rotated_under_load_and_a_withdrawn_one_is_refused() {
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    let clock = TestClock::now();
+    let asked = Setup::new([provider.jwt().boxed()]).service_at(clock.clone());
+    let old = provider
+        .log_in("alice", Some(API))
+        .await
+        .get("access_token")
+        .to_owned();
+    assert_eq!(asked.came(bearer(&old)).await, Came::alice());
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut load = JoinSet::new();
+    for _ in 0..8 {
+        let (asked, old, stop) = (asked.clone(), old.clone(), stop.clone());
+        load.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(asked.came(bearer(&old)).await, Came::alice());
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for name in ["bob", "carol", "dave"] {
+        provider.control("/test/rotate").await;
+        // Unknown keys are asked for again, at most once in ten seconds.
+        clock.advance(Duration::from_secs(11));
+        let new = provider.log_in(name, Some(API)).await;
+        assert_eq!(
+            asked.came(bearer(new.get("access_token"))).await,
+            user(name)
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = load.join_next().await {
+        ended.expect("nobody is refused, and nobody is somebody else");
+    }
+
+    // The set that has the newest key no longer has the others.
+    provider.control("/test/rotate").await;
+    provider.control("/test/withdraw").await;
+    clock.advance(Duration::from_secs(11));
+    let new = provider.log_in("erin", Some(API)).await;
+    assert_eq!(
+        asked.came(bearer(new.get("access_token"))).await,
+        user("erin")
+    );
+    assert_eq!(reason(&asked, &old).await, TokenErrorKind::UnknownKey);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_killed_is_503_for_new_keys_alone() {
+    let Some(mut provider) = Provider::start().await else {
+        return;
+    };
+    let asked = Setup::new([provider.jwt().boxed()]).service();
+    let token = provider
+        .log_in("alice", Some(API))
+        .await
+        .get("access_token")
+        .to_owned();
+    assert_eq!(asked.came(bearer(&token)).await, Came::alice());
+    let never_asked = Setup::new([provider.jwt().boxed()]).service();
+
+    provider.process.kill().await.expect("it runs");
+    assert_eq!(
+        asked.came(bearer(&token)).await,
+        Came::alice(),
+        "by the keys that are known"
+    );
+    assert_eq!(never_asked.came(bearer(&token)).await, Came::Unavailable);
+    let malformed = asked.came(bearer("not.a.token")).await;
+    assert!(
+        matches!(malformed, Came::Refused(InvalidErrorKind::Rejected(_))),
+        "{malformed:?}"
+    );
+}
