@@ -64,7 +64,7 @@
 //!
 //! | question | guide | module |
 //! | --- | --- | --- |
-//! | Which strategies, in which order? | [`guide::choosing_strategies`] | [`strategy`], [`token`], [`jwt`], [`session`], [`api_key`] |
+//! | Which strategies, in which order? | [`guide::choosing_strategies`] | [`strategy`], [`token`], [`jwt`], [`session`], [`api_key`], [`introspection`] |
 //! | What is known about the user? | [`guide::recipes`] | [`context`], [`authorize`] |
 //! | What is built, and how long does it live? | [`guide::jobs_and_sockets`] | [`factory`], [`scope`] |
 //! | What is protected, and what is not? | [`guide::threat_model`] | |
@@ -102,6 +102,7 @@
 //! | `rust-crypto` | | [`CryptoProvider::rust_crypto`](jwt::CryptoProvider::rust_crypto), in Rust alone; turns `jwt` on |
 //! | `session` | | [`session::SessionCookie`] and [`session::FromSession`], for tower-sessions 0.15 and 0.14; turns `tokio` on |
 //! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
+//! | `introspection` | | [`introspection::Introspection`], opaque tokens whose issuer is asked (RFC 7662); turns `jwt` on |
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
 //! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck` |
@@ -132,6 +133,9 @@ mod future;
 pub mod guide;
 mod header_set;
 mod integration;
+#[cfg(feature = "introspection")]
+#[cfg_attr(docsrs, doc(cfg(feature = "introspection")))]
+pub mod introspection;
 mod isolation;
 #[cfg(feature = "jwt")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]

@@ -95,9 +95,9 @@ pub enum ConfigError {
         /// The header's name.
         name: String,
     },
-    /// A shared secret that no header can carry: with white space around it, or characters that
+    /// A secret that no header can carry: with white space around it, or characters that
     /// are not visible ASCII.
-    #[error("the shared secret has characters that a header can't carry")]
+    #[error("the secret has characters that a header can't carry")]
     UnsendableSecret,
     /// A header that HTTP itself, or every credential, uses (RFC 9110).
     #[error("`{name}` has a meaning of its own and can't be an identity header")]

@@ -15,7 +15,7 @@ use super::{
 
 /// Checks the configured name of a claim that has to contain text. Some have a meaning of their own,
 /// and are numbers or objects.
-pub(super) fn check_name(name: &str) -> Result<(), TokenConfigError> {
+pub(crate) fn check_name(name: &str) -> Result<(), TokenConfigError> {
     match name {
         "" | "exp" | "nbf" | "iat" | "cnf" => Err(TokenConfigError::ClaimName {
             name: name.to_owned(),
@@ -25,14 +25,14 @@ pub(super) fn check_name(name: &str) -> Result<(), TokenConfigError> {
 }
 
 /// The claims of a token. A claim that is `null` counts as missing.
-pub(super) struct Claims<'a>(Object<'a>);
+pub(crate) struct Claims<'a>(Object<'a>);
 
 #[expect(
     clippy::ptr_arg,
     reason = "errors keep the name, which most often is a literal"
 )]
 impl<'a> Claims<'a> {
-    pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenErrorKind> {
+    pub(crate) fn read(json: &'a [u8]) -> Result<Self, TokenErrorKind> {
         match Object::read(json) {
             Ok(object) => Ok(Self(object)),
             Err(_) => Err(TokenErrorKind::Claims),
@@ -40,7 +40,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Returns a claim that has to be a string if it is there.
-    pub(super) fn text(
+    pub(crate) fn text(
         &self,
         name: Cow<'static, str>,
     ) -> Result<Option<Cow<'a, str>>, TokenErrorKind> {
@@ -52,12 +52,12 @@ impl<'a> Claims<'a> {
     }
 
     /// Returns a claim that nothing depends on; `None` if it is not a string.
-    pub(super) fn optional_text(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn optional_text(&self, name: &str) -> Option<Cow<'a, str>> {
         json::string(self.0.get(name)?)
     }
 
     /// Returns a claim of any type; one that is nested too deep to be read is an error.
-    pub(super) fn value(&self, name: &Cow<'static, str>) -> Result<Option<Value>, TokenErrorKind> {
+    pub(crate) fn value(&self, name: &Cow<'static, str>) -> Result<Option<Value>, TokenErrorKind> {
         let Some(json) = self.0.get(name) else {
             return Ok(None);
         };
@@ -79,7 +79,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Returns `auth_time` in seconds since 1970; `None` if it is not a time.
-    pub(super) fn authenticated_at(&self) -> Option<u64> {
+    pub(crate) fn authenticated_at(&self) -> Option<u64> {
         seconds(self.0.get("auth_time")?, Round::Down)
     }
 
@@ -92,7 +92,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Returns the claim that has the user's id.
-    pub(super) fn user_id(&self, name: Cow<'static, str>) -> Result<Cow<'a, str>, TokenErrorKind> {
+    pub(crate) fn user_id(&self, name: Cow<'static, str>) -> Result<Cow<'a, str>, TokenErrorKind> {
         let Some(json) = self.0.get(&name) else {
             return Err(TokenErrorKind::MissingClaim(name));
         };
@@ -106,18 +106,18 @@ impl<'a> Claims<'a> {
     }
 
     /// Whether the token is bound to a key that its sender has to prove (`cnf`, RFC 7800).
-    pub(super) fn is_sender_constrained(&self) -> bool {
+    pub(crate) fn is_sender_constrained(&self) -> bool {
         self.0.get("cnf").is_some()
     }
 
     /// Returns `iat` in seconds since 1970; `None` if it is not a time.
-    pub(super) fn issued_at(&self) -> Option<u64> {
+    pub(crate) fn issued_at(&self) -> Option<u64> {
         seconds(self.0.get("iat")?, Round::Down)
     }
 
     /// Checks the types of the claims that revocation checks read, so that a token can't pass one
     /// because its `jti` is not a string.
-    pub(super) fn check_revocable(&self) -> Result<(), TokenErrorKind> {
+    pub(crate) fn check_revocable(&self) -> Result<(), TokenErrorKind> {
         self.text(Cow::Borrowed("jti"))?;
         self.text(Cow::Borrowed("sid"))?;
         self.time("iat", Round::Down)?;
@@ -126,7 +126,7 @@ impl<'a> Claims<'a> {
 
     /// Checks `exp` and `nbf` against `now`, and returns when the token ends, leeway included. All
     /// are in seconds since 1970.
-    pub(super) fn check_times(&self, now: u64, leeway: u64) -> Result<u64, TokenError> {
+    pub(crate) fn check_times(&self, now: u64, leeway: u64) -> Result<u64, TokenError> {
         let end = self
             .time("exp", Round::Down)?
             .ok_or(TokenErrorKind::MissingClaim(Cow::Borrowed("exp")))?
@@ -144,7 +144,12 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn time(&self, name: &'static str, round: Round) -> Result<Option<u64>, TokenErrorKind> {
+    /// Returns a time in seconds since 1970.
+    pub(crate) fn time(
+        &self,
+        name: &'static str,
+        round: Round,
+    ) -> Result<Option<u64>, TokenErrorKind> {
         let Some(json) = self.0.get(name) else {
             return Ok(None);
         };
@@ -153,14 +158,14 @@ impl<'a> Claims<'a> {
     }
 
     /// Returns `iss`.
-    pub(super) fn issuer(&self) -> Result<Cow<'a, str>, TokenErrorKind> {
+    pub(crate) fn issuer(&self) -> Result<Cow<'a, str>, TokenErrorKind> {
         const NAME: Cow<'static, str> = Cow::Borrowed("iss");
         self.text(NAME)?.ok_or(TokenErrorKind::MissingClaim(NAME))
     }
 
     /// Returns the first of the known values that the claim has: one string or several, as `aud` has
     /// them (RFC 7519 section 4.1.3). Otherwise the error is of the kind that `wrong` returns.
-    pub(super) fn one_of<'k>(
+    pub(crate) fn one_of<'k>(
         &self,
         name: &Cow<'static, str>,
         known: &'k [Box<str>],

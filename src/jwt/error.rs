@@ -36,7 +36,7 @@ struct Compared {
 
 impl TokenError {
     /// Adds the compared values of a token whose signature was verified.
-    pub(super) fn comparing<'v>(
+    pub(crate) fn comparing<'v>(
         mut self,
         wanted: impl IntoIterator<Item = &'v str>,
         found: impl IntoIterator<Item = &'v str>,
@@ -162,7 +162,7 @@ fn bounded<'v>(values: impl IntoIterator<Item = &'v str>) -> Vec<String> {
 }
 
 /// Returns the first 120 characters of a value, with `…` if there were more.
-pub(super) fn truncated(value: &str) -> String {
+pub(crate) fn truncated(value: &str) -> String {
     const LONGEST: usize = 120;
     match value.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &value[..end]),
@@ -171,7 +171,7 @@ pub(super) fn truncated(value: &str) -> String {
 }
 
 /// Formats seconds since 1970 as RFC 3339.
-pub(super) fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     // The civil calendar in eras of 400 years that begin on the first of March: a leap day is the
     // last day of its year then (Hinnant, "chrono-Compatible Low-Level Date Algorithms").

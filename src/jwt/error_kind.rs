@@ -86,6 +86,10 @@ pub enum TokenErrorKind {
     /// It is bound to a key (`cnf`, RFC 7800), and nothing checks that the sender has the key.
     #[error("the token is bound to a key, and nothing shows that its sender has it")]
     SenderConstrained,
+    /// The introspection endpoint says that it is not active (RFC 7662 section 2.2): it has expired,
+    /// was revoked, or was never issued.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
     /// A revocation check refused it.
     #[error("the token was revoked")]
     Revoked,
@@ -118,6 +122,7 @@ impl TokenErrorKind {
             Self::Id(_) => "token_id",
             Self::ApplicationClaims => "token_application_claims",
             Self::SenderConstrained => "token_sender_constrained",
+            Self::Inactive => "token_inactive",
             Self::Revoked => "token_revoked",
         }
     }

@@ -12,28 +12,28 @@ use crate::authorize::Grants;
 
 /// The claims that contain scopes and roles.
 #[derive(Clone, Debug, Default)]
-pub(super) struct GrantClaims {
+pub(crate) struct GrantClaims {
     scopes: Vec<Cow<'static, str>>,
     /// A claim, and the members that lead to its roles.
     roles: Vec<(Cow<'static, str>, Vec<Cow<'static, str>>)>,
 }
 
 impl GrantClaims {
-    pub(super) fn add_scopes(&mut self, claim: Cow<'static, str>) {
+    pub(crate) fn add_scopes(&mut self, claim: Cow<'static, str>) {
         self.scopes.push(claim);
     }
 
-    pub(super) fn add_roles(&mut self, claim: Cow<'static, str>, members: Vec<Cow<'static, str>>) {
+    pub(crate) fn add_roles(&mut self, claim: Cow<'static, str>, members: Vec<Cow<'static, str>>) {
         self.roles.push((claim, members));
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &Cow<'static, str>> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Cow<'static, str>> {
         let roles = self.roles.iter().map(|(claim, _)| claim);
         self.scopes.iter().chain(roles)
     }
 
     /// Reads the claims. One that is missing grants nothing; one of another type is an error.
-    pub(super) fn read(&self, claims: &Claims<'_>) -> Result<Grants, TokenErrorKind> {
+    pub(crate) fn read(&self, claims: &Claims<'_>) -> Result<Grants, TokenErrorKind> {
         let mut grants = Grants::new();
         for name in &self.scopes {
             let wrong = || TokenErrorKind::ClaimType(name.clone());

@@ -18,7 +18,7 @@ use crate::{
 
 /// Which claims make the identity, and which attributes it gets.
 #[derive(Clone)]
-pub(super) struct Identify {
+pub(crate) struct Identify {
     user: UserSource,
     tenant: Option<Cow<'static, str>>,
     thread: Option<Cow<'static, str>>,
@@ -41,14 +41,14 @@ type AttachClaims = dyn Fn(Identity, &[u8]) -> Result<Identity, InvalidError> + 
 
 /// A claim for another id of the context than the user's.
 #[derive(Clone, Copy)]
-pub(super) enum ContextClaim {
+pub(crate) enum ContextClaim {
     Tenant,
     Thread,
     Run,
 }
 
 impl Identify {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             user: UserSource::Claim(Cow::Borrowed("sub")),
             tenant: None,
@@ -61,11 +61,11 @@ impl Identify {
         }
     }
 
-    pub(super) fn set_user_id_claim(&mut self, name: Cow<'static, str>) {
+    pub(crate) fn set_user_id_claim(&mut self, name: Cow<'static, str>) {
         self.user = UserSource::Claim(name);
     }
 
-    pub(super) fn set_context_claim(&mut self, what: ContextClaim, name: Cow<'static, str>) {
+    pub(crate) fn set_context_claim(&mut self, what: ContextClaim, name: Cow<'static, str>) {
         match what {
             ContextClaim::Tenant => self.tenant = Some(name),
             ContextClaim::Thread => self.thread = Some(name),
@@ -73,19 +73,19 @@ impl Identify {
         }
     }
 
-    pub(super) fn set_actor_claim(&mut self, name: Cow<'static, str>) {
+    pub(crate) fn set_actor_claim(&mut self, name: Cow<'static, str>) {
         self.actor = Some(name);
     }
 
-    pub(super) fn grants(&mut self) -> &mut GrantClaims {
+    pub(crate) fn grants(&mut self) -> &mut GrantClaims {
         self.grants.get_or_insert_default()
     }
 
-    pub(super) fn rules(&mut self, rules: IdRules) {
+    pub(crate) fn rules(&mut self, rules: IdRules) {
         self.rules = rules;
     }
 
-    pub(super) fn attach<T>(&mut self)
+    pub(crate) fn attach<T>(&mut self)
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
     {
@@ -98,7 +98,7 @@ impl Identify {
         }));
     }
 
-    pub(super) fn set_closure<T, F>(&mut self, identity: F)
+    pub(crate) fn set_closure<T, F>(&mut self, identity: F)
     where
         T: DeserializeOwned + Clone + Send + Sync + 'static,
         F: Fn(&VerifiedToken, &T) -> Result<Identity, InvalidError> + Send + Sync + 'static,
@@ -111,11 +111,11 @@ impl Identify {
     }
 
     /// Whether users of two issuers that have the same id stay different.
-    pub(super) fn tells_issuers_apart(&self) -> bool {
+    pub(crate) fn tells_issuers_apart(&self) -> bool {
         self.tenant.is_some() || matches!(self.user, UserSource::Closure(_))
     }
 
-    pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), TokenConfigError> {
         let grants = self.grants.iter().flat_map(GrantClaims::names);
         self.names().chain(grants).try_for_each(|name| {
             // Of several values, none is the id.
@@ -139,14 +139,14 @@ impl Identify {
     }
 
     /// Returns the user's id as the token has it, for the audit event; not validated.
-    pub(super) fn user_for_audit<'a>(&self, claims: &Claims<'a>) -> Option<Cow<'a, str>> {
+    pub(crate) fn user_for_audit<'a>(&self, claims: &Claims<'a>) -> Option<Cow<'a, str>> {
         claims.optional_text(match &self.user {
             UserSource::Claim(name) => name,
             UserSource::Closure(_) => "sub",
         })
     }
 
-    pub(super) fn identity(
+    pub(crate) fn identity(
         &self,
         claims: &Claims<'_>,
         token: &VerifiedToken,

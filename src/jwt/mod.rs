@@ -75,4 +75,14 @@ pub use self::{
     typestate::{HasAudience, HasIssuer, WantsAudience, WantsIssuer},
     verified::VerifiedToken,
 };
+#[cfg(feature = "introspection")]
+pub(crate) use self::{
+    claims::Claims,
+    error::{truncated, utc},
+    identify::{ContextClaim, Identify},
+    numeric_date::Round,
+    remote::{PlainHttp, body, bounded, checked, redacted, send, timer},
+    requirement::Requirement,
+    verify::unix_seconds,
+};
 pub use crate::config_error::{Algorithm, KeyError, TokenConfigError, UrlProblem};

@@ -9,13 +9,13 @@ use super::{
 
 /// A claim that a token needs, and the values of which it needs one; `None` if any will do.
 #[derive(Clone, Debug)]
-pub(super) struct Requirement {
+pub(crate) struct Requirement {
     claim: Cow<'static, str>,
     values: Option<Vec<Box<str>>>,
 }
 
 impl Requirement {
-    pub(super) fn new<V>(claim: impl Into<Cow<'static, str>>, values: V) -> Self
+    pub(crate) fn new<V>(claim: impl Into<Cow<'static, str>>, values: V) -> Self
     where
         V: IntoIterator<Item: Into<String>>,
     {
@@ -33,7 +33,7 @@ impl Requirement {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), TokenConfigError> {
         check_name(&self.claim)?;
         let is_useless =
             |values: &Vec<Box<str>>| values.is_empty() || values.iter().any(|it| it.is_empty());
@@ -45,7 +45,7 @@ impl Requirement {
         Ok(())
     }
 
-    pub(super) fn check(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
+    pub(crate) fn check(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
         let Some(values) = &self.values else {
             return claims.require(&self.claim).map_err(Into::into);
         };

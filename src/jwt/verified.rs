@@ -37,15 +37,15 @@ struct Inner {
     session_id: Option<Box<str>>,
     key_id: Option<Box<str>>,
     issued_at: Option<u64>,
-    expires_at: u64,
+    expires_at: Option<u64>,
 }
 
 impl VerifiedToken {
-    pub(super) fn new(
+    pub(crate) fn new(
         claims: &Claims<'_>,
         audience: Option<&str>,
         key_id: Option<&str>,
-        expires_at: u64,
+        expires_at: Option<u64>,
     ) -> Self {
         let text = |name: &str| claims.optional_text(name).map(|text| Box::from(&*text));
         Self {
@@ -104,10 +104,11 @@ impl VerifiedToken {
         self.inner.issued_at.map(at)
     }
 
-    /// Returns until when the token is accepted: `exp` plus the leeway.
+    /// Returns until when the token is accepted: `exp` plus the leeway. A JSON Web Token always has an
+    /// end; what an introspection endpoint answers may have none.
     #[must_use]
-    pub fn expires_at(&self) -> SystemTime {
-        at(self.inner.expires_at)
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.inner.expires_at.map(at)
     }
 }
 

@@ -129,7 +129,7 @@ impl Signed<'_> {
             return Err(TokenErrorKind::SenderConstrained.into());
         }
         let rules = checks.issuer;
-        let expires_at = claims.check_times(seconds(checks.now), checks.leeway)?;
+        let expires_at = claims.check_times(unix_seconds(checks.now), checks.leeway)?;
         if let Some(name) = &rules.name {
             let sent = claims.issuer()?;
             if *sent != **name {
@@ -150,10 +150,13 @@ impl Signed<'_> {
         if checks.revocable {
             claims.check_revocable()?;
         }
-        let token = VerifiedToken::new(claims, audience, self.key.id(), expires_at);
+        let token = VerifiedToken::new(claims, audience, self.key.id(), Some(expires_at));
         let identity = checks.identify.identity(claims, &token, self.payload)?;
         Ok(Verdict {
-            identity: identity.no_longer_than(token.expires_at()),
+            identity: match token.expires_at() {
+                Some(end) => identity.no_longer_than(end),
+                None => identity,
+            },
             token,
             key: Arc::clone(self.key),
             issuer: Arc::clone(rules),
@@ -187,7 +190,7 @@ impl From<Refused> for InvalidError {
 }
 
 /// Seconds since 1970.
-fn seconds(now: SystemTime) -> u64 {
+pub(crate) fn unix_seconds(now: SystemTime) -> u64 {
     // A clock before 1970 has every token not valid yet or not expired; `nbf` and `iat` aside,
     // none of them was issued then.
     now.duration_since(UNIX_EPOCH)

@@ -109,6 +109,7 @@ pub use crate::{
     note = "a `TrustedHeader` becomes a strategy when it says whom it trusts: `.from_proxies([\"10.0.0.0/8\"])?`, `.shared_secret(..)` or `.only_if(..)`",
     note = "`from_proxies` returns a `Result`: a `?` after it may be missing",
     note = "a `Jwt` becomes one when it says whose tokens it takes, and for whom they are: `.issuer(..).audience(..)`",
+    note = "an `Introspection` becomes one when it says for whom its tokens are: `.audience(..)`",
     note = "a `Fallback` is not one: add it with `.fallback(..)`",
     note = "a closure becomes one through `from_fn(CredentialSource::header(\"x-api-key\"), |head| ..)` or `from_async_fn(..)`"
 )]

@@ -2,6 +2,9 @@
 
 mod api_keys;
 mod generated_keys;
+mod introspection;
+mod introspection_calls;
+mod introspection_failures;
 mod provider;
 mod several_kinds;
 mod support;

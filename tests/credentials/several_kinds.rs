@@ -1,4 +1,5 @@
-//! API keys and access tokens in one `Authorization: Bearer`: each strategy takes its own.
+//! API keys, JSON Web Tokens and opaque tokens in one `Authorization: Bearer`: each strategy takes its
+//! own.
 
 use std::time::SystemTime;
 
@@ -12,10 +13,14 @@ use tower_user_scope::{
     token::TokenSource,
 };
 
-use crate::support::{
-    Came, Setup,
-    keys::{Mode, Table},
-    request,
+use crate::{
+    introspection::strategy,
+    support::{
+        Came, Setup,
+        endpoint::{Call, Endpoint, Reply},
+        keys::{Mode, Table},
+        request,
+    },
 };
 
 const SECRET: &[u8] = b"a secret of these tests, and of nothing else";
@@ -100,6 +105,94 @@ async fn keys_and_tokens_share_a_header_in_either_order_and_unanimously() {
                 Came::Refused(InvalidErrorKind::Repeated)
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn opaque_tokens_share_a_header_with_both_in_every_order() {
+    let table = Table::new(Mode::Answers);
+    let key = table.add(|record| record);
+    let (key, token) = (key.expose_secret(), minted("bob", "api"));
+    let expired = format!("{token}x");
+    let endpoint = Endpoint::start(|call| {
+        let active = call.token() == "opaque" || call.token() == "v4.public.x";
+        Reply::Json(json!({"active": active, "sub": "carol", "aud": "api"}))
+    });
+    let list = || -> Vec<BoxStrategy> {
+        let keys = ApiKeys::new("acme", table.clone()).token_source(TokenSource::bearer());
+        vec![
+            keys.leave_other_tokens().boxed(),
+            jwt().leave_other_tokens().boxed(),
+            strategy(&endpoint)
+                .leave_jwts()
+                .leave_prefix("acme_")
+                .boxed(),
+        ]
+    };
+    for unanimous in [false, true] {
+        for first in 0..3 {
+            for reversed in [false, true] {
+                let mut strategies = list();
+                strategies.rotate_left(first);
+                if reversed {
+                    strategies.reverse();
+                }
+                let mut setup = Setup::new(strategies);
+                (setup.unanimous, setup.visitors) = (unanimous, true);
+                let asked = setup.service();
+                for (sent, came) in [
+                    (key, Came::alice()),
+                    (&*token, Came::User("bob".to_owned())),
+                    ("opaque", Came::User("carol".to_owned())),
+                    // Three parts, and no JWT.
+                    ("v4.public.x", Came::User("carol".to_owned())),
+                    (&expired, rejected("token_signature")),
+                    ("acme_x", rejected("api_key_malformed")),
+                    ("garbage", rejected("token_inactive")),
+                    // Five parts: an encrypted JWT is opaque.
+                    ("eyJ.a.b.c.d", rejected("token_inactive")),
+                ] {
+                    let case = format!("{unanimous} {first} {reversed} {sent}");
+                    assert_eq!(asked.came(bearer(sent)).await, came, "{case}");
+                }
+                assert_eq!(asked.came(request(&[])).await, Came::Visitor);
+            }
+        }
+    }
+    let asked_about = |call: &Call| call.token().starts_with("acme") || call.token() == token;
+    assert!(!endpoint.calls().iter().any(asked_about));
+}
+
+/// Without a call of `leave_..`, the last strategy refuses what is nobody's.
+#[tokio::test]
+async fn the_first_strategy_leaves_what_the_second_takes() {
+    let token = minted("bob", "api");
+    let endpoint = Endpoint::start(|call| {
+        let active = call.token() == "opaque";
+        Reply::Json(json!({"active": active, "sub": "carol", "aud": "api"}))
+    });
+    for strategies in [
+        vec![
+            jwt().leave_other_tokens().boxed(),
+            strategy(&endpoint).boxed(),
+        ],
+        vec![strategy(&endpoint).leave_jwts().boxed(), jwt().boxed()],
+    ] {
+        let asked = Setup::new(strategies).service();
+        assert_eq!(
+            asked.came(bearer(&token)).await,
+            Came::User("bob".to_owned())
+        );
+        assert_eq!(
+            asked.came(bearer("opaque")).await,
+            Came::User("carol".to_owned())
+        );
+        let signature = rejected("token_signature");
+        assert_eq!(asked.came(bearer(&format!("{token}x"))).await, signature);
+        assert_eq!(
+            asked.came(bearer("garbage")).await,
+            rejected("token_inactive")
+        );
     }
 }
 

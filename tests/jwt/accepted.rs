@@ -56,7 +56,7 @@ async fn a_tokens_identity_is_proved_and_ends_with_its_exp() {
         .attributes()
         .get::<VerifiedToken>()
         .expect("always there");
-    assert_eq!(context.identity().expires_at(), Some(token.expires_at()));
+    assert_eq!(context.identity().expires_at(), token.expires_at());
     assert_eq!(token.issuer(), Some(ISSUER));
     assert_eq!(token.audience(), Some(AUDIENCE));
     assert_eq!(token.subject(), Some("alice"));
@@ -383,7 +383,7 @@ async fn an_identity_that_ends_before_its_token_is_found_again() {
         let identity = Identity::proved("alice".parse::<UserId>()?);
         Ok(match count.fetch_add(1, Ordering::Relaxed) {
             0 => identity.with_expires_at(UNIX_EPOCH),
-            _ => identity.with_expires_at(token.expires_at()),
+            _ => identity.with_expires_at(token.expires_at().expect("it has an end")),
         })
     }));
     let token = minted(HS, None, &claims("alice"));

@@ -749,7 +749,7 @@ async fn each_mistake_in_metadata_has_its_own_error() {
         ),
         (
             json!({"issuer": issuer, "jwks_uri": "http://s:secret@id.example/k?a=secret"}),
-            "the key set's URL `http://id.example/k..` is not fetched: it is not an https URL; \
+            "the URL `http://id.example/k..` is not fetched: it is not an https URL; \
              plain http is for loopback only"
                 .to_owned(),
         ),

@@ -121,7 +121,7 @@ impl Fetched {
     }
 }
 
-/// Why a key set could not be fetched.
+/// Why a document could not be fetched, or an endpoint could not be asked.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -171,7 +171,7 @@ pub enum FetchError {
         found: String,
     },
     /// A URL that is not fetched, such as the `jwks_uri` of the metadata.
-    #[error("the key set's URL `{url}` is not fetched: {problem}")]
+    #[error("the URL `{url}` is not fetched: {problem}")]
     #[non_exhaustive]
     Url {
         /// The URL, without user name, password and query.

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
-use reqwest::{Client, ClientBuilder, Response, redirect::Policy};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, Url, redirect::Policy};
 
 use super::{
     super::TokenConfigError,
@@ -81,7 +81,8 @@ impl HttpsFetch {
         self
     }
 
-    async fn get(&self, url: &str, etag: Option<&str>) -> Result<Response, FetchError> {
+    /// Returns the client for a URL, and the URL.
+    pub(crate) fn client(&self, url: &str) -> Result<(&Client, Url), FetchError> {
         let plain = match &self.plain {
             Some(_) => PlainHttp::Anywhere,
             None => PlainHttp::ToLoopback,
@@ -95,18 +96,28 @@ impl HttpsFetch {
             (_, Some(plain)) if !wanted.host_str().is_some_and(is_loopback_host) => plain,
             _ => self.loopback.as_ref().ok_or(FetchError::NoLoopbackClient)?,
         };
+        Ok((client, wanted))
+    }
+
+    async fn get(&self, url: &str, etag: Option<&str>) -> Result<Response, FetchError> {
+        let (client, wanted) = self.client(url)?;
         let mut request = client
             .get(wanted.clone())
             .header(header::ACCEPT, "application/jwk-set+json, application/json");
         if let Some(etag) = etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        let response = request.send().await.map_err(transport)?;
-        if response.url().origin() != wanted.origin() {
-            return Err(FetchError::Redirected);
-        }
-        Ok(response)
+        send(request, &wanted).await
     }
+}
+
+/// Sends a request, and refuses what another host has answered.
+pub(crate) async fn send(request: RequestBuilder, wanted: &Url) -> Result<Response, FetchError> {
+    let response = request.send().await.map_err(transport)?;
+    if response.url().origin() != wanted.origin() {
+        return Err(FetchError::Redirected);
+    }
+    Ok(response)
 }
 
 fn builder() -> ClientBuilder {
@@ -137,7 +148,7 @@ impl FetchDocument for HttpsFetch {
         let mut response = self.get(url, etag).await?;
         let mut fetched = match response.status() {
             StatusCode::NOT_MODIFIED if etag.is_some() => Fetched::not_modified(),
-            StatusCode::OK => Fetched::new(body(&mut response).await?),
+            StatusCode::OK => Fetched::new(body(&mut response, Self::MAX_LEN).await?),
             status => return Err(FetchError::Status(status.as_u16())),
         };
         let headers = response.headers();
@@ -150,12 +161,12 @@ impl FetchDocument for HttpsFetch {
     }
 }
 
-async fn body(response: &mut Response) -> Result<Bytes, FetchError> {
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn body(response: &mut Response, limit: usize) -> Result<Bytes, FetchError> {
     let mut document = BytesMut::new();
     let mut pieces = 0;
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if document.len() + chunk.len() > HttpsFetch::MAX_LEN {
-            let limit = HttpsFetch::MAX_LEN;
+        if document.len() + chunk.len() > limit {
             return Err(FetchError::TooLong { limit });
         }
         // A megabyte in chunks of one byte takes seconds of a thread.

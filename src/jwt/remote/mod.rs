@@ -14,6 +14,7 @@ use super::{KeySet, Keys, TokenConfigError};
 use crate::{clock::Clock, strategy::UnavailableError};
 
 mod address;
+mod bounded;
 mod fetch;
 mod https;
 mod period;
@@ -25,6 +26,12 @@ use self::{
     address::{Address, MetadataForm},
     period::Periods,
     refresher::Refresher,
+};
+#[cfg(feature = "introspection")]
+pub(crate) use self::{
+    bounded::{bounded, timer},
+    https::{body, send},
+    url::{PlainHttp, checked, redacted},
 };
 pub use self::{
     fetch::{FetchDocument, FetchError, Fetched},

@@ -5,27 +5,19 @@
 //! the keys itself. Knows nothing of URLs and tokens.
 
 use std::{
-    future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::Poll,
     time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::{
-    runtime::Handle,
-    sync::watch,
-    task::AbortHandle,
-    time::{Sleep, sleep},
-};
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use tracing::{debug, warn};
 
 use super::{
     super::{KeyError, KeySet},
     Settings,
     address::{Answer, Validators},
+    bounded::{bounded, timer},
     fetch::FetchError,
 };
 use crate::clock::{Clock, Moment, SystemClock};
@@ -347,22 +339,4 @@ async fn refresh_loop(mut attempt: Attempt) {
         }
         attempt = Attempt::new(refresher, generation, began);
     }
-}
-
-/// Creates a timer. Tokio panics if the runtime has none, and offers no way to ask.
-fn timer(after: Duration) -> Result<Sleep, FetchError> {
-    catch_unwind(|| sleep(after)).map_err(|_| FetchError::NoTimers)
-}
-
-/// Polls the future until the limit. A panic is an error: a runtime without I/O panics too.
-async fn bounded<F: Future>(future: F, limit: Sleep) -> Result<F::Output, FetchError> {
-    let (mut future, mut limit) = (pin!(future), pin!(limit));
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => limit.as_mut().poll(cx).map(|()| Err(FetchError::TimedOut)),
-            Err(_) => Poll::Ready(Err(FetchError::Panicked)),
-        },
-    )
-    .await
 }

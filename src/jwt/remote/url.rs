@@ -9,13 +9,13 @@ use crate::peer::is_loopback_host;
 
 /// Where plain `http` may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PlainHttp {
+pub(crate) enum PlainHttp {
     ToLoopback,
     Anywhere,
 }
 
 /// Parses a URL with the parser of the HTTP client, and checks the result.
-pub(super) fn checked(url: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
+pub(crate) fn checked(url: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
     if url.contains(['{', '}']) {
         return Err(UrlProblem::Placeholder);
     }
@@ -60,7 +60,7 @@ fn is_internal(host: &str) -> bool {
 
 /// Returns a URL for errors and logs: without user name, password, query and fragment, and of at
 /// most 256 characters.
-pub(super) fn redacted(url: &str) -> String {
+pub(crate) fn redacted(url: &str) -> String {
     const LONGEST: usize = 256;
     let Ok(mut parsed) = Url::parse(url) else {
         return "..".to_owned();

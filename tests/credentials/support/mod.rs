@@ -1,5 +1,6 @@
 //! A service behind a layer, and what it makes of a request.
 
+pub(crate) mod endpoint;
 pub(crate) mod keys;
 pub(crate) mod lines;
 
