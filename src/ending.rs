@@ -1,5 +1,8 @@
 //! How a scope ends.
 
+#[cfg(feature = "tokio")]
+use crate::lifetime::EndReason;
+
 /// How a scope ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -17,6 +20,11 @@ pub enum Ending {
     Failed,
     /// The inner service or the body panicked.
     Panicked,
+    /// The identity that opened the scope has ended, and the response's body was cut off; see
+    /// [`end_scopes_at_expiry`](crate::middleware::LayerBuilder::end_scopes_at_expiry).
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    CutOff(EndReason),
 }
 
 impl Ending {
@@ -28,6 +36,8 @@ impl Ending {
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
             Self::Panicked => "panicked",
+            #[cfg(feature = "tokio")]
+            Self::CutOff(reason) => reason.as_str(),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 
+#[cfg(feature = "tokio")]
+use crate::lifetime::Lifetime;
 #[cfg(feature = "limit")]
 use crate::limit::{Granted, Limits, Refusal as LimitRefusal};
 use crate::{
@@ -37,6 +39,9 @@ pub(crate) struct Policy<L, M, A> {
     /// Where the request id goes to the inner service and back to the client.
     pub(crate) request_id: Option<RequestIdHeader>,
     pub(crate) before_response: BeforeResponse,
+    /// Whether scopes end when their identity does.
+    #[cfg(feature = "tokio")]
+    pub(crate) ends_scopes: bool,
     #[cfg(feature = "limit")]
     pub(crate) subject_limits: Limits,
 }
@@ -120,6 +125,13 @@ where
             Ok(context) => context,
             Err(refused) => return self.reject(head, refused),
         };
+        #[cfg(feature = "tokio")]
+        if self.ends_scopes {
+            if let Some(end) = context.identity().expires_at() {
+                let clock = &self.resolver.clock;
+                (context.life()).begin(|| Lifetime::new(Arc::clone(clock), Some(end)));
+            }
+        }
         match within(&context, || self.authorize.authorize(&context, head)) {
             MaybeFuture::Ready(answer) => self.authorized(head, context, answer),
             MaybeFuture::Future(future) => Step::Wait(Stage::authorizing(future, context)),

@@ -112,15 +112,20 @@ impl Deadline {
     }
 }
 
+/// Returns a timer; `None` without a Tokio runtime that has timers. Tokio panics if they are disabled,
+/// which must not fail the request.
+#[cfg(feature = "tokio")]
+pub(crate) fn sleep(time: Duration) -> Option<tokio::time::Sleep> {
+    let _runtime = tokio::runtime::Handle::try_current().ok()?;
+    catch_unwind(|| tokio::time::sleep(time)).ok()
+}
+
 #[cfg(feature = "tokio")]
 impl Timer {
-    /// Creates a timer; `None` without a Tokio runtime that has timers. Tokio panics if they are
-    /// disabled, which must not fail the request.
+    /// Creates a timer; `None` without a Tokio runtime that has timers.
     fn new(limit: Duration) -> Option<Self> {
         static REPORTED: Once = Once::new();
-        let sleep = tokio::runtime::Handle::try_current()
-            .ok()
-            .and_then(|_| catch_unwind(|| tokio::time::sleep(limit)).ok());
+        let sleep = sleep(limit);
         if sleep.is_none() {
             REPORTED.call_once(|| {
                 tracing::error!(

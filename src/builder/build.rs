@@ -97,6 +97,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             limits,
             request_id,
             before_response: self.settings.before_response,
+            #[cfg(feature = "tokio")]
+            ends_scopes: self.settings.ends_scopes,
             #[cfg(feature = "limit")]
             subject_limits: self.settings.subject_limits,
         }))

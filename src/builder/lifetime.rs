@@ -72,6 +72,40 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         self
     }
 
+    /// Ends scopes when their identity expires ([`Identity::expires_at`](crate::Identity::expires_at)),
+    /// by the layer's [clock](Self::clock). By default a response that is being streamed goes on.
+    ///
+    /// A body that is still open is dropped, in its scope. The scope ends as
+    /// [`Ending::CutOff`](crate::scope::Ending::CutOff), and the client can tell:
+    ///
+    /// | the response is | the client gets |
+    /// | --- | --- |
+    /// | `text/event-stream` | the event `scope-ended` with the data `expired`, then the end; browsers connect again, and get 401 |
+    /// | gRPC, gRPC-Web | the status `UNAUTHENTICATED` (16) |
+    /// | any other, or encoded, or cut off within an event | an error of the body ([`ScopeEndedError`](crate::scope::ScopeEndedError)): HTTP/1 connections close, HTTP/2 streams are reset |
+    ///
+    /// The first frame of a body is always sent, so an answer of one frame arrives whole. What is not
+    /// a body can wait for [`UserContext::ended`](crate::UserContext::ended): an upgraded connection, a handler that is still at
+    /// work, a job.
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer};
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .end_scopes_at_expiry()
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn end_scopes_at_expiry(mut self) -> Self {
+        self.settings.ends_scopes = true;
+        self
+    }
+
     /// Runs a hook exactly once when the scope of a request closes: after the response's body was
     /// sent, was dropped or failed, or, for an upgraded connection, when the last handle is dropped.
     ///

@@ -57,6 +57,8 @@ struct Settings {
     clock: Arc<dyn Clock>,
     checks: Checks,
     before_response: BeforeResponse,
+    #[cfg(feature = "tokio")]
+    ends_scopes: bool,
     hooks: Hooks,
     limits: TimeLimits,
     #[cfg(feature = "limit")]
@@ -85,6 +87,8 @@ impl UserScopeLayer {
                 clock: Arc::new(SystemClock),
                 checks: Checks::default(),
                 before_response: BeforeResponse::default(),
+                #[cfg(feature = "tokio")]
+                ends_scopes: false,
                 hooks: Hooks::default(),
                 limits: TimeLimits::default(),
                 #[cfg(feature = "limit")]

@@ -7,7 +7,17 @@
 //! # let _ = now;
 //! ```
 
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 use std::{fmt, sync::Arc, time::SystemTime};
+#[cfg(feature = "tokio")]
+use std::{
+    future::{Future, pending},
+    pin::Pin,
+};
+
+#[cfg(feature = "tokio")]
+use crate::time_limit::sleep;
 
 #[cfg(any(feature = "api-keys", feature = "jwt"))]
 mod moment;
@@ -49,7 +59,32 @@ pub(crate) use self::moment::Moment;
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Returns the current time.
     fn now(&self) -> SystemTime;
+
+    /// Returns a future that is ready when the clock may show this time. The caller looks at the clock
+    /// then, and waits again if it does not.
+    ///
+    /// By default it is a timer of Tokio's for the time that is left, and for a minute at most, so
+    /// that a clock that was set, or a machine that slept, is noticed. A clock that does not go by the
+    /// system's, as in a test, returns one of its own.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    fn wait_until(&self, time: SystemTime) -> ClockFuture {
+        let left = time.duration_since(self.now()).unwrap_or_default();
+        let timer = sleep(left.min(Duration::from_secs(60)));
+        Box::pin(async move {
+            match timer {
+                Some(timer) => timer.await,
+                // Without timers, the clock is looked at when something else happens.
+                None => pending().await,
+            }
+        })
+    }
 }
+
+/// What [`Clock::wait_until`] returns.
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub type ClockFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The system's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,5 +100,10 @@ impl Clock for SystemClock {
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> SystemTime {
         (**self).now()
+    }
+
+    #[cfg(feature = "tokio")]
+    fn wait_until(&self, time: SystemTime) -> ClockFuture {
+        (**self).wait_until(time)
     }
 }

@@ -21,6 +21,7 @@ mod handles;
 mod id_source;
 pub(crate) mod identity;
 pub(crate) mod ids;
+mod life;
 #[cfg(feature = "ids")]
 mod portable;
 mod request_id_header;

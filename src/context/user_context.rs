@@ -8,7 +8,7 @@ use super::{
     Attributes, ConnectionId, Correlation, CorrelationError, CorrelationKind, DepthError, Evidence,
     EvidenceError, Handles, IdSource, Identity, Principal, RequestId, RunId, Subject, TenantId,
     ThreadId, TraceParent, UserId, UserRequiredError, correlated::Ids, error::MAX_DEPTH,
-    identity::Continued,
+    identity::Continued, life::Life,
 };
 use crate::isolation::Checks;
 
@@ -40,6 +40,7 @@ struct Inner {
     strategy: &'static str,
     correlation: Correlation,
     handles: Handles,
+    life: Life,
     /// Few contexts come from others.
     descent: Option<Box<Descent>>,
 }
@@ -73,9 +74,16 @@ impl UserContext {
                 strategy,
                 correlation,
                 handles,
+                life: Life::default(),
                 descent,
             }),
         }
+    }
+
+    /// Where the life of this context's scope is kept.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn life(&self) -> &Life {
+        &self.inner.life
     }
 
     /// Makes the context of a request that a layer resolved.
@@ -123,13 +131,15 @@ impl UserContext {
         if !descent.outer.iter().any(is_listed) {
             descent.outer.push(outer.handles);
         }
-        Ok(Self::new(
+        let context = Self::new(
             identity,
             strategy,
             correlation,
             handles.with_checks(checks),
             Some(descent),
-        ))
+        );
+        context.inner.life.share(&self.inner.life);
+        Ok(context)
     }
 
     /// Who, how it is known, and what else is known.
@@ -290,14 +300,16 @@ impl UserContext {
             depth: self.depth() + 1,
             ..inner.descent.as_deref().cloned().unwrap_or_default()
         };
-        Ok(Self::new(
+        let context = Self::new(
             identity,
             inner.strategy,
             inner.correlation.for_child(),
             // A middleware may put the child in the place of the layer's own.
             inner.handles,
             Some(Box::new(descent)),
-        ))
+        );
+        context.inner.life.share(&self.inner.life);
+        Ok(context)
     }
 
     #[inline]

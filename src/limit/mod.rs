@@ -27,7 +27,8 @@
 //! The slot of a concurrency limit is given back when the *scope* closes, after its factory is
 //! dropped: at the end of the response's body, so an event stream or a gRPC stream holds its slot
 //! for as long as it is open, or at the end of an upgraded connection. It is given back however the
-//! scope ends. What a rate limit has counted is not given back.
+//! scope ends. What a rate limit has counted is not given back. A layer with `context_only` has no
+//! handle that an upgraded connection could hold, so its slot comes back at the upgrade.
 //!
 //! Concurrency limits are asked first, and those in a [store](Limit::in_store) last. A request that
 //! one limit refuses gives back its slots of the others.

@@ -6,12 +6,16 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+#[cfg(feature = "tokio")]
+use http_body::Frame;
 
 use super::Rejection;
+#[cfg(feature = "tokio")]
+use crate::lifetime::EndReason;
 
 /// The protocol of a request, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Grpc,
     Web,
     WebText,
@@ -23,7 +27,7 @@ impl Protocol {
     /// The content type alone decides, because nothing depends on it but the form of the
     /// response: the HTTP status is the refusal's own in each. Behind a translator, such as
     /// tonic-web's, gRPC arrives over HTTP/1.1.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(CONTENT_TYPE)?.as_bytes();
         // The subtype's suffix and parameters are ignored.
         let end = value.iter().position(|byte| matches!(byte, b'+' | b';'));
@@ -99,17 +103,40 @@ impl Status {
         }
     }
 
-    /// The trailers as the last frame of a gRPC-Web body: a flag, four bytes of length, and
-    /// lines as in HTTP/1.1 (gRPC's PROTOCOL-WEB.md).
     fn trailers_frame(&self) -> Vec<u8> {
-        let Self { code, message, .. } = self;
-        let trailers = format!("grpc-status:{code}\r\ngrpc-message:{message}\r\n");
-        let len = u32::try_from(trailers.len()).unwrap_or(0);
-        let mut frame = vec![0x80];
-        frame.extend(len.to_be_bytes());
-        frame.extend(trailers.into_bytes());
-        frame
+        trailers_frame(self.code, self.message)
     }
+}
+
+/// The trailers as the last frame of a gRPC-Web body: a flag, four bytes of length, and lines as in
+/// HTTP/1.1 (gRPC's PROTOCOL-WEB.md).
+fn trailers_frame(code: &str, message: &str) -> Vec<u8> {
+    let trailers = format!("grpc-status:{code}\r\ngrpc-message:{message}\r\n");
+    let len = u32::try_from(trailers.len()).unwrap_or(0);
+    let mut frame = vec![0x80];
+    frame.extend(len.to_be_bytes());
+    frame.extend(trailers.into_bytes());
+    frame
+}
+
+/// Returns the last frame of a response that is cut off, because its identity has ended: the status
+/// `UNAUTHENTICATED` in trailers.
+#[cfg(feature = "tokio")]
+pub(crate) fn cut_off<D: From<Bytes>>(protocol: Protocol, reason: EndReason) -> Option<Frame<D>> {
+    let (code, message) = ("16", format!("the identity has ended: {reason}"));
+    Some(match protocol {
+        Protocol::Grpc => {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static(code));
+            if let Ok(message) = HeaderValue::try_from(message) {
+                trailers.insert("grpc-message", message);
+            }
+            Frame::trailers(trailers)
+        }
+        Protocol::Web => Frame::data(Bytes::from(trailers_frame(code, &message)).into()),
+        // In base64 the body may be cut off within a group of four characters.
+        Protocol::WebText => return None,
+    })
 }
 
 pub(super) fn respond(rejection: &Rejection, protocol: Protocol) -> Response<Bytes> {

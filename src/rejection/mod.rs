@@ -21,6 +21,8 @@ pub(crate) mod kind;
 mod problem_json;
 mod respond;
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::grpc::{Protocol, cut_off};
 pub(crate) use self::{
     challenge::challenges,
     kind::{FactoryErrorKind, Rejection},

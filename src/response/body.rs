@@ -11,12 +11,20 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::scope::{Ending, OpenScope};
+#[cfg(feature = "tokio")]
+use super::cut::Cut;
+#[cfg(feature = "tokio")]
+use crate::lifetime::EndReason;
+use crate::{
+    factory::BoxError,
+    scope::{Ending, OpenScope},
+};
 
 /// The body of [`UserScope`](crate::middleware::UserScope)'s responses.
 ///
-/// It passes on the frames of the inner service's body one by one. The only bound on that body is
-/// `Data: From<`[`Bytes`]`>`, for the few bytes of a rejection.
+/// It passes on the frames of the inner service's body one by one. The bounds on that body are
+/// `Data: From<`[`Bytes`]`>`, for the few bytes of a rejection, and an error that can be boxed beside
+/// that of a body that is cut off.
 #[pin_project]
 pub struct ResponseBody<B> {
     #[pin]
@@ -33,6 +41,9 @@ enum Kind<B> {
         ended: AtomicBool,
         left: Left,
         scope: Option<OpenScope>,
+        /// Ends the body when its identity ends, where the layer does that.
+        #[cfg(feature = "tokio")]
+        cut: Option<Box<Cut>>,
     },
     Rejection(Bytes),
 }
@@ -86,8 +97,19 @@ impl<B> ResponseBody<B> {
                 ended: AtomicBool::new(false),
                 left,
                 scope,
+                #[cfg(feature = "tokio")]
+                cut: None,
             },
         }
+    }
+
+    /// Ends the body when its identity ends.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cut_off_by(mut self, by: Option<Cut>) -> Self {
+        if let Kind::Inner { cut, .. } = &mut self.kind {
+            *cut = by.map(Box::new);
+        }
+        self
     }
 
     /// Creates the body of a service whose scope belongs to another layer.
@@ -110,6 +132,7 @@ impl<B> PinnedDrop for Kind<B> {
             ended,
             left,
             scope: Some(scope),
+            ..
         } = self.project()
         {
             if *ended.get_mut() {
@@ -138,6 +161,28 @@ fn ends(scope: &mut OpenScope, left: Left) {
     }
 }
 
+/// Drops the body in its scope, and returns the frame or the error that it ends with.
+#[cfg(feature = "tokio")]
+fn cut_off<B>(
+    mut body: Pin<&mut Option<B>>,
+    scope: &mut OpenScope,
+    cut: &mut Option<Box<Cut>>,
+    reason: EndReason,
+) -> Result<Frame<B::Data>, BoxError>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    scope.run(|| body.set(None));
+    scope.ends(Ending::CutOff(reason));
+    let last = cut.take().map(|cut| cut.last_frame(reason));
+    match last {
+        Some(Ok(frame)) => Ok(frame),
+        Some(Err(error)) => Err(error.into()),
+        None => unreachable!("only a cut ends a body before its end"),
+    }
+}
+
 /// An empty body.
 impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
@@ -149,9 +194,10 @@ impl<B> Body for ResponseBody<B>
 where
     B: Body,
     B::Data: From<Bytes>,
+    B::Error: Into<BoxError>,
 {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -159,23 +205,38 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner {
-                body, scope, left, ..
+                body: mut slot,
+                scope,
+                left,
+                #[cfg(feature = "tokio")]
+                cut,
+                ..
             } => {
-                let Some(mut body) = body.as_pin_mut() else {
+                let Some(mut body) = slot.as_mut().as_pin_mut() else {
                     return Poll::Ready(None);
                 };
                 let Some(scope) = scope else {
-                    return body.poll_frame(cx);
+                    return body.poll_frame(cx).map_err(Into::into);
                 };
+                #[cfg(feature = "tokio")]
+                if let Some(reason) = cut.as_ref().and_then(|cut| cut.before_frame()) {
+                    return Poll::Ready(Some(cut_off(slot, scope, cut, reason)));
+                }
                 // A server that has seen `is_end_stream` need not poll again.
-                let (frame, is_end) = ready!(scope.run(|| {
+                let polled = scope.run(|| {
                     if *left == Left::AsHinted {
                         let len = body.size_hint().exact();
                         *left = len.map_or(Left::Unknown, Left::Exactly);
                     }
                     let frame = body.as_mut().poll_frame(cx);
                     frame.map(|frame| (frame, body.is_end_stream()))
-                }));
+                });
+                #[cfg(feature = "tokio")]
+                if let (Poll::Pending, Some(waiting)) = (&polled, cut.as_mut()) {
+                    let reason = ready!(waiting.poll_ended(cx));
+                    return Poll::Ready(Some(cut_off(slot, scope, cut, reason)));
+                }
+                let (frame, is_end) = ready!(polled);
                 match &frame {
                     None => ends(scope, *left),
                     Some(Err(_)) => scope.ends(Ending::Failed),
@@ -187,7 +248,11 @@ where
                         Count::More => {}
                     },
                 }
-                Poll::Ready(frame)
+                #[cfg(feature = "tokio")]
+                if let (Some(cut), Some(Ok(frame))) = (cut, &frame) {
+                    cut.sends(frame);
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             KindProjection::Rejection(bytes) if bytes.is_empty() => Poll::Ready(None),
             KindProjection::Rejection(bytes) => {

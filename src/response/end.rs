@@ -2,6 +2,8 @@
 
 use http::{Method, Response, StatusCode, header};
 
+#[cfg(feature = "tokio")]
+use super::cut::Cut;
 use super::{ResponseBody, body::Left};
 use crate::scope::OpenScope;
 
@@ -54,6 +56,14 @@ pub(crate) fn close_with_body<B>(
     if let (true, Some(scope)) = (has_no_body || left == Left::Exactly(0), scope.as_mut()) {
         scope.completes();
     }
+    #[cfg(feature = "tokio")]
+    {
+        let lifetime = scope.as_ref().and_then(OpenScope::context);
+        let lifetime = lifetime.and_then(|context| context.life().get()).cloned();
+        let cut = lifetime.map(|lifetime| Cut::new(lifetime, response.headers()));
+        response.map(|body| ResponseBody::inner(body, scope, left).cut_off_by(cut))
+    }
+    #[cfg(not(feature = "tokio"))]
     response.map(|body| ResponseBody::inner(body, scope, left))
 }
 

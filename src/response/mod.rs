@@ -1,6 +1,8 @@
 //! The response: its body, and how its end closes the scope.
 
 mod body;
+#[cfg(feature = "tokio")]
+mod cut;
 mod end;
 
 pub use self::body::ResponseBody;

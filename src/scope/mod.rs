@@ -35,13 +35,13 @@
 
 mod close;
 mod current;
+#[cfg(feature = "tokio")]
+mod ended;
 mod guard;
 mod handle;
 mod instrument;
 mod open;
 
-#[cfg(feature = "tokio")]
-pub use self::instrument::spawn;
 pub use self::{
     close::ClosedScope,
     instrument::{InScope, InstrumentScope},
@@ -53,4 +53,8 @@ pub(crate) use self::{
     handle::Handle,
     open::{Attached, OpenScope},
 };
+#[cfg(feature = "tokio")]
+pub use self::{ended::ScopeEndedError, instrument::spawn};
+#[cfg(feature = "tokio")]
+pub use crate::lifetime::EndReason;
 pub use crate::{ending::Ending, isolation::Isolation, violation::IsolationError};

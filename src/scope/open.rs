@@ -171,9 +171,9 @@ impl OpenScope {
         }
     }
 
-    /// Records that the response ended before it was complete. An earlier panic is kept.
+    /// Records that the response ended before it was complete. A known reason is kept.
     pub(crate) fn fails(&mut self) {
-        if self.ending != Ending::Panicked {
+        if let Ending::Cancelled | Ending::Completed = self.ending {
             self.ending = Ending::Failed;
         }
     }

@@ -6,6 +6,8 @@ use std::{
 };
 
 use crate::clock::Clock;
+#[cfg(feature = "tokio")]
+use crate::clock::ClockFuture;
 
 /// A [`Clock`] that tests set. Clones share the time.
 ///
@@ -25,13 +27,24 @@ use crate::clock::Clock;
 /// # Ok::<(), tower_user_scope::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct TestClock(Arc<Mutex<SystemTime>>);
+pub struct TestClock(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    time: Mutex<SystemTime>,
+    #[cfg(feature = "tokio")]
+    changed: tokio::sync::Notify,
+}
 
 impl TestClock {
     /// Creates a clock that shows this time.
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
-        Self(Arc::new(Mutex::new(time)))
+        Self(Arc::new(Shared {
+            time: Mutex::new(time),
+            #[cfg(feature = "tokio")]
+            changed: tokio::sync::Notify::new(),
+        }))
     }
 
     /// Creates a clock that shows the system's current time.
@@ -62,13 +75,32 @@ impl TestClock {
     }
 
     fn change(&self, change: impl FnOnce(SystemTime) -> Option<SystemTime>) {
-        let mut time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut time = self.0.time.lock().unwrap_or_else(PoisonError::into_inner);
         *time = change(*time).expect("a time that `SystemTime` can represent");
+        drop(time);
+        #[cfg(feature = "tokio")]
+        self.0.changed.notify_waiters();
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a test has set or moved the clock, and not for time to pass.
+    #[cfg(feature = "tokio")]
+    fn wait_until(&self, time: SystemTime) -> ClockFuture {
+        let clock = self.clone();
+        Box::pin(async move {
+            loop {
+                let mut changed = std::pin::pin!(clock.0.changed.notified());
+                changed.as_mut().enable();
+                if clock.now() >= time {
+                    return;
+                }
+                changed.await;
+            }
+        })
     }
 }

@@ -10,6 +10,7 @@ mod compile_time;
 mod config;
 mod context;
 mod correlation;
+mod ended;
 mod entered;
 mod explain;
 mod factory;

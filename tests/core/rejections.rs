@@ -40,14 +40,14 @@ async fn collect<L, S, B>(layer: L, request: Request<()>) -> Response<Bytes>
 where
     L: Layer<Inner, Service = S>,
     S: tower::Service<Request<()>, Response = Response<B>, Error = Infallible>,
-    B: http_body::Body<Data = Bytes, Error = Infallible>,
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let response = match layer.layer(inner()).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
     let (head, body) = response.into_parts();
-    let Ok(body) = body.collect().await;
+    let body = body.collect().await.expect("a body");
     Response::from_parts(head, body.to_bytes())
 }
 

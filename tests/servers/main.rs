@@ -5,6 +5,7 @@
 mod alike;
 mod bad_input;
 mod connections;
+mod ended;
 mod endings;
 mod extractors;
 mod foreign_bytes;

@@ -148,7 +148,7 @@ impl Setup {
     }
 }
 
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, tower::BoxError>;
 
 /// A service behind a layer.
 #[derive(Clone)]

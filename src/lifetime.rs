@@ -1,0 +1,98 @@
+//! When a scope has to end before its work does, and what wakes those that wait for it.
+//!
+//! Knows nothing of scopes and of who acts.
+
+use std::{
+    fmt,
+    future::{Future, pending, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+/// Why a scope had to end before its work: the identity that opened it has ended.
+///
+/// ```
+/// use tower_user_scope::scope::EndReason;
+///
+/// assert_eq!(EndReason::Expired.as_str(), "expired");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The identity has expired, such as by the `exp` of a token.
+    Expired,
+}
+
+impl EndReason {
+    /// Returns the reason in one lower-case word, for clients and telemetry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The life of an identity in one scope. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Lifetime(Arc<Shared>);
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    expires_at: Option<SystemTime>,
+}
+
+impl Lifetime {
+    pub(crate) fn new(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>) -> Self {
+        let state = watch::Sender::new(State { expires_at });
+        Self(Arc::new(Shared { clock, state }))
+    }
+
+    /// Returns why the life has ended, if it has.
+    pub(crate) fn end(&self) -> Option<EndReason> {
+        let state = *self.0.state.borrow();
+        let has_expired = (state.expires_at).is_some_and(|end| end <= self.0.clock.now());
+        has_expired.then_some(EndReason::Expired)
+    }
+
+    /// Waits for the end, with one timer.
+    pub(crate) async fn ended(self) -> EndReason {
+        let mut state = self.0.state.subscribe();
+        loop {
+            let State { expires_at } = *state.borrow_and_update();
+            if let Some(reason) = self.end() {
+                return reason;
+            }
+            let clock = &self.0.clock;
+            let mut timer = pin!(async {
+                match expires_at {
+                    Some(end) => clock.wait_until(end).await,
+                    None => pending().await,
+                }
+            });
+            let mut changed = pin!(state.changed());
+            poll_fn(|cx| match timer.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => changed.as_mut().poll(cx).map(drop),
+            })
+            .await;
+        }
+    }
+}

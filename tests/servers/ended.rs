@@ -1,0 +1,374 @@
+//! B55 on real servers: when alice's identity expires, each kind of response of hers ends in a way
+//! that its client can tell, and bob's goes on. B60: the slots of her limit come back with it.
+
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
+    response::{
+        Response,
+        sse::{Event, Sse},
+    },
+    routing::{any, get},
+};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use http::{Request, StatusCode, request::Parts};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::{IntervalStream, TcpListenerStream};
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
+use tonic::{Code, Status, async_trait, transport::Server};
+use tower_user_scope::{
+    CredentialSource, Identity, Outcome, Scoped, UserContext, UserId, UserScopeLayer,
+    authorize::Authorize,
+    clock::Clock,
+    factory::ProvideFactory,
+    from_fn,
+    limit::Limit,
+    middleware::StrategyList,
+    scope::{EndReason, Ending},
+    testing::TestClock,
+};
+
+use crate::support::{
+    Seen, soon,
+    tonic::whoami::{
+        Question,
+        who_am_i_client::WhoAmIClient,
+        who_am_i_server::{WhoAmI, WhoAmIServer},
+    },
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The factory: its handle keeps the scope of a socket open.
+struct Owner;
+
+type Closings = mpsc::UnboundedReceiver<(String, Ending)>;
+
+/// Alice's identity ends after a minute, and that of others after an hour.
+fn layer(
+    clock: &TestClock,
+) -> (
+    UserScopeLayer<
+        impl StrategyList<Pending: Send> + Send + Sync + 'static + use<>,
+        impl ProvideFactory<Future: Send> + Send + Sync + 'static + use<>,
+        impl Authorize<Future: Send> + Send + Sync + 'static + use<>,
+    >,
+    Closings,
+) {
+    let start = clock.now();
+    let (closed, closings) = mpsc::unbounded_channel();
+    let layer = UserScopeLayer::builder()
+        .strategy(from_fn(
+            CredentialSource::header("x-user"),
+            move |head: &Parts| {
+                let Some(user) = head
+                    .headers
+                    .get("x-user")
+                    .and_then(|user| user.to_str().ok())
+                else {
+                    return Outcome::Absent;
+                };
+                let lasts = if user == "alice" { MINUTE } else { 60 * MINUTE };
+                let user: UserId = user.parse().expect("an id");
+                Identity::proved(user).with_expires_at(start + lasts).into()
+            },
+        ))
+        .clock(clock.clone())
+        .end_scopes_at_expiry()
+        .limit(Limit::concurrency("open", 1))
+        .factory(|_: &UserContext| Owner)
+        .on_close(move |scope| {
+            let owner = scope.context().user_id().map(ToString::to_string);
+            let _ = closed.send((owner.unwrap_or_default(), scope.ending()));
+        })
+        .build()
+        .expect("a valid configuration");
+    (layer, closings)
+}
+
+async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(20)));
+    Sse::new(ticks.map(|_| Ok(Event::default().data("tick"))))
+}
+
+/// A download without an end, as fast as the client takes it.
+async fn download() -> Response {
+    let chunk = Bytes::from(vec![7; 8 * 1024]);
+    Response::new(Body::from_stream(stream::repeat_with(move || {
+        Ok::<_, io::Error>(chunk.clone())
+    })))
+}
+
+/// A socket that echoes until its identity ends.
+async fn socket(upgrade: WebSocketUpgrade, owner: Scoped<Owner>) -> Response {
+    upgrade.on_upgrade(async move |mut socket: WebSocket| {
+        let mut ended = Box::pin(Scoped::context(&owner).ended());
+        loop {
+            tokio::select! {
+                reason = &mut ended => {
+                    let (code, reason) = (4401, reason.as_str().into());
+                    let close = Message::Close(Some(CloseFrame { code, reason }));
+                    let _ = socket.send(close).await;
+                    return;
+                }
+                message = socket.recv() => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        let _ = socket.send(Message::Text(text)).await;
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                },
+            }
+        }
+    })
+}
+
+async fn start(clock: &TestClock) -> (SocketAddr, Closings) {
+    let (layer, closings) = layer(clock);
+    let app = Router::new()
+        .route("/events", get(events))
+        .route("/download", get(download))
+        .route("/socket", any(socket))
+        .layer(layer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (address, closings)
+}
+
+fn request(address: SocketAddr, path: &str, user: &str) -> Request<Body> {
+    let request = Request::get(format!("http://{address}{path}")).header("x-user", user);
+    request.body(Body::empty()).expect("a request")
+}
+
+async fn ask(address: SocketAddr, path: &str, user: &str) -> hyper::Response<Incoming> {
+    // A client of its own, and therefore a connection of its own.
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    client
+        .request(request(address, path, user))
+        .await
+        .expect("an answer")
+}
+
+async fn open(address: SocketAddr, path: &str, user: &str) -> Incoming {
+    let response = ask(address, path, user).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    response.into_body()
+}
+
+/// The next bytes of a body; `None` at its end.
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    let frame = soon("a frame", body.frame()).await.transpose()?;
+    Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b55_an_event_stream_ends_with_an_event_that_says_why() {
+    let clock = TestClock::now();
+    let (address, mut closings) = start(&clock).await;
+    let mut alice = open(address, "/events", "alice").await;
+    let mut bob = open(address, "/events", "bob").await;
+    for stream in [&mut alice, &mut bob] {
+        assert_eq!(
+            next(stream).await.expect("a frame").expect("a tick"),
+            "data: tick\n\n"
+        );
+    }
+    assert_eq!(ask(address, "/events", "alice").await.status(), 429);
+    clock.advance(MINUTE);
+    let mut all = Vec::new();
+    while let Some(bytes) = next(&mut alice).await.expect("a clean end") {
+        all.extend_from_slice(&bytes);
+    }
+    let text = String::from_utf8(all).expect("text");
+    assert!(
+        text.ends_with("event: scope-ended\ndata: expired\n\n"),
+        "{text}"
+    );
+    let closed = soon("the scope closes", closings.recv())
+        .await
+        .expect("the layer lives");
+    assert_eq!(
+        closed,
+        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
+    );
+    // A browser connects again, and stops at this.
+    assert_eq!(ask(address, "/events", "alice").await.status(), 401);
+    for _ in 0..3 {
+        next(&mut bob)
+            .await
+            .expect("a frame")
+            .expect("bob's goes on");
+    }
+    assert!(
+        closings.try_recv().is_err(),
+        "nobody else's scope has closed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b55_a_download_ends_with_an_error() {
+    let clock = TestClock::now();
+    let (address, mut closings) = start(&clock).await;
+    let mut alice = open(address, "/download", "alice").await;
+    let mut bob = open(address, "/download", "bob").await;
+    for body in [&mut alice, &mut bob] {
+        next(body).await.expect("a frame").expect("data");
+    }
+    clock.advance(MINUTE);
+    loop {
+        match next(&mut alice).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the client takes what it has for the whole"),
+            Err(_) => break,
+        }
+    }
+    let closed = soon("the scope closes", closings.recv())
+        .await
+        .expect("the layer lives");
+    assert_eq!(
+        closed,
+        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
+    );
+    for _ in 0..100 {
+        next(&mut bob)
+            .await
+            .expect("a frame")
+            .expect("bob's goes on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b55_a_websocket_is_closed_with_a_code_of_its_own() {
+    let clock = TestClock::now();
+    let (address, mut closings) = start(&clock).await;
+    let connect = async |user: &'static str| {
+        let mut request = format!("ws://{address}/socket")
+            .into_client_request()
+            .expect("a URL");
+        request
+            .headers_mut()
+            .insert("x-user", user.parse().expect("a value"));
+        tokio_tungstenite::connect_async(request).await
+    };
+    let (mut alice, _) = connect("alice").await.expect("a socket");
+    let (mut bob, _) = connect("bob").await.expect("a socket");
+    // B60: the connection holds the slot after its handshake has been answered.
+    let tungstenite::Error::Http(refused) = connect("alice").await.expect_err("a limit") else {
+        panic!("not an answer");
+    };
+    assert_eq!(refused.status(), 429);
+    clock.advance(MINUTE);
+    let message = soon("a close", alice.next())
+        .await
+        .expect("a message")
+        .expect("no error");
+    let tungstenite::Message::Close(Some(close)) = message else {
+        panic!("{message:?}");
+    };
+    assert_eq!(
+        (u16::from(close.code), close.reason.as_str()),
+        (4401, "expired")
+    );
+    drop(alice);
+    let (user, _) = soon("the scope closes", closings.recv())
+        .await
+        .expect("the layer lives");
+    assert_eq!(user, "alice");
+    futures::SinkExt::send(&mut bob, tungstenite::Message::text("hello"))
+        .await
+        .expect("open");
+    let echo = soon("an echo", bob.next())
+        .await
+        .expect("a message")
+        .expect("no error");
+    assert_eq!(echo, tungstenite::Message::text("hello"));
+}
+
+struct Ticks;
+
+#[async_trait]
+impl WhoAmI for Ticks {
+    async fn ask(&self, _: tonic::Request<Question>) -> Result<tonic::Response<Seen>, Status> {
+        Ok(tonic::Response::new(Seen::default()))
+    }
+
+    type WatchStream = stream::BoxStream<'static, Result<Seen, Status>>;
+
+    async fn watch(
+        &self,
+        _: tonic::Request<Question>,
+    ) -> Result<tonic::Response<Self::WatchStream>, Status> {
+        let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(20)));
+        Ok(tonic::Response::new(
+            ticks.map(|_| Ok(Seen::default())).boxed(),
+        ))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b55_a_grpc_stream_ends_as_unauthenticated() {
+    let clock = TestClock::now();
+    let (layer, mut closings) = layer(&clock);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let server = Server::builder()
+        .layer(layer)
+        .add_service(WhoAmIServer::new(Ticks));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    // Both on one connection.
+    let client = WhoAmIClient::connect(format!("http://{address}"))
+        .await
+        .expect("a connection");
+    let watch = async |user: &'static str| {
+        let mut request = tonic::Request::new(Question::default());
+        request
+            .metadata_mut()
+            .insert("x-user", user.parse().expect("a value"));
+        client.clone().watch(request).await
+    };
+    let mut alice = watch("alice").await.expect("a stream").into_inner();
+    let mut bob = watch("bob").await.expect("a stream").into_inner();
+    for stream in [&mut alice, &mut bob] {
+        soon("a message", stream.message())
+            .await
+            .expect("no error")
+            .expect("a tick");
+    }
+    let limited = watch("alice").await.expect_err("a limit");
+    assert_eq!(limited.code(), Code::ResourceExhausted);
+    clock.advance(MINUTE);
+    let status = loop {
+        match soon("a message", alice.message()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the client takes what it has for the whole"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+    assert_eq!(status.message(), "the identity has ended: expired");
+    let closed = soon("the scope closes", closings.recv())
+        .await
+        .expect("the layer lives");
+    assert_eq!(
+        closed,
+        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
+    );
+    assert_eq!(
+        watch("alice").await.expect_err("expired").code(),
+        Code::Unauthenticated
+    );
+    for _ in 0..3 {
+        soon("a message", bob.message())
+            .await
+            .expect("no error")
+            .expect("bob's goes on");
+    }
+}
