@@ -24,6 +24,7 @@ pub enum Isolation {
 pub(crate) struct Checks {
     pub(crate) isolation: Isolation,
     pub(crate) require_scope: bool,
+    pub(crate) require_open_scope: bool,
 }
 
 impl Checks {
@@ -31,6 +32,7 @@ impl Checks {
     pub(crate) const NONE: Self = Self {
         isolation: Isolation::Off,
         require_scope: false,
+        require_open_scope: false,
     };
 
     pub(crate) fn stricter(self, other: Self) -> Self {
@@ -43,6 +45,7 @@ impl Checks {
                 (Off, Off) => Off,
             },
             require_scope: self.require_scope || other.require_scope,
+            require_open_scope: self.require_open_scope || other.require_open_scope,
         }
     }
 }
@@ -52,7 +55,7 @@ impl Default for Checks {
     fn default() -> Self {
         Self {
             isolation: Isolation::default(),
-            require_scope: false,
+            ..Self::NONE
         }
     }
 }

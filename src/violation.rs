@@ -47,4 +47,20 @@ pub enum IsolationError {
         /// The strategy that resolved that request.
         owner_strategy: &'static str,
     },
+    /// After the scope of its own request had closed, where the layer
+    /// [refuses that](crate::middleware::LayerBuilder::require_open_scope).
+    #[error(
+        "`{factory}` was built for request {owner} (by strategy `{owner_strategy}`) and used \
+         after the scope of that request had closed: hold the handle that `Scoped::keep` returns, \
+         or let the work end with its request"
+    )]
+    #[non_exhaustive]
+    ScopeClosed {
+        /// The type of the factory.
+        factory: &'static str,
+        /// The request that it was built for.
+        owner: RequestId,
+        /// The strategy that resolved that request.
+        owner_strategy: &'static str,
+    },
 }

@@ -126,6 +126,26 @@ impl fmt::Display for AuditEvent<'_> {
                 "request {}: limit `{limit}` was not checked: {unavailable}",
                 context.request_id()
             ),
+            Self::FactoryUsedOutsideScope {
+                context,
+                factory,
+                place,
+            } => write!(
+                f,
+                "request {}: `{factory}` was used outside every scope at {place}, and not checked",
+                context.request_id()
+            ),
+            Self::FactoryUsedAfterClose {
+                context,
+                factory,
+                place,
+                refused,
+            } => write!(
+                f,
+                "request {}: `{factory}` was used at {place} after its scope had closed, and {}",
+                context.request_id(),
+                if *refused { "refused" } else { "allowed" }
+            ),
             Self::ScopeClosed {
                 context,
                 ending,

@@ -1,6 +1,6 @@
 //! The audit events, as values.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, panic::Location, time::Duration};
 
 use http::{HeaderName, Method, StatusCode};
 
@@ -136,6 +136,31 @@ pub enum AuditEvent<'a> {
         /// What did not answer.
         unavailable: Cow<'a, UnavailableError>,
     },
+    /// A factory was used outside every scope, where nobody can tell whose work it is: its use
+    /// was not checked. Reported once for each place of a layer's factories.
+    #[non_exhaustive]
+    FactoryUsedOutsideScope {
+        /// Whose it is.
+        context: Cow<'a, UserContext>,
+        /// The type of the factory.
+        factory: &'static str,
+        /// Where it was used.
+        place: &'static Location<'static>,
+    },
+    /// A factory was used after its own scope had closed, through a handle that was not
+    /// [kept](crate::Scoped::keep). Reported once for each scope, and each time it is refused.
+    #[non_exhaustive]
+    FactoryUsedAfterClose {
+        /// Whose it is.
+        context: Cow<'a, UserContext>,
+        /// The type of the factory.
+        factory: &'static str,
+        /// Where it was used.
+        place: &'static Location<'static>,
+        /// Whether the use was
+        /// [refused](crate::middleware::LayerBuilder::require_open_scope).
+        refused: bool,
+    },
     /// A scope has closed.
     #[non_exhaustive]
     ScopeClosed {
@@ -239,6 +264,26 @@ impl AuditEvent<'_> {
                 context: owned(context),
                 limit: owned_text(limit),
                 unavailable: owned(unavailable),
+            },
+            Self::FactoryUsedOutsideScope {
+                context,
+                factory,
+                place,
+            } => AuditEvent::FactoryUsedOutsideScope {
+                context: owned(context),
+                factory,
+                place,
+            },
+            Self::FactoryUsedAfterClose {
+                context,
+                factory,
+                place,
+                refused,
+            } => AuditEvent::FactoryUsedAfterClose {
+                context: owned(context),
+                factory,
+                place,
+                refused,
             },
             Self::ScopeClosed {
                 context,

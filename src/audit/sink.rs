@@ -237,6 +237,22 @@ impl Audit {
                 request_id = %context.request_id(),
                 "limit not checked, because its store is unavailable"
             ),
+            AuditEvent::FactoryUsedOutsideScope {
+                context,
+                factory,
+                place,
+            } => tracing::warn!(
+                target: "tower_user_scope::audit",
+                factory,
+                place = %place,
+                strategy = context.strategy(),
+                user.id = self.user_ids.plain(context.principal()),
+                user.hash = self.user_ids.hashed(context.principal()).as_deref(),
+                request_id = %context.request_id(),
+                "factory used outside every scope, where it is not checked: give the work its scope \
+                 with `.in_current_scope()`, or with `UserContext::enter` if it is a closure"
+            ),
+            AuditEvent::FactoryUsedAfterClose { .. } => self.trace_use_after_close(event),
             AuditEvent::ScopeClosed {
                 context,
                 ending,
@@ -254,6 +270,39 @@ impl Audit {
                 request_id = %context.request_id(),
                 "scope closed"
             ),
+        }
+    }
+
+    fn trace_use_after_close(&self, event: &AuditEvent<'_>) {
+        let AuditEvent::FactoryUsedAfterClose {
+            context,
+            factory,
+            place,
+            refused,
+        } = event
+        else {
+            return;
+        };
+        macro_rules! used {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tower_user_scope::audit",
+                    factory,
+                    place = %place,
+                    refused,
+                    strategy = context.strategy(),
+                    user.id = self.user_ids.plain(context.principal()),
+                    user.hash = self.user_ids.hashed(context.principal()).as_deref(),
+                    request_id = %context.request_id(),
+                    "factory used after its scope had closed: hold the handle that `Scoped::keep` \
+                     returns, or let the work end with its request"
+                )
+            };
+        }
+        if *refused {
+            used!(error);
+        } else {
+            used!(warn);
         }
     }
 

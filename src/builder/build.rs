@@ -68,10 +68,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
         // Without observers and hooks, requests don't pay for watching their scope.
         let watched = self.settings.audit.is_observed() || !self.settings.hooks.is_empty();
         let watch = watched.then(|| {
-            Arc::new(Watch {
-                hooks: self.settings.hooks,
-                audit: self.settings.audit.clone(),
-            })
+            let (hooks, audit) = (self.settings.hooks, self.settings.audit.clone());
+            Arc::new(Watch::new(hooks, audit))
         });
         let request_id = (self.settings.return_request_id).header(&self.settings.correlation);
         Ok(UserScopeLayer::with_policy(Policy {

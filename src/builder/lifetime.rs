@@ -67,8 +67,39 @@ impl<L, M, A> LayerBuilder<L, M, A> {
 
     /// Refuses the use of a factory outside of every scope too, such as in a spawned task without a
     /// [scope](crate::scope::InstrumentScope). A layer within this one requires a scope too.
+    ///
+    /// Without this call such a use is not checked, and is reported once for each place in the
+    /// program, as
+    /// [`FactoryUsedOutsideScope`](crate::audit::AuditEvent::FactoryUsedOutsideScope): for the first
+    /// 64 places of each layer that has an observer or a hook, and for the first 64 of all other
+    /// layers together. Only a factory that a layer built for a request can be reported, so start-up
+    /// code and tests with [`AsUser`](crate::testing::AsUser) never are.
     pub fn require_scope(mut self) -> Self {
         self.settings.checks.require_scope = true;
+        self
+    }
+
+    /// Refuses the use of a factory after its own scope has closed, except through a handle that
+    /// [`Scoped::keep`](crate::Scoped::keep) returned. A layer within this one refuses it too.
+    ///
+    /// Without this call such a use is allowed, and the first one for each scope is reported, as
+    /// [`FactoryUsedAfterClose`](crate::audit::AuditEvent::FactoryUsedAfterClose).
+    ///
+    /// ```
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer};
+    ///
+    /// // The strictest setting: work is done in its user's scope, and as long as that is open.
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .require_scope()
+    ///     .require_open_scope()
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn require_open_scope(mut self) -> Self {
+        self.settings.checks.require_open_scope = true;
         self
     }
 

@@ -4,12 +4,13 @@ use std::{
     any::{Any, type_name},
     fmt, mem,
     ops::Deref,
+    panic::Location,
     sync::{Arc, OnceLock},
 };
 
 use crate::{
     context::UserContext,
-    scope::{ClosedScope, Guard, Handle, within},
+    scope::{ClosedScope, Guard, Handle, ScopeState, Use, within},
     violation::IsolationError,
 };
 
@@ -19,12 +20,19 @@ use crate::{
 /// of its request has closed and no clone is left.
 ///
 /// # Isolation
-/// Each access checks that it happens in a scope of the user whom the factory was built for, or
-/// outside every scope. In another user's scope it panics, or [`try_get`](Self::try_get) gives
-/// the [`IsolationError`]; [`LayerBuilder::isolation`](crate::middleware::LayerBuilder::isolation) can turn that into
-/// a report. A clone that is still held when its scope closes is reported, unless it is one that
-/// [`keep`](Self::keep) returned, for a job that goes on. The scope of an upgraded connection,
-/// such as a WebSocket, lasts as long as its handles.
+/// Each access checks that it happens in a scope of the user whom the factory was built for:
+///
+/// | used | what happens | refused with |
+/// | --- | --- | --- |
+/// | in a scope of the same user | it is allowed | |
+/// | in another user's scope | it panics, or [`try_get`](Self::try_get) returns the [`IsolationError`] | the default of [`isolation`](crate::middleware::LayerBuilder::isolation) |
+/// | outside every scope | it is allowed, and reported once for each place in the program | [`require_scope`](crate::middleware::LayerBuilder::require_scope) |
+/// | after its own scope has closed | it is allowed, and reported once for each scope | [`require_open_scope`](crate::middleware::LayerBuilder::require_open_scope) |
+///
+/// A clone that is still held when its scope closes is reported. A handle that
+/// [`keep`](Self::keep) returned, for a job that goes on, is neither reported for that nor for its
+/// use afterwards. The scope of an upgraded connection, such as a WebSocket, lasts as long as its
+/// handles.
 ///
 /// Two things skip the check on purpose: [`unchecked`](Self::unchecked), and
 /// [`in_scope`](crate::scope::InstrumentScope::in_scope) or [`enter`](UserContext::enter) with another
@@ -47,7 +55,6 @@ pub struct Scoped<F> {
     // one while it is dropped.
     shared: Arc<Shared<F>>,
     /// There if this handle is kept on purpose.
-    #[expect(dead_code, reason = "held to be counted")]
     kept: Option<Arc<Kept>>,
 }
 
@@ -58,6 +65,7 @@ struct Shared<F> {
     context: UserContext,
     factory: Held<F>,
     guard: Guard,
+    state: ScopeState,
     kept: OnceLock<Arc<Kept>>,
     /// The scope of a connection that changed its protocol: it closes with the last handle.
     open: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -85,19 +93,27 @@ impl<F> Drop for Shared<F> {
 
 impl<F> Scoped<F> {
     pub(crate) fn own(context: UserContext, guard: &Guard, factory: F) -> Self {
-        Self::hold(context, guard, Held::Own(factory))
+        Self::hold(context, guard, ScopeState::open(), Held::Own(factory))
     }
 
     pub(super) fn shared(context: UserContext, guard: &Guard, factory: Arc<F>) -> Self {
-        Self::hold(context, guard, Held::Shared(factory))
+        Self::hold(context, guard, ScopeState::open(), Held::Shared(factory))
     }
 
-    fn hold(context: UserContext, guard: &Guard, factory: Held<F>) -> Self {
+    /// A factory that no layer built: nothing is reported about where and when it is used.
+    #[cfg(feature = "testing")]
+    pub(crate) fn untracked(context: UserContext, factory: F) -> Self {
+        let (guard, state) = (Guard::default(), ScopeState::untracked());
+        Self::hold(context, &guard, state, Held::Own(factory))
+    }
+
+    fn hold(context: UserContext, guard: &Guard, state: ScopeState, factory: Held<F>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 context,
                 factory,
                 guard: guard.clone(),
+                state,
                 kept: OnceLock::new(),
                 open: OnceLock::new(),
             }),
@@ -108,13 +124,25 @@ impl<F> Scoped<F> {
     /// Returns the factory if the current scope belongs to the same user, or there is no scope.
     ///
     /// # Errors
-    /// [`IsolationError`] in another user's scope, and outside every scope where the layer is
-    /// [strict](crate::middleware::LayerBuilder::require_scope).
+    /// [`IsolationError`] in another user's scope. Outside every scope and after the factory's own
+    /// scope has closed only where a layer asks for that: with
+    /// [`require_scope`](crate::middleware::LayerBuilder::require_scope) and
+    /// [`require_open_scope`](crate::middleware::LayerBuilder::require_open_scope).
+    #[inline]
+    #[track_caller]
     pub fn try_get(this: &Self) -> Result<&F, IsolationError> {
-        this.shared
-            .guard
-            .check(&this.shared.context, type_name::<Self>)?;
-        Ok(this.shared.factory())
+        let shared = &*this.shared;
+        // Within one request it costs one relaxed load and a comparison of two pointers.
+        if !shared.state.is_open() || !shared.context.is_current() {
+            shared.guard.check(&Use {
+                owner: &shared.context,
+                factory: type_name::<F>(),
+                place: Location::caller(),
+                state: &shared.state,
+                kept: this.kept.is_some(),
+            })?;
+        }
+        Ok(shared.factory())
     }
 
     /// Returns the factory without the check of each access: it can be used in the scope of any
@@ -144,18 +172,19 @@ impl<F> Scoped<F> {
     }
 
     /// Returns a handle that is held beyond the request on purpose, such as by a job: this one
-    /// handle is not reported when the scope closes.
+    /// handle is not reported when the scope closes, and may be used afterwards.
     ///
-    /// Each other handle is reported, clones of this one too.
+    /// Each other handle is reported, clones of this one too. The user stays checked: give the job
+    /// its scope.
     ///
     /// ```
-    /// use tower_user_scope::Scoped;
+    /// use tower_user_scope::{Scoped, scope::InstrumentScope};
     ///
     /// # struct Agents;
     /// # impl Agents { async fn work(&self) {} }
     /// async fn start(agents: Scoped<Agents>) {
     ///     let agents = Scoped::keep(&agents);
-    ///     tokio::spawn(async move { agents.work().await });
+    ///     tokio::spawn(async move { agents.work().await }.in_current_scope());
     /// }
     /// # let _ = start;
     /// ```
@@ -187,6 +216,7 @@ impl<F> Deref for Scoped<F> {
     /// # Panics
     /// Where [`try_get`](Self::try_get) gives an error.
     #[inline]
+    #[track_caller]
     #[expect(
         clippy::panic,
         reason = "going on would show one user's data to another; `try_get` doesn't panic"
@@ -227,6 +257,10 @@ impl<F: Send + Sync + 'static> Handle for Shared<F> {
 
     fn factory(&self) -> &'static str {
         type_name::<F>()
+    }
+
+    fn state(&self) -> &ScopeState {
+        &self.state
     }
 
     fn bare_holders(&self) -> usize {
@@ -285,9 +319,12 @@ impl ClosedScope {
     /// Returns the factory of the request, one last time; `None` where the layer built another
     /// type or none, and for an upgraded connection, whose scope closes because the factory is
     /// gone.
+    ///
+    /// The handle is [kept](Scoped::keep): the hook uses it after the scope has closed on purpose.
     #[must_use]
     pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
-        Scoped::from_handle(Arc::clone(self.handle()?))
+        let scoped = Scoped::from_handle(Arc::clone(self.handle()?))?;
+        Some(Scoped::keep(&scoped))
     }
 }
 

@@ -12,9 +12,9 @@ use std::{future::Future, pin::Pin};
 
 use http::StatusCode;
 
-use super::handle::Handle;
 #[cfg(feature = "tokio")]
 use super::instrument::InstrumentScope;
+use super::{handle::Handle, places::Places};
 use crate::{
     audit::{Audit, AuditEvent},
     context::UserContext,
@@ -164,9 +164,19 @@ impl Hook {
 pub(crate) struct Watch {
     pub(crate) hooks: Hooks,
     pub(crate) audit: Audit,
+    /// Where factories were used outside every scope.
+    pub(super) places: Places,
 }
 
 impl Watch {
+    pub(crate) fn new(hooks: Hooks, audit: Audit) -> Self {
+        Self {
+            hooks,
+            audit,
+            places: Places::default(),
+        }
+    }
+
     pub(super) fn emit(watch: Option<&Self>, event: &AuditEvent<'_>) {
         match watch {
             Some(watch) => watch.audit.emit(event),

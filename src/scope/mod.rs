@@ -41,6 +41,8 @@ mod guard;
 mod handle;
 mod instrument;
 mod open;
+mod places;
+mod state;
 
 pub use self::{
     close::ClosedScope,
@@ -49,9 +51,10 @@ pub use self::{
 pub(crate) use self::{
     close::{Hooks, Watch},
     current::{checks_within_current, within},
-    guard::Guard,
+    guard::{Guard, Use},
     handle::Handle,
     open::{Attached, OpenScope},
+    state::ScopeState,
 };
 #[cfg(feature = "tokio")]
 pub use self::{ended::ScopeEndedError, instrument::spawn};

@@ -210,6 +210,7 @@ impl OpenScope {
 
     #[inline]
     fn close(&mut self) {
+        self.close_for_handles();
         let holders = self.holders();
         let listeners = self.listeners.as_ref();
         if holders != 0 || listeners.is_some_and(|listeners| listeners.watched.is_some()) {
@@ -218,6 +219,15 @@ impl OpenScope {
             // The factory's own `Drop` runs in its user's scope.
             let _entry = self.enter();
             drop(handle);
+        }
+    }
+
+    /// Records for handles that outlive the scope that it has closed.
+    #[inline]
+    fn close_for_handles(&self) {
+        match &self.handle {
+            Some(handle) if Arc::strong_count(handle) > 1 => handle.state().close(),
+            _ => {}
         }
     }
 

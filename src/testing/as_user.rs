@@ -5,7 +5,6 @@ use http::Request;
 use crate::{
     context::{Identity, UserContext, UserId},
     factory::Scoped,
-    scope::Guard,
 };
 
 /// Makes a request one of a user.
@@ -29,6 +28,9 @@ pub trait AsUser: Sized {
     /// Inserts a context of this user and the factory that its handler is to find, as a layer
     /// would.
     ///
+    /// It is checked as with the default settings of a layer. That a test uses it outside every
+    /// scope is not reported, because no layer opened one.
+    ///
     /// # Panics
     /// If the text is not a user id.
     #[must_use]
@@ -43,8 +45,9 @@ impl<B> AsUser for Request<B> {
     fn as_user_with<F: Send + Sync + 'static>(self, user_id: &str, factory: F) -> Self {
         let mut request = self.as_user(user_id);
         if let Some(context) = request.extensions().get::<UserContext>().cloned() {
-            let scoped = Scoped::own(context, &Guard::default(), factory);
-            request.extensions_mut().insert(scoped);
+            request
+                .extensions_mut()
+                .insert(Scoped::untracked(context, factory));
         }
         request
     }

@@ -1,6 +1,7 @@
 //! Promises of the crate that need no server, one file for each.
 
 mod actors;
+mod after_close;
 mod answered;
 mod audit;
 mod before_response;
@@ -23,6 +24,7 @@ mod limits;
 mod migration;
 mod modifiers;
 mod order;
+mod outside;
 mod rejections;
 mod request_ids;
 mod require;

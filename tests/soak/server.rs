@@ -241,7 +241,9 @@ pub(super) fn layer(
             AuditEvent::Accepted { .. } => add(&observes.accepted),
             AuditEvent::Refused { .. } => add(&observes.refused),
             AuditEvent::CrossUserAccess { .. } => add(&observes.caught),
-            AuditEvent::FactoryRetained { .. } => add(&observes.mixed),
+            AuditEvent::FactoryRetained { .. }
+            | AuditEvent::FactoryUsedOutsideScope { .. }
+            | AuditEvent::FactoryUsedAfterClose { .. } => add(&observes.mixed),
             _ => {}
         })
         .on_close(move |scope| {

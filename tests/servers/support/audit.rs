@@ -55,7 +55,8 @@ pub(crate) struct Heard {
     pub(crate) accepted: Vec<String>,
     pub(crate) refused: Vec<Why>,
     pub(crate) stripped: Vec<(String, StripReason)>,
-    /// Alarms that must never occur: a factory that is used in another scope, or held beyond its own.
+    /// Alarms that must never occur: a factory that is used outside of its own user's scope, or held
+    /// or used beyond its own.
     pub(crate) alarms: Vec<String>,
 }
 
@@ -73,7 +74,10 @@ impl Audit {
             AuditEvent::HeaderStripped { header, reason, .. } => {
                 heard.stripped.push((header.to_string(), *reason));
             }
-            AuditEvent::CrossUserAccess { .. } | AuditEvent::FactoryRetained { .. } => {
+            AuditEvent::CrossUserAccess { .. }
+            | AuditEvent::FactoryRetained { .. }
+            | AuditEvent::FactoryUsedOutsideScope { .. }
+            | AuditEvent::FactoryUsedAfterClose { .. } => {
                 heard.alarms.push(format!("{event:?}"));
             }
             _ => {}
