@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use pin_project::{pin_project, pinned_drop};
+use pin_project::pin_project;
 use tower::Service;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     policy::Policy,
     resolve::StrategyList,
     response::{Expects, ResponseBody, close_with_body},
-    scope::{Ending, OpenScope},
+    scope::{Ending, OpenScope, Running},
     stage::Stage,
     waiting::{Waiter, Waiting},
 };
@@ -57,7 +57,7 @@ where
     Waiting(BoxWaiting<S, L, M, A, B>),
     Calling {
         #[pin]
-        call: Call<S::Future>,
+        call: Running<S::Future>,
         expects: Expects,
         /// `Some` if the layer has something to do before the response goes out.
         policy: Option<Arc<Policy<L, M, A>>>,
@@ -75,43 +75,6 @@ where
 }
 
 type BoxWaiting<S, L, M, A, B> = Pin<Box<Waiting<S, L, M, A, B>>>;
-
-/// The inner service at work. What it holds is dropped in its scope, also where it is cancelled.
-#[pin_project(PinnedDrop, project = CallProjection)]
-struct Call<F> {
-    #[pin]
-    future: Option<F>,
-    /// Taken by the response.
-    scope: Option<OpenScope>,
-}
-
-impl<F: Future> Call<F> {
-    /// Where it is ready, the scope may be taken.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let CallProjection { mut future, scope } = self.project();
-        let Some(open) = scope.as_mut() else {
-            unreachable!("`ResponseFuture` polled after it was ready")
-        };
-        open.run(|| {
-            let running = future.as_mut().as_pin_mut();
-            let result = running.map_or(Poll::Pending, |running| running.poll(cx));
-            if result.is_ready() {
-                future.set(None);
-            }
-            result
-        })
-    }
-}
-
-#[pinned_drop]
-impl<F> PinnedDrop for Call<F> {
-    fn drop(self: Pin<&mut Self>) {
-        let CallProjection { mut future, scope } = self.project();
-        if let Some(scope) = scope {
-            scope.run(|| future.set(None));
-        }
-    }
-}
 
 impl<S, L, M, A, B> ResponseFuture<S, L, M, A, B>
 where
@@ -167,10 +130,7 @@ where
         let asked = has_steps.then(|| Box::new(Asked::of(&request)));
         let future = scope.run(|| inner.call(request));
         Self::Calling {
-            call: Call {
-                future: Some(future),
-                scope: Some(scope),
-            },
+            call: Running::new(future, scope),
             expects,
             policy,
             asked,
@@ -235,7 +195,7 @@ where
                     asked,
                 } => {
                     let result = ready!(call.as_mut().poll(cx));
-                    let scope = call.project().scope.take();
+                    let scope = call.take_scope();
                     let (expects, policy, asked) = (*expects, policy.take(), asked.take());
                     let response = match result {
                         Ok(response) => response,

@@ -47,7 +47,7 @@ use crate::{
 /// # assert!(layer().is_ok());
 /// ```
 pub struct UserScopeLayer<L = Empty, M = NoFactory, A = Anyone> {
-    policy: Arc<Policy<L, M, A>>,
+    pub(crate) policy: Arc<Policy<L, M, A>>,
 }
 
 impl<L, M, A> UserScopeLayer<L, M, A> {

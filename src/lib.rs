@@ -172,6 +172,7 @@ pub mod token;
 mod trailers;
 mod violation;
 mod waiting;
+mod work;
 
 pub use self::{
     accessors::{MissingScopeError, UserScopeExt},

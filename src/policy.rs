@@ -3,17 +3,17 @@
 //! `service.rs` takes the steps as far as they go at once, and `waiting.rs` those that have to
 //! wait.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
+#[cfg(feature = "limit")]
+use std::borrow::Cow;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 
 #[cfg(feature = "tokio")]
 use crate::lifetime::Lifetime;
-#[cfg(feature = "limit")]
-use crate::limit::{Granted, Limits, Refusal as LimitRefusal};
 use crate::{
-    audit::{Audit, AuditEvent, loggable},
+    audit::Audit,
     authorize::{Authorize, AuthorizeError},
     before_response::{Asked, BeforeResponse},
     context::{Handles, RequestIdHeader, UserContext},
@@ -25,6 +25,11 @@ use crate::{
     scope::{Attached, Ending, Guard, OpenScope, checks_within_current, within},
     stage::Stage,
     time_limit::TimeLimits,
+};
+#[cfg(feature = "limit")]
+use crate::{
+    audit::AuditEvent,
+    limit::{Granted, Limits, Refusal as LimitRefusal},
 };
 
 /// Everything that was configured; shared by all clones of a layer and its services.
@@ -50,7 +55,19 @@ pub(crate) struct Policy<L, M, A> {
 pub(crate) enum Step<P, A, M> {
     Wait(Stage<P, A, M>),
     Call(OpenScope),
-    Reject(Box<Response<Bytes>>),
+    Reject(Box<Refused>),
+}
+
+impl<P, A, M> Step<P, A, M> {
+    /// Refuses somebody who was found.
+    pub(crate) fn refuse(context: &UserContext, rejection: Rejection) -> Self {
+        Self::Reject(Box::new(Refused::of(context, rejection)))
+    }
+
+    /// Refuses somebody for whom no factory was built.
+    pub(crate) fn not_built(context: &UserContext, kind: FactoryErrorKind) -> Self {
+        Self::refuse(context, Rejection::new(RejectionKind::Factory(kind)))
+    }
 }
 
 /// The step of a policy, by its parts.
@@ -84,7 +101,18 @@ impl<L, M, A> Policy<L, M, A> {
         self.refuse(refused, &head, peer)
     }
 
-    /// Audits a refusal, and makes the response of it.
+    /// Audits the refusal of a request, and makes the response of it.
+    pub(crate) fn reject(&self, mut refused: Refused, head: &Parts) -> Response<Bytes> {
+        if refused.request_id.is_none() {
+            refused.request_id = self.resolver.correlation.readable_request_id(head);
+        }
+        if self.request_id.is_some() {
+            let ids = &self.resolver.ids;
+            refused.request_id.get_or_insert_with(|| ids.make());
+        }
+        self.refuse(refused, head, peer_ip(&head.extensions))
+    }
+
     fn refuse(&self, refused: Refused, head: &Parts, peer: Option<IpAddr>) -> Response<Bytes> {
         let request_id = refused.request_id.clone();
         let mut response = refuse(&self.audit, &*self.respond, refused, head, peer);
@@ -118,13 +146,15 @@ where
 
     /// Goes on after the list has said everything.
     pub(crate) fn resolved(&self, head: &mut Parts, tally: &mut Tally) -> StepOf<L, M, A> {
-        let context = match self
-            .resolver
-            .identify(head, tally, &self.audit, self.handles())
-        {
-            Ok(context) => context,
-            Err(refused) => return self.reject(head, refused),
-        };
+        let handles = self.handles();
+        match self.resolver.identify(head, tally, &self.audit, handles) {
+            Ok(context) => self.identified(head, context),
+            Err(refused) => Step::Reject(Box::new(refused)),
+        }
+    }
+
+    /// Goes on with a context: asks whether its principal may.
+    pub(crate) fn identified(&self, head: &mut Parts, context: UserContext) -> StepOf<L, M, A> {
         #[cfg(feature = "tokio")]
         if self.ends_scopes {
             if let Some(end) = context.identity().expires_at() {
@@ -152,8 +182,7 @@ where
                 Rejection::new(RejectionKind::AuthorizationUnavailable(unavailable))
             }
         };
-        let rejection = self.resolver.challenged(rejection);
-        self.reject(head, Refused::of(&context, rejection))
+        Step::refuse(&context, self.resolver.challenged(rejection))
     }
 
     /// Counts the request against the limits of its subject.
@@ -192,7 +221,7 @@ where
                 RejectionKind::LimitUnavailable { limit, unavailable }
             }
         };
-        self.reject(head, Refused::of(&context, Rejection::new(kind)))
+        Step::refuse(&context, Rejection::new(kind))
     }
 
     #[cfg(not(feature = "limit"))]
@@ -229,49 +258,18 @@ where
                 let scope = OpenScope::new(context, span, handle, watch, &head.uri);
                 Step::Call(scope.attach(attached))
             }
-            Err(error) => self.not_built(head, &context, failure(error)),
+            Err(error) => Step::not_built(&context, failure(error)),
         }
-    }
-
-    /// Refuses a request whose factory was not built in time.
-    pub(crate) fn not_built_in_time(
-        &self,
-        head: &Parts,
-        context: &UserContext,
-        limit: Duration,
-    ) -> StepOf<L, M, A> {
-        self.not_built(head, context, FactoryErrorKind::TimedOut { limit })
-    }
-
-    fn not_built(
-        &self,
-        head: &Parts,
-        context: &UserContext,
-        kind: FactoryErrorKind,
-    ) -> StepOf<L, M, A> {
-        let rejection = Rejection::new(RejectionKind::Factory(kind));
-        self.reject(head, Refused::of(context, rejection))
     }
 
     pub(crate) async fn explain(&self, head: &Parts) -> Explanation {
         self.resolver.explain(head, self.handles()).await
     }
 
-    fn handles(&self) -> Handles {
+    /// Returns what the layer puts into the extensions beside a context.
+    pub(crate) fn handles(&self) -> Handles {
         let checks = checks_within_current(self.guard.checks);
         self.make.handles().with_checks(checks)
-    }
-
-    fn reject(&self, head: &Parts, mut refused: Refused) -> StepOf<L, M, A> {
-        if refused.request_id.is_none() {
-            refused.request_id = self.resolver.correlation.readable_request_id(head);
-        }
-        if self.request_id.is_some() {
-            let ids = &self.resolver.ids;
-            refused.request_id.get_or_insert_with(|| ids.make());
-        }
-        let response = self.refuse(refused, head, peer_ip(&head.extensions));
-        Step::Reject(Box::new(response))
     }
 }
 
@@ -283,15 +281,7 @@ pub(crate) fn refuse(
     head: &Parts,
     peer: Option<IpAddr>,
 ) -> Response<Bytes> {
-    audit.emit(&AuditEvent::Refused {
-        rejection: Cow::Borrowed(&refused.rejection),
-        subject: refused.subject.as_deref().map(Cow::Borrowed),
-        actor: refused.actor.as_ref().map(Cow::Borrowed),
-        request_id: refused.request_id.as_ref().map(Cow::Borrowed),
-        method: Cow::Borrowed(&head.method),
-        path: loggable(head.uri.path()),
-        peer,
-    });
+    audit.emit(&refused.event(Some(head), peer));
     let mut response = respond.respond(&refused.rejection, head);
     response.extensions_mut().insert(refused.rejection);
     response

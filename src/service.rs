@@ -93,7 +93,8 @@ where
                 let policy = self.policy.of_responses();
                 return ResponseFuture::calling(request, &mut self.inner, scope, policy);
             }
-            Step::Reject(response) => {
+            Step::Reject(refused) => {
+                let response = Box::new(self.policy.reject(*refused, &head));
                 // Whatever the ready instance holds, such as a permit, goes back at once.
                 drop(self.take_ready_inner());
                 return ResponseFuture::rejected(response);

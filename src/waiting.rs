@@ -16,6 +16,7 @@ use crate::{
     factory::{MakeFactory, ProvideFactory},
     outcome::UnavailableError,
     policy::{Policy, Step, StepOf},
+    rejection::FactoryErrorKind,
     resolve::{StrategyList, list::private::List},
     scope::OpenScope,
     stage::{Stage, StageProjection},
@@ -87,7 +88,7 @@ where
 impl<P, A, M> Stage<P, A, M> {
     /// Waits for the one thing that the stage is about, as long as it may take, and takes the
     /// next step.
-    fn poll_step<L, F, Z>(
+    pub(crate) fn poll_step<L, F, Z>(
         self: Pin<&mut Self>,
         deadline: Pin<&mut Deadline>,
         policy: &Policy<L, F, Z>,
@@ -133,7 +134,7 @@ impl<P, A, M> Stage<P, A, M> {
                 Poll::Pending => {
                     let limit = || policy.limits.factory();
                     let limit = ready!(deadline.poll(Awaited::Factory, cx, limit));
-                    policy.not_built_in_time(head, context, limit)
+                    Step::not_built(context, FactoryErrorKind::TimedOut { limit })
                 }
             },
         })
@@ -168,7 +169,10 @@ where
                         return Poll::Ready(Ok((request, scope, this.policy.of_responses())));
                     }
                 }
-                Step::Reject(response) => return Poll::Ready(Err(response)),
+                Step::Reject(refused) => {
+                    let response = this.policy.reject(*refused, head);
+                    return Poll::Ready(Err(Box::new(response)));
+                }
             }
         }
     }

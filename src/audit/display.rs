@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::AuditEvent;
-use crate::rejection::{Rejection, RejectionKind};
+use crate::{
+    context::UserContext,
+    rejection::{Rejection, RejectionKind},
+};
 
 /// One line, without its end. It says what the fields of the log line say, but for user ids:
 /// the text of an event never names a user, and never holds a credential.
@@ -46,8 +49,8 @@ impl fmt::Display for AuditEvent<'_> {
             Self::Accepted { context } => {
                 write!(
                     f,
-                    "request {} accepted: a {}, {} by {}",
-                    context.request_id(),
+                    "{} accepted: a {}, {} by {}",
+                    Of(context),
                     context.principal().kind(),
                     context.evidence().as_str(),
                     context.strategy()
@@ -62,13 +65,20 @@ impl fmt::Display for AuditEvent<'_> {
                 request_id,
                 method,
                 path,
+                work,
                 peer,
                 ..
             } => {
                 if let Some(id) = request_id {
                     write!(f, "request {id}, ")?;
                 }
-                write!(f, "{} {path} ", super::path::method(method))?;
+                match (method, path, work) {
+                    (Some(method), Some(path), _) => {
+                        write!(f, "{} {path} ", super::path::method(method))?;
+                    }
+                    (_, _, Some(work)) => write!(f, "work `{work}` ")?,
+                    _ => {}
+                }
                 refusal(rejection, f)?;
                 from(*peer, f)
             }
@@ -113,8 +123,8 @@ impl fmt::Display for AuditEvent<'_> {
                 ..
             } => write!(
                 f,
-                "request {}: {holders} still hold `{factory}` although its scope has closed",
-                context.request_id()
+                "{}: {holders} still hold `{factory}` although its scope has closed",
+                Of(context)
             ),
             #[cfg(feature = "limit")]
             Self::LimitSkipped {
@@ -154,17 +164,25 @@ impl fmt::Display for AuditEvent<'_> {
                 bytes,
                 ..
             } => {
-                write!(
-                    f,
-                    "request {}: scope {}",
-                    context.request_id(),
-                    ending.as_str()
-                )?;
+                write!(f, "{}: scope {}", Of(context), ending.as_str())?;
                 if let Some(status) = status {
                     write!(f, " with {status}")?;
                 }
                 write!(f, " after {lasted:?} and {bytes} bytes")
             }
+        }
+    }
+}
+
+/// What a context is of: a request, or work of a request.
+struct Of<'a>(&'a UserContext);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request {}", self.0.request_id())?;
+        match self.0.work() {
+            Some(work) => write!(f, ", work `{work}`"),
+            None => Ok(()),
         }
     }
 }

@@ -31,13 +31,13 @@ pub enum AuditEvent<'a> {
         /// Its verdict.
         verdict: Verdict,
     },
-    /// A request goes on to the inner service.
+    /// A request goes on to the inner service, or work that is not a request begins.
     #[non_exhaustive]
     Accepted {
         /// Its context.
         context: Cow<'a, UserContext>,
     },
-    /// A request was refused.
+    /// A request was refused, or work that is not a request.
     #[non_exhaustive]
     Refused {
         /// Why, with what the response leaves out.
@@ -48,11 +48,14 @@ pub enum AuditEvent<'a> {
         actor: Option<Cow<'a, Principal>>,
         /// The request's id, if it has one already or the client sent a valid one.
         request_id: Option<Cow<'a, RequestId>>,
-        /// The request's method.
-        method: Cow<'a, Method>,
+        /// The request's method; `None` for work that is not a request.
+        method: Option<Cow<'a, Method>>,
         /// The request's path, as the layer sees it, without the query: at most 256 bytes of
-        /// visible ASCII, others percent-encoded.
-        path: Cow<'a, str>,
+        /// visible ASCII, others percent-encoded. `None` for work that is not a request.
+        path: Option<Cow<'a, str>>,
+        /// The name of the work, if it is not a request
+        /// ([`UserScopeLayer::run`](crate::UserScopeLayer::run)).
+        work: Option<&'static str>,
         /// The peer's address, if it is known.
         peer: Option<IpAddr>,
     },
@@ -120,7 +123,8 @@ pub enum AuditEvent<'a> {
         held: HeldFactory,
         /// How long the scope was open. Known if the layer has an observer or a hook.
         opened_before: Option<Duration>,
-        /// The path of the request, without its query. Known as above.
+        /// The path of the request, without its query. Known as above; `None` for work that is not a
+        /// request.
         path: Option<Cow<'a, str>>,
     },
     /// A limit was not checked, because its store is down and the limit says
@@ -204,14 +208,16 @@ impl AuditEvent<'_> {
                 request_id,
                 method,
                 path,
+                work,
                 peer,
             } => AuditEvent::Refused {
                 rejection: owned(rejection),
                 subject: subject.map(owned),
                 actor: actor.map(owned),
                 request_id: request_id.map(owned),
-                method: owned(method),
-                path: owned_text(path),
+                method: method.map(owned),
+                path: path.map(owned_text),
+                work,
                 peer,
             },
             Self::HeaderStripped {

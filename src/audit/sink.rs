@@ -111,6 +111,7 @@ impl Audit {
             user_scope.principal = context.principal().kind(),
             user_scope.strategy = context.strategy(),
             user_scope.evidence = context.evidence().as_str(),
+            user_scope.work = context.work(),
             request_id = tracing::field::Empty,
             thread_id = tracing::field::Empty,
             run_id = tracing::field::Empty,
@@ -152,6 +153,7 @@ impl Audit {
             evidence = context.evidence().as_str(),
             development = context.evidence().is_development(),
             request_id = %context.request_id(),
+            work = context.work(),
             "request accepted"
         );
     }
@@ -222,6 +224,7 @@ impl Audit {
                 user.id = self.user_ids.plain(context.principal()),
                 user.hash = self.user_ids.hashed(context.principal()).as_deref(),
                 request_id = %context.request_id(),
+                work = context.work(),
                 "factory still held although its scope has closed"
             ),
             #[cfg(feature = "limit")]
@@ -268,6 +271,7 @@ impl Audit {
                 bytes,
                 holders,
                 request_id = %context.request_id(),
+                work = context.work(),
                 "scope closed"
             ),
         }
@@ -314,6 +318,7 @@ impl Audit {
             request_id,
             method,
             path,
+            work,
             peer,
         } = event
         else {
@@ -338,8 +343,9 @@ impl Audit {
                     actor.id = actor.as_deref().and_then(|actor| self.user_ids.plain(actor)),
                     actor.hash = actor.as_deref().and_then(|actor| self.user_ids.hashed(actor)),
                     request_id = request_id.as_deref().map(tracing::field::display),
-                    method = loggable_method(method),
-                    path = &**path,
+                    method = method.as_deref().map(loggable_method),
+                    path = path.as_deref(),
+                    work,
                     peer = peer.map(tracing::field::display),
                     hint = rejection.hint(peer.is_some()),
                     "request refused"

@@ -94,6 +94,7 @@ impl UserContextBuilder {
             parent,
             depth,
             outer: Vec::new(),
+            work: None,
         });
         let (identity, strategy) = (self.identity, self.strategy);
         Ok(UserContext::new(

@@ -22,6 +22,7 @@ mod id_source;
 pub(crate) mod identity;
 pub(crate) mod ids;
 mod life;
+mod of_work;
 #[cfg(feature = "ids")]
 mod portable;
 mod request_id_header;

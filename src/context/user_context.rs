@@ -32,17 +32,17 @@ use crate::isolation::Checks;
 /// ```
 #[derive(Clone)]
 pub struct UserContext {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     identity: Identity,
     strategy: &'static str,
-    correlation: Correlation,
-    handles: Handles,
-    life: Life,
+    pub(super) correlation: Correlation,
+    pub(super) handles: Handles,
+    pub(super) life: Life,
     /// Few contexts come from others.
-    descent: Option<Box<Descent>>,
+    pub(super) descent: Option<Box<Descent>>,
 }
 
 /// What a context has of those that it continues or is a child of.
@@ -52,6 +52,8 @@ pub(super) struct Descent {
     pub(super) depth: u8,
     /// What the outer layers that this context continues put into the extensions.
     pub(super) outer: Vec<Handles>,
+    /// The name of the work that it is of, if that is not a request.
+    pub(super) work: Option<&'static str>,
 }
 
 impl UserContext {

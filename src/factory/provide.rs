@@ -21,9 +21,23 @@ use crate::{
     note = "call `.factory(|user| ..)`, `.factory_async(..)` or `.make_factory(..)` before `.build()`",
     note = "or `.context_only()` where handlers need nothing but the `UserContext`"
 )]
-pub trait ProvideFactory: MakeFactory + private::Insert {}
+pub trait ProvideFactory: MakeFactory + private::Insert {
+    /// What work gets of a layer ([`UserScopeLayer::run`](crate::UserScopeLayer::run)): a
+    /// [`Scoped`](crate::Scoped), or a [`UserContext`](crate::UserContext) from a layer without a
+    /// factory.
+    type Handle: Clone + Send + Sync + 'static;
+}
 
-impl<P: MakeFactory + private::Insert> ProvideFactory for P {}
+impl<M> ProvideFactory for Provided<M, M::Factory>
+where
+    M: MakeFactory<Factory: Send + Sync + 'static>,
+{
+    type Handle = Scoped<M::Factory>;
+}
+
+impl ProvideFactory for ContextOnly {
+    type Handle = UserContext;
+}
 
 pub(crate) mod private {
     use super::{Arc, Extensions, Guard, Handle, Handles, MakeFactory, UserContext};

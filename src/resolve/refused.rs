@@ -1,6 +1,11 @@
 //! A refusal, and what was known of the request by then.
 
+use std::{borrow::Cow, net::IpAddr};
+
+use http::request::Parts;
+
 use crate::{
+    audit::{AuditEvent, loggable},
     context::{Principal, RequestId, Subject, UserContext},
     rejection::Rejection,
 };
@@ -11,6 +16,8 @@ pub(crate) struct Refused {
     pub(crate) subject: Option<Box<Subject>>,
     pub(crate) actor: Option<Principal>,
     pub(crate) request_id: Option<RequestId>,
+    /// The name of the work, if it is not a request.
+    pub(crate) work: Option<&'static str>,
 }
 
 impl Refused {
@@ -21,6 +28,7 @@ impl Refused {
             subject: None,
             actor: None,
             request_id: None,
+            work: None,
         }
     }
 
@@ -30,6 +38,25 @@ impl Refused {
             subject: Some(Box::new(context.subject().clone())),
             actor: context.actor().cloned(),
             request_id: Some(context.request_id().clone()),
+            work: context.work(),
+        }
+    }
+
+    /// Returns the event for the audit; `head` is the request's, if it is one.
+    pub(crate) fn event<'a>(
+        &'a self,
+        head: Option<&'a Parts>,
+        peer: Option<IpAddr>,
+    ) -> AuditEvent<'a> {
+        AuditEvent::Refused {
+            rejection: Cow::Borrowed(&self.rejection),
+            subject: self.subject.as_deref().map(Cow::Borrowed),
+            actor: self.actor.as_ref().map(Cow::Borrowed),
+            request_id: self.request_id.as_ref().map(Cow::Borrowed),
+            method: head.map(|head| Cow::Borrowed(&head.method)),
+            path: head.map(|head| loggable(head.uri.path())),
+            work: self.work,
+            peer,
         }
     }
 }

@@ -153,13 +153,31 @@ impl<L: List> Resolver<L> {
             }
             None => self.without_identity(head, tally, audit, handles)?,
         };
+        match self.check_proof(&context) {
+            Ok(()) => Ok(context),
+            Err(rejection) => Err(Refused::of(&context, rejection)),
+        }
+    }
+
+    fn check_proof(&self, context: &UserContext) -> Result<(), Rejection> {
         match context.require_proved() {
             Err(required) if self.require_proved => {
-                let rejection = self.challenged(Rejection::new(RejectionKind::Evidence(required)));
-                Err(Refused::of(&context, rejection))
+                Err(self.challenged(Rejection::new(RejectionKind::Evidence(required))))
             }
-            _ => Ok(context),
+            _ => Ok(()),
         }
+    }
+
+    /// Checks a context that was not resolved from a request: its identity has not ended, and is
+    /// proved where that is required.
+    pub(crate) fn check(&self, context: &UserContext) -> Result<(), Rejection> {
+        if context.identity().has_expired(&*self.clock) {
+            let (strategy, invalid) = (context.strategy(), InvalidErrorKind::Expired.into());
+            return Err(
+                self.challenged(Rejection::new(RejectionKind::Invalid { strategy, invalid }))
+            );
+        }
+        self.check_proof(context)
     }
 
     /// Decides a request in which no strategy found anybody.
@@ -220,6 +238,7 @@ impl<L: List> Resolver<L> {
                 subject: Some(Box::new(identity.subject().clone())),
                 actor: identity.actor().cloned(),
                 request_id: None,
+                work: None,
             }),
         }
     }

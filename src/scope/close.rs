@@ -48,7 +48,7 @@ impl ClosedScope {
     }
 
     /// Returns the status of the response, or `None` if the inner service made none because it
-    /// failed, panicked, or was dropped.
+    /// failed, panicked, or was dropped, or if the scope is of work that is not a request.
     ///
     /// A response that was sent completely may still report a failure. gRPC reports failures in
     /// `grpc-status`, and the status here is 200.

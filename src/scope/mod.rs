@@ -42,6 +42,7 @@ mod handle;
 mod instrument;
 mod open;
 mod places;
+mod running;
 mod state;
 
 pub use self::{
@@ -54,10 +55,15 @@ pub(crate) use self::{
     guard::{Guard, Use},
     handle::Handle,
     open::{Attached, OpenScope},
+    running::Running,
     state::ScopeState,
 };
 #[cfg(feature = "tokio")]
 pub use self::{ended::ScopeEndedError, instrument::spawn};
 #[cfg(feature = "tokio")]
 pub use crate::lifetime::EndReason;
-pub use crate::{ending::Ending, isolation::Isolation, violation::IsolationError};
+pub use crate::{
+    ending::{Ending, WorkOutput},
+    isolation::Isolation,
+    violation::IsolationError,
+};

@@ -268,7 +268,9 @@ impl OpenScope {
                 holders,
                 held: held_later(handle),
                 opened_before: watched.map(|watched| watched.opened.elapsed()),
-                path: watched.map(|watched| Cow::Borrowed(watched.uri.path())),
+                // The head of work has no path.
+                path: (watched.filter(|_| context.work().is_none()))
+                    .map(|watched| Cow::Borrowed(watched.uri.path())),
             };
             Watch::emit_at_end(watched.map(|watched| &*watched.watch), &event);
         }

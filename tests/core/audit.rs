@@ -681,8 +681,8 @@ async fn a_refusal_says_who_asked_what_in_which_request_from_where() {
                 if let AuditEvent::Refused {
                     subject,
                     request_id,
-                    method,
-                    path,
+                    method: Some(method),
+                    path: Some(path),
                     peer,
                     ..
                 } = event

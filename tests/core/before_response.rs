@@ -224,8 +224,8 @@ async fn b54_a_step_that_fails_is_an_error_that_the_client_sees_and_cannot_read(
             rejection,
             subject,
             request_id,
-            method,
-            path,
+            method: Some(method),
+            path: Some(path),
             ..
         } => Some((rejection, subject, request_id, method, path)),
         _ => None,

@@ -452,7 +452,7 @@ async fn what_is_refused_builds_no_factory_and_is_audited_with_its_subject() {
             AuditEvent::Refused {
                 rejection,
                 subject,
-                path,
+                path: Some(path),
                 ..
             } => Some((rejection.to_string(), subject.map(Cow::into_owned), path)),
             _ => None,

@@ -34,3 +34,4 @@ mod timers;
 mod tower_contract;
 mod unanimous;
 mod visitors;
+mod work;

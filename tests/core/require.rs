@@ -255,7 +255,7 @@ async fn a_route_requires_more_than_the_others() {
             rejection,
             subject,
             request_id,
-            path,
+            path: Some(path),
             ..
         },
     ] = &events[..]
