@@ -1,4 +1,4 @@
-//! B15: no request leaks memory, however it ends.
+//! B15, B62: no request leaks memory, however it ends, and many subjects cost what was stated.
 
 use std::{
     alloc::System,
@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use axum::{Router, routing::get};
@@ -33,6 +34,7 @@ use tower_user_scope::{
     authorize::{Authorize, AuthorizeError, ForbiddenError},
     factory::{FactoryUnavailableError, ProvideFactory},
     from_async_fn, from_fn,
+    limit::{Limit, Rate},
     middleware::{LayerBuilder, ResponseBody, StrategyList},
     scope::{Ending, InstrumentScope},
     strategy::Strategy,
@@ -588,5 +590,53 @@ fn a_few_bytes_for_each_request_would_be_found() {
             }));
         }));
         assert!(leak.is_err(), "a number for each request was kept");
+    });
+}
+
+/// B62: what a flood of distinct subjects costs is what the layer's limits were made for.
+#[test]
+fn b62_a_flood_of_subjects_costs_the_limits_no_more_than_they_state() {
+    /// The documented 17 bytes for each remembered subject, and as much again for the rest.
+    const MOST: usize = 17 * Limit::DEFAULT_SUBJECTS + 64 * 1024;
+    const SUBJECTS: usize = 3 * Limit::DEFAULT_SUBJECTS;
+
+    alone(async {
+        let before = live_bytes();
+        let layer = UserScopeLayer::builder()
+            .strategy(from_fn(
+                CredentialSource::header("x-user"),
+                |head: &Parts| {
+                    let id = head.headers["x-user"].to_str().expect("text");
+                    Identity::proved(id.parse::<UserId>().expect("an id")).into()
+                },
+            ))
+            .limit(Limit::rate(
+                "requests",
+                Rate::new(2, Duration::from_secs(3_600)),
+            ))
+            .limit(Limit::concurrency("open", 1))
+            .context_only()
+            .build()
+            .expect("a valid configuration");
+        let mut service = layer.layer(service_fn(|_: Request<()>| {
+            std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+        }));
+        let mut ask = |user: &str| {
+            let request = Request::get("/").header("x-user", user).body(());
+            let answer = service.call(request.expect("a request"));
+            futures::FutureExt::now_or_never(answer)
+                .expect("at once")
+                .map(|response| response.status())
+        };
+        for _ in 0..2 {
+            assert_eq!(ask("alice"), Ok(StatusCode::OK));
+        }
+        for number in 0..SUBJECTS {
+            assert_eq!(ask(&format!("user-{number}")), Ok(StatusCode::OK));
+        }
+        // Those that have used least are forgotten first.
+        assert_eq!(ask("alice"), Ok(StatusCode::TOO_MANY_REQUESTS));
+        let cost = live_bytes().saturating_sub(before);
+        assert!(cost < MOST, "{SUBJECTS} subjects cost {cost} bytes");
     });
 }
