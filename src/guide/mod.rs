@@ -10,6 +10,7 @@
 //! | [`testing`] | tests of handlers, of the list, and of isolation |
 //! | [`migrating`] | from a singleton to a factory for each request, in three phases |
 //! | [`jobs_and_sockets`] | scopes of spawned work, WebSockets, event streams and gRPC |
+//! | [`demo`] | which mistakes the demo shows, and what the layer does instead |
 //! | [`performance`] | what the layer costs beside what others do |
 //!
 //! Each guide names the features that its programs need. `tests/guide` compiles and runs them.
@@ -37,6 +38,9 @@ pub mod migrating {}
 
 #[doc = include_str!("jobs_and_sockets.md")]
 pub mod jobs_and_sockets {}
+
+#[doc = include_str!("demo.md")]
+pub mod demo {}
 
 #[doc = include_str!("performance.md")]
 #[doc = include_str!("performance.svg")]

@@ -28,5 +28,6 @@ documents! {
     testing: "../../src/guide/testing.md"
     migrating: "../../src/guide/migrating.md"
     jobs_and_sockets: "../../src/guide/jobs_and_sockets.md"
+    demo: "../../src/guide/demo.md"
     performance: "../../src/guide/performance.md"
 }

@@ -1,0 +1,6 @@
+//! The demo in a headless Chromium.
+
+mod buttons;
+mod page;
+mod screenshots;
+mod support;
