@@ -17,10 +17,13 @@ use tower_layer::Layer;
 use crate::{
     audit::{Audit, Observer},
     authorize::Require,
+    config_error::ConfigError,
     context::UserContext,
     peer::peer_ip,
     policy::refuse,
-    rejection::{DefaultResponder, Rejection, RejectionKind, RespondToRejection, challenges},
+    rejection::{
+        BearerChallenge, DefaultResponder, Rejection, RejectionKind, RespondToRejection, challenges,
+    },
     resolve::Refused,
     response::ResponseBody,
 };
@@ -59,6 +62,7 @@ pub struct RequireLayer {
 struct Rules {
     require: Require,
     respond: Arc<dyn RespondToRejection + Send + Sync>,
+    bearer: BearerChallenge,
     audit: Audit,
 }
 
@@ -70,6 +74,7 @@ impl RequireLayer {
             rules: Arc::new(Rules {
                 require,
                 respond: Arc::new(DefaultResponder::default()),
+                bearer: BearerChallenge::new(),
                 audit: Audit::default(),
             }),
         }
@@ -83,6 +88,18 @@ impl RequireLayer {
     ) -> Self {
         Arc::make_mut(&mut self.rules).respond = Arc::new(respond);
         self
+    }
+
+    /// Completes every `Bearer` challenge; give it what
+    /// [`LayerBuilder::bearer_challenge`](crate::middleware::LayerBuilder::bearer_challenge) of the outer
+    /// layer has.
+    ///
+    /// # Errors
+    /// [`ConfigError::Challenge`] if a parameter has a wrong value.
+    pub fn bearer_challenge(mut self, challenge: BearerChallenge) -> Result<Self, ConfigError> {
+        challenge.validate()?;
+        Arc::make_mut(&mut self.rules).bearer = challenge;
+        Ok(self)
     }
 
     /// Adds an observer, which receives the audit event of each refusal.
@@ -102,7 +119,7 @@ impl Rules {
             Some(context) => {
                 let forbidden = self.require.check(context).err()?;
                 let rejection = Rejection::forbidden(context, forbidden);
-                Refused::of(context, challenges(rejection, None, |_| {}))
+                Refused::of(context, challenges(rejection, &self.bearer, None, |_| {}))
             }
         };
         let peer = peer_ip(&head.extensions);

@@ -51,6 +51,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             fallback.validate()?;
         }
         self.settings.audit.validate()?;
+        self.settings.bearer.validate()?;
         let limits = self.settings.limits;
         let all = [
             limits.each,
@@ -82,6 +83,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
                 clock: self.settings.clock,
                 require_proved: self.settings.require_proved,
                 keep_existing,
+                bearer: self.settings.bearer,
                 time_limit: limits.each,
             },
             make: self.make,

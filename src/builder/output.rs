@@ -8,17 +8,28 @@ use super::LayerBuilder;
 use crate::{
     audit::{Observer, UserIdTelemetry},
     context::ReturnRequestId,
-    rejection::RespondToRejection,
+    rejection::{BearerChallenge, RespondToRejection},
 };
 
 /// # Responses and telemetry
 impl<L, M, A> LayerBuilder<L, M, A> {
-    /// Replaces the responses to refused requests; see [`RespondToRejection`].
+    /// Replaces the responses to refused requests; see [`RespondToRejection`], and
+    /// [`LoginRedirect`](crate::rejection::LoginRedirect) for browsers.
     pub fn rejection_response(
         mut self,
         respond: impl RespondToRejection + Send + Sync + 'static,
     ) -> Self {
         self.settings.respond = Box::new(respond);
+        self
+    }
+
+    /// Completes every `Bearer` challenge of the layer's refusals, whichever strategy makes it: with a
+    /// realm, the scopes that are needed, or where the metadata of this service are (RFC 9728). A
+    /// parameter that a challenge has already stays, such as the `scope` of `insufficient_scope`.
+    ///
+    /// See [`BearerChallenge`]. A wrong value is an error of `build()`.
+    pub fn bearer_challenge(mut self, challenge: BearerChallenge) -> Self {
+        self.settings.bearer = challenge;
         self
     }
 

@@ -157,6 +157,19 @@ pub enum ConfigError {
     /// A name or an id in the configuration is not valid.
     #[error(transparent)]
     Id(#[from] IdError),
+    /// A parameter of a challenge is empty, has characters that it can't have (RFC 6750 section 3), or is
+    /// not a URL where one is needed.
+    #[error("the challenge's `{parameter}` is empty or has characters that it can't have")]
+    Challenge {
+        /// The parameter's name.
+        parameter: &'static str,
+    },
+    /// Where browsers log in is neither a path nor an `http` or `https` URL, or it has a fragment.
+    #[error("`{url}` is not a path or a URL to which a browser can be redirected")]
+    LoginUrl {
+        /// The URL, as it was given.
+        url: String,
+    },
     /// A time limit of zero, which nothing can meet.
     #[error("a time limit of zero can't be met")]
     ZeroTimeLimit,

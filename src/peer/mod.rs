@@ -8,6 +8,8 @@ use http::{Extensions, HeaderName, Version, header, request::Parts, uri::Authori
 
 mod servers;
 
+pub(crate) use self::servers::original_path;
+
 /// The peer's address, which the server inserts into the request's extensions.
 ///
 /// With the features `axum` and `tonic`, their `ConnectInfo` and `TcpConnectInfo` are read too. A

@@ -1,8 +1,8 @@
-//! The peer's address in the extensions of axum and tonic.
+//! What axum and tonic put into the extensions of a request.
 
 use std::net::SocketAddr;
 
-use http::Extensions;
+use http::{Extensions, request::Parts};
 
 /// Returns the peer's address from axum's `ConnectInfo` or tonic's `TcpConnectInfo`.
 pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
@@ -16,4 +16,13 @@ pub(super) fn peer_addr(extensions: &Extensions) -> Option<SocketAddr> {
         return info.remote_addr();
     }
     None
+}
+
+/// Returns the path that the client has sent. A nested router of axum removes its prefix from the URI.
+pub(crate) fn original_path(head: &Parts) -> &str {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(uri)) = head.extensions.get() {
+        return uri.path();
+    }
+    head.uri.path()
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::{Rejection, RejectionKind};
+use super::{BearerChallenge, Rejection, RejectionKind};
 
 /// The challenge of a 401 if no strategy has one: RFC 9110 section 15.5.2 asks for at least one.
 /// Clients ignore schemes that they don't know.
@@ -10,8 +10,10 @@ const DEFAULT: HeaderValue = HeaderValue::from_static("UserScope");
 
 /// Adds the challenges of all strategies to a rejection, one for each scheme. `refused` is that of the
 /// strategy that refused, which names the error; one that names what is missing is the rejection's own.
+/// Those of the scheme `Bearer` are completed.
 pub(crate) fn challenges(
     rejection: Rejection,
+    bearer: &BearerChallenge,
     refused: Option<HeaderValue>,
     others: impl FnOnce(&mut dyn FnMut(Option<HeaderValue>)),
 ) -> Rejection {
@@ -34,7 +36,8 @@ pub(crate) fn challenges(
             all.push(DEFAULT);
         }
     }
-    rejection.with_challenges(all)
+    let all = all.into_iter().map(|challenge| bearer.complete(challenge));
+    rejection.with_challenges(all.collect())
 }
 
 fn scheme(challenge: &HeaderValue) -> Option<&[u8]> {

@@ -15,19 +15,23 @@
 //! # let _ = reason::<()>;
 //! ```
 
+mod bearer;
 mod challenge;
 mod grpc;
 pub(crate) mod kind;
+mod login_redirect;
 mod problem_json;
 mod respond;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::grpc::{Protocol, cut_off};
+pub use self::{
+    bearer::BearerChallenge,
+    kind::RejectionKind,
+    login_redirect::LoginRedirect,
+    respond::{DefaultResponder, RespondToRejection},
+};
 pub(crate) use self::{
     challenge::challenges,
     kind::{FactoryErrorKind, Rejection},
-};
-pub use self::{
-    kind::RejectionKind,
-    respond::{DefaultResponder, RespondToRejection},
 };

@@ -23,7 +23,7 @@ use crate::{
     header_set::HeaderSet,
     outcome::{InvalidErrorKind, Presence},
     peer::peer_ip,
-    rejection::{Rejection, RejectionKind, challenges},
+    rejection::{BearerChallenge, Rejection, RejectionKind, challenges},
     strategy::{ExistingContext, Fallback},
     time_limit::{Awaited, Deadline},
 };
@@ -51,6 +51,8 @@ pub(crate) struct Resolver<L> {
     pub(crate) require_proved: bool,
     /// Whether a strategy reads the context that an outer layer left.
     pub(crate) keep_existing: bool,
+    /// What every `Bearer` challenge says.
+    pub(crate) bearer: BearerChallenge,
     /// How long a strategy without a limit of its own is waited for.
     pub(crate) time_limit: Option<Duration>,
 }
@@ -191,7 +193,7 @@ impl<L: List> Resolver<L> {
         if let Some(refusal) = tally.take_refusal() {
             self.scrub(head, tally, audit);
             let rejection = Rejection::new(refusal.reason);
-            let rejection = challenges(rejection, refusal.challenge, |add| {
+            let rejection = challenges(rejection, &self.bearer, refusal.challenge, |add| {
                 self.each_challenge(add);
             });
             return Err(Refused::of_nobody(rejection));
@@ -294,7 +296,9 @@ impl<L: List> Resolver<L> {
     }
 
     pub(crate) fn challenged(&self, rejection: Rejection) -> Rejection {
-        challenges(rejection, None, |add| self.each_challenge(add))
+        challenges(rejection, &self.bearer, None, |add| {
+            self.each_challenge(add);
+        })
     }
 
     fn each_challenge(&self, add: &mut dyn FnMut(Option<HeaderValue>)) {
