@@ -177,7 +177,9 @@ where
     ) -> StepOf<L, M, A> {
         let rejection = match answer {
             Ok(()) => return self.count(head, context),
-            Err(AuthorizeError::Forbidden(forbidden)) => Rejection::forbidden(&context, forbidden),
+            Err(AuthorizeError::Forbidden(forbidden)) => {
+                Rejection::forbidden(context.strategy(), context.evidence(), forbidden)
+            }
             Err(AuthorizeError::Unavailable(unavailable)) => {
                 Rejection::new(RejectionKind::AuthorizationUnavailable(unavailable))
             }

@@ -118,7 +118,8 @@ impl Rules {
             None => Refused::of_nobody(Rejection::new(RejectionKind::OutsideLayer)),
             Some(context) => {
                 let forbidden = self.require.check(context).err()?;
-                let rejection = Rejection::forbidden(context, forbidden);
+                let rejection =
+                    Rejection::forbidden(context.strategy(), context.evidence(), forbidden);
                 Refused::of(context, challenges(rejection, &self.bearer, None, |_| {}))
             }
         };

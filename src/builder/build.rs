@@ -82,6 +82,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
                 ids: self.settings.ids,
                 clock: self.settings.clock,
                 require_proved: self.settings.require_proved,
+                tenant: self.settings.tenant,
                 keep_existing,
                 bearer: self.settings.bearer,
                 time_limit: limits.each,

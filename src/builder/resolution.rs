@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::LayerBuilder;
 use crate::{
     clock::Clock,
-    context::{CorrelationSources, IdSource},
-    resolve::{Rule, StrategyList, Then, ThenEach},
+    context::{CorrelationSources, IdSource, Identity, TenantId, TenantSource},
+    resolve::{Rule, StrategyList, TenantRule, Then, ThenEach},
     strategy::{BoxStrategy, Fallback, Strategy},
 };
 
@@ -58,6 +58,76 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// token or a session.
     pub fn require_proved(mut self) -> Self {
         self.settings.require_proved = true;
+        self
+    }
+
+    /// Refuses with 403 a request that names another tenant than the identity's. Where the request names
+    /// none, the identity keeps its own, if it has one.
+    ///
+    /// The identity's tenant is proved with it, such as by
+    /// [`Jwt::tenant_claim`](crate::jwt::Jwt::tenant_claim). What a client names never changes it. A
+    /// tenant that can't be read, or that is named twice, is 400.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_user_scope::{ExistingContext, UserScopeLayer, context::TenantSource};
+    ///
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(ExistingContext::new())
+    ///     .tenant(TenantSource::subdomain_of("example.com"))
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_user_scope::ConfigError>(())
+    /// ```
+    pub fn tenant(mut self, source: TenantSource) -> Self {
+        self.settings.tenant = Some(TenantRule {
+            source,
+            belongs_to: None,
+        });
+        self
+    }
+
+    /// As [`tenant`](Self::tenant), for users of several tenants: an identity without a tenant of its own
+    /// is put into the tenant that the request names, if the closure says that it belongs there.
+    ///
+    /// The closure must not block. What it needs is an attribute of the identity: a claim, or a list of
+    /// tenants in the session.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use serde::Deserialize;
+    /// use tower_user_scope::{UserScopeLayer, context::TenantSource, jwt::{Jwt, KeySet}};
+    ///
+    /// #[derive(Clone, Deserialize)]
+    /// struct Member {
+    ///     organizations: Vec<String>,
+    /// }
+    ///
+    /// # fn layer(keys: KeySet) -> Result<(), tower_user_scope::ConfigError> {
+    /// let jwt = Jwt::new(keys).issuer("https://id.example").audience("api").claims::<Member>();
+    /// let named = TenantSource::header(HeaderName::from_static("x-organization"));
+    /// let layer = UserScopeLayer::builder()
+    ///     .strategy(jwt)
+    ///     .tenant_if(named, |identity, tenant| {
+    ///         let member = identity.attributes().get::<Member>();
+    ///         member.is_some_and(|member| member.organizations.iter().any(|it| it == tenant.as_str()))
+    ///     })
+    ///     .context_only()
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tenant_if(
+        mut self,
+        source: TenantSource,
+        belongs_to: impl Fn(&Identity, &TenantId) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.tenant = Some(TenantRule {
+            source,
+            belongs_to: Some(Arc::new(belongs_to)),
+        });
         self
     }
 

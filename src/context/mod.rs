@@ -28,6 +28,7 @@ mod portable;
 mod request_id_header;
 mod scoped_key;
 pub(crate) mod subject;
+mod tenant;
 mod trace_parent;
 pub(crate) mod user_context;
 mod visit;
@@ -47,6 +48,7 @@ pub use self::{
         ThreadId, VisitorId,
     },
     subject::Subject,
+    tenant::{TenantError, TenantSource},
     trace_parent::TraceParent,
 };
 pub(crate) use self::{

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::limit::LimitError;
 use crate::{
     authorize::ForbiddenError,
-    context::{CorrelationError, EvidenceError, UserContext},
+    context::{CorrelationError, Evidence, EvidenceError, TenantError},
     outcome::{InvalidError, UnavailableError},
 };
 
@@ -97,6 +97,9 @@ pub enum RejectionKind {
     /// A correlation id is bad. 400.
     #[error("a correlation id was refused: {0}")]
     Correlation(#[source] CorrelationError),
+    /// The tenant that the request names can't be read. 400.
+    #[error(transparent)]
+    Tenant(TenantError),
     /// The identity is only asserted and the layer asks for proof. 401.
     #[error(transparent)]
     Evidence(EvidenceError),
@@ -192,10 +195,14 @@ impl Rejection {
     }
 
     /// Creates the rejection of a principal that may not make the request.
-    pub(crate) fn forbidden(context: &UserContext, forbidden: ForbiddenError) -> Self {
+    pub(crate) fn forbidden(
+        strategy: &'static str,
+        evidence: Evidence,
+        forbidden: ForbiddenError,
+    ) -> Self {
         Self::new(RejectionKind::Forbidden {
-            strategy: context.strategy(),
-            authenticated: !context.evidence().is_fallback(),
+            strategy,
+            authenticated: !evidence.is_fallback(),
             forbidden,
         })
     }
@@ -244,7 +251,7 @@ impl Rejection {
             } => StatusCode::UNAUTHORIZED,
             RejectionKind::Forbidden { forbidden, .. } => forbidden.status(),
             RejectionKind::Invalid { invalid, .. } => invalid.kind().status(),
-            RejectionKind::Correlation(_) => StatusCode::BAD_REQUEST,
+            RejectionKind::Correlation(_) | RejectionKind::Tenant(_) => StatusCode::BAD_REQUEST,
             RejectionKind::BeforeResponse(error) if !error.is::<UnavailableError>() => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

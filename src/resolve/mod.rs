@@ -8,6 +8,7 @@ mod refused;
 mod removed;
 mod resolver;
 mod tally;
+mod tenant;
 mod trailer;
 
 pub use self::{
@@ -20,4 +21,5 @@ pub(crate) use self::{
     refused::Refused,
     resolver::Resolver,
     tally::{Rule, Tally},
+    tenant::TenantRule,
 };

@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use crate::{
     audit::{AuditEvent, loggable},
-    context::{Principal, RequestId, Subject, UserContext},
+    context::{Identity, Principal, RequestId, Subject, UserContext},
     rejection::Rejection,
 };
 
@@ -32,13 +32,22 @@ impl Refused {
         }
     }
 
-    pub(crate) fn of(context: &UserContext, rejection: Rejection) -> Self {
+    /// An identity was found, and no context made of it.
+    pub(crate) fn of_identity(identity: &Identity, rejection: Rejection) -> Self {
         Self {
             rejection,
-            subject: Some(Box::new(context.subject().clone())),
-            actor: context.actor().cloned(),
+            subject: Some(Box::new(identity.subject().clone())),
+            actor: identity.actor().cloned(),
+            request_id: None,
+            work: None,
+        }
+    }
+
+    pub(crate) fn of(context: &UserContext, rejection: Rejection) -> Self {
+        Self {
             request_id: Some(context.request_id().clone()),
             work: context.work(),
+            ..Self::of_identity(context.identity(), rejection)
         }
     }
 

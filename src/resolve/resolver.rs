@@ -11,7 +11,9 @@ use std::{
 use http::{HeaderValue, request::Parts};
 
 use super::{
-    Asking, Explanation, Progress, Refused, Removed, Rule, Steps, Tally, list::private::List,
+    Asking, Explanation, Progress, Refused, Removed, Rule, Steps, Tally,
+    list::private::List,
+    tenant::{NotAdmitted, TenantRule},
     trailer,
 };
 use crate::{
@@ -49,6 +51,7 @@ pub(crate) struct Resolver<L> {
     pub(crate) ids: IdSource,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) require_proved: bool,
+    pub(crate) tenant: Option<TenantRule>,
     /// Whether a strategy reads the context that an outer layer left.
     pub(crate) keep_existing: bool,
     /// What every `Bearer` challenge says.
@@ -223,6 +226,9 @@ impl<L: List> Resolver<L> {
         strategy: &'static str,
         mut identity: Identity,
     ) -> Result<UserContext, Refused> {
+        if let Some(rule) = &self.tenant {
+            identity = self.in_tenant(rule, head, strategy, identity)?;
+        }
         let refused = |error| self.challenged(Rejection::new(RejectionKind::Correlation(error)));
         if let Some(outer) = UserContext::take_continued(&mut identity) {
             let context = outer.continued(identity, strategy, handles);
@@ -235,14 +241,28 @@ impl<L: List> Resolver<L> {
             Ok(ids) => Ok(UserContext::resolved(
                 identity, strategy, ids, &self.ids, handles,
             )),
-            Err(error) => Err(Refused {
-                rejection: refused(error),
-                subject: Some(Box::new(identity.subject().clone())),
-                actor: identity.actor().cloned(),
-                request_id: None,
-                work: None,
-            }),
+            Err(error) => Err(Refused::of_identity(&identity, refused(error))),
         }
+    }
+
+    /// Puts the identity into the tenant that the request names.
+    fn in_tenant(
+        &self,
+        rule: &TenantRule,
+        head: &Parts,
+        strategy: &'static str,
+        identity: Identity,
+    ) -> Result<Identity, Refused> {
+        let rejection = match rule.tenant_of(head, &identity) {
+            Ok(None) => return Ok(identity),
+            Ok(Some(tenant)) => return Ok(identity.with_tenant_id(tenant)),
+            Err(NotAdmitted::Unreadable(error)) => Rejection::new(RejectionKind::Tenant(error)),
+            Err(NotAdmitted::Another(forbidden)) => {
+                Rejection::forbidden(strategy, identity.evidence(), forbidden)
+            }
+        };
+        let rejection = self.challenged(rejection);
+        Err(Refused::of_identity(&identity, rejection))
     }
 
     fn correlate(

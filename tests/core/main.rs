@@ -32,6 +32,7 @@ mod request_ids;
 mod require;
 mod scope;
 mod stricter;
+mod tenants;
 mod timers;
 mod tower_contract;
 mod unanimous;

@@ -15,6 +15,7 @@ use tower_user_scope::{
     Fallback, Identity, InvalidError, MaybeFuture, Outcome, Rejection, TrustedHeader,
     UnavailableError, UserId, UserScopeLayer,
     authorize::{AuthorizeError, ForbiddenError},
+    context::TenantSource,
     factory::FactoryUnavailableError,
     from_fn,
     middleware::LayerBuilder,
@@ -191,6 +192,21 @@ fn kinds() -> Vec<Kind> {
                 let bad = HeaderValue::from_static("canary-7f3a, again");
                 request.headers_mut().insert("x-thread-id", bad);
                 through!(.strategy(Says(alice, Presence::Sent)).context_only())(request)
+            },
+        },
+        Kind {
+            name: "a bad tenant",
+            status: StatusCode::BAD_REQUEST,
+            grpc_status: "3",
+            is_reason: |reason| matches!(reason, RejectionKind::Tenant(_)),
+            send: |mut request| {
+                let bad = HeaderValue::from_static("null");
+                let name = HeaderName::from_static("x-tenant-id");
+                request.headers_mut().insert(&name, bad);
+                let source = TenantSource::header(name);
+                through!(.strategy(Says(alice, Presence::Sent)).tenant(source).context_only())(
+                    request,
+                )
             },
         },
         Kind {
