@@ -121,10 +121,6 @@ fn finding(event: AuditEvent<'static>) -> Option<Finding> {
                 .map_or_else(|| "nobody".to_owned(), ToString::to_string),
             factory,
         }),
-        AuditEvent::FactoryUsedOutsideScope { factory, place, .. } => {
-            let place = place.to_string();
-            Some(Finding::FactoryUsedOutsideScope { factory, place })
-        }
         _ => None,
     }
 }

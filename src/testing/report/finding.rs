@@ -19,14 +19,6 @@ pub enum Finding {
         /// The type of the factory.
         factory: &'static str,
     },
-    /// A factory was used outside every scope, where nothing checks whose work it is.
-    #[non_exhaustive]
-    FactoryUsedOutsideScope {
-        /// The type of the factory.
-        factory: &'static str,
-        /// File, line and column.
-        place: String,
-    },
     /// A response to one user holds an id or a secret of another.
     #[non_exhaustive]
     ForeignBytes {
@@ -149,7 +141,6 @@ impl Finding {
         match self {
             Self::CrossUserAccess(_) => "cross_user_access",
             Self::FactoryRetained { .. } => "factory_retained",
-            Self::FactoryUsedOutsideScope { .. } => "factory_used_outside_scope",
             Self::ForeignBytes { .. } => "foreign_bytes",
             Self::Interference { .. } => "interference",
             Self::ForeignThing { .. } => "foreign_thing",
@@ -181,18 +172,17 @@ impl Finding {
         match self {
             Self::CrossUserAccess(_) => 0,
             Self::FactoryRetained { .. } => 1,
-            Self::FactoryUsedOutsideScope { .. } => 2,
-            Self::ForeignBytes { .. } => 3,
-            Self::ForeignThing { .. } => 4,
-            Self::Interference { .. } => 5,
-            Self::Logged { .. } => 6,
-            Self::Unfinished { .. } => 7,
-            Self::ScopesLeftOpen { .. } => 8,
-            Self::Panicked { .. } => 9,
-            Self::ScenarioFailed { .. } => 10,
-            Self::TooMuchNoise { .. } => 11,
-            Self::NoEvents => 12,
-            Self::ShowsNothing { .. } => 13,
+            Self::ForeignBytes { .. } => 2,
+            Self::ForeignThing { .. } => 3,
+            Self::Interference { .. } => 4,
+            Self::Logged { .. } => 5,
+            Self::Unfinished { .. } => 6,
+            Self::ScopesLeftOpen { .. } => 7,
+            Self::Panicked { .. } => 8,
+            Self::ScenarioFailed { .. } => 9,
+            Self::TooMuchNoise { .. } => 10,
+            Self::NoEvents => 11,
+            Self::ShowsNothing { .. } => 12,
         }
     }
 
@@ -204,7 +194,6 @@ impl Finding {
                 IsolationError::OtherUser { factory, .. } | IsolationError::NoScope { factory, .. },
             )
             | Self::FactoryRetained { factory, .. } => (*factory).to_owned(),
-            Self::FactoryUsedOutsideScope { factory, place } => format!("{factory} {place}"),
             Self::ForeignBytes { what, location, .. } => format!("{what} {}", location.place),
             Self::Interference { location, .. } => super::location::route(&location.place),
             Self::ForeignThing { kind, .. } => kind.clone(),
@@ -243,10 +232,6 @@ impl fmt::Display for Finding {
             Self::FactoryRetained { owner, factory } => write!(
                 f,
                 "`{factory}` of {owner} was still held after its scope had closed"
-            ),
-            Self::FactoryUsedOutsideScope { factory, place } => write!(
-                f,
-                "`{factory}` was used outside every scope at {place}, where it is not checked"
             ),
             Self::ForeignBytes {
                 reader,
