@@ -5,6 +5,7 @@
 mod alike;
 mod bad_input;
 mod connections;
+mod elsewhere;
 mod ended;
 mod endings;
 mod extractors;
