@@ -104,6 +104,7 @@
 //! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
 //! | `introspection` | | [`introspection::Introspection`], opaque tokens whose issuer is asked (RFC 7662); turns `jwt` on |
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
+//! | `metrics` | | [`audit::Metrics`]: counts and durations for the [`metrics`](https://docs.rs/metrics) facade |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
 //! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck` |
 //! | `full` | | all of these but `rust-crypto` and `testing` |

@@ -249,7 +249,7 @@ where
     ) -> StepOf<L, M, A> {
         match built {
             Ok(factory) => {
-                self.audit.accepted(&context);
+                self.audit.accepted(&context, head);
                 let span = self.audit.span(&context);
                 if let Some(header) = &self.request_id {
                     header.set_on_request(&mut head.headers, context.request_id());

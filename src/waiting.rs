@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http::{Response, request::Parts};
 use pin_project::pin_project;
 
 use crate::{
+    audit::WaitedStep,
     authorize::{Authorize, AuthorizeError},
     factory::{MakeFactory, ProvideFactory},
     outcome::UnavailableError,
@@ -36,6 +38,8 @@ where
     #[pin]
     deadline: Deadline,
     policy: Arc<Policy<L, M, A>>,
+    /// When the wait for the stage's step began, if an observer wants to know.
+    since: Option<Instant>,
     /// Taken by the call.
     request: Option<Waiter<S, B>>,
 }
@@ -68,6 +72,7 @@ where
         Self {
             stage,
             deadline: Deadline::default(),
+            since: policy.audit.now(),
             policy,
             request: Some(request),
         }
@@ -91,6 +96,7 @@ impl<P, A, M> Stage<P, A, M> {
     pub(crate) fn poll_step<L, F, Z>(
         self: Pin<&mut Self>,
         deadline: Pin<&mut Deadline>,
+        since: Option<Instant>,
         policy: &Policy<L, F, Z>,
         head: &mut Parts,
         cx: &mut Context<'_>,
@@ -118,11 +124,13 @@ impl<P, A, M> Stage<P, A, M> {
                         Err(UnavailableError::timed_out(limit).into())
                     }
                 };
+                policy.audit.waited(WaitedStep::Authorize, since);
                 policy.authorized(head, context.clone(), answer)
             }
             #[cfg(feature = "limit")]
             StageProjection::Counting { future, context } => {
                 let counted = ready!(future.poll(cx));
+                policy.audit.waited(WaitedStep::Limit, since);
                 policy.counted(head, context.clone(), counted)
             }
             StageProjection::Building {
@@ -130,10 +138,14 @@ impl<P, A, M> Stage<P, A, M> {
                 context,
                 attached,
             } => match future.poll(cx) {
-                Poll::Ready(built) => policy.built(head, context.clone(), built, attached.take()),
+                Poll::Ready(built) => {
+                    policy.audit.waited(WaitedStep::Factory, since);
+                    policy.built(head, context.clone(), built, attached.take())
+                }
                 Poll::Pending => {
                     let limit = || policy.limits.factory();
                     let limit = ready!(deadline.poll(Awaited::Factory, cx, limit));
+                    policy.audit.waited(WaitedStep::Factory, since);
                     Step::not_built(context, FactoryErrorKind::TimedOut { limit })
                 }
             },
@@ -158,12 +170,13 @@ where
                 unreachable!("`ResponseFuture` polled after it was ready")
             };
             let deadline = this.deadline.as_mut();
-            let step = this
-                .stage
-                .as_mut()
-                .poll_step(deadline, this.policy, head, cx);
+            let stage = this.stage.as_mut();
+            let step = stage.poll_step(deadline, *this.since, this.policy, head, cx);
             match ready!(step) {
-                Step::Wait(next) => this.stage.set(next),
+                Step::Wait(next) => {
+                    *this.since = this.policy.audit.now();
+                    this.stage.set(next);
+                }
                 Step::Call(scope) => {
                     if let Some(request) = this.request.take() {
                         return Poll::Ready(Ok((request, scope, this.policy.of_responses())));

@@ -139,10 +139,11 @@ where
             Step::Call(scope) => break scope,
             Step::Reject(refused) => return Err(refused),
             Step::Wait(stage) => {
+                let since = policy.audit.now();
                 let mut stage = pin!(stage);
                 poll_fn(|cx| {
                     let (stage, deadline) = (stage.as_mut(), deadline.as_mut());
-                    stage.poll_step(deadline, policy, &mut head, cx)
+                    stage.poll_step(deadline, since, policy, &mut head, cx)
                 })
                 .await
             }

@@ -45,8 +45,11 @@ use crate::{
 impl fmt::Display for AuditEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Consulted { strategy, verdict } => write!(f, "{strategy}: {}", verdict.as_str()),
-            Self::Accepted { context } => {
+            Self::Consulted {
+                strategy, verdict, ..
+            } => write!(f, "{strategy}: {}", verdict.as_str()),
+            Self::Waited { step, waited } => write!(f, "waited {waited:?} for {}", step.as_str()),
+            Self::Accepted { context, .. } => {
                 write!(
                     f,
                     "{} accepted: a {}, {} by {}",

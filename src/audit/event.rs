@@ -30,12 +30,29 @@ pub enum AuditEvent<'a> {
         strategy: &'static str,
         /// Its verdict.
         verdict: Verdict,
+        /// How long the request waited for it, unless it answered at once. Known if the layer has an
+        /// observer.
+        waited: Option<Duration>,
+    },
+    /// A request has waited for a step after the strategies.
+    #[non_exhaustive]
+    Waited {
+        /// The step.
+        step: WaitedStep,
+        /// How long. At most the step's time limit.
+        waited: Duration,
     },
     /// A request goes on to the inner service, or work that is not a request begins.
     #[non_exhaustive]
     Accepted {
         /// Its context.
         context: Cow<'a, UserContext>,
+        /// The request's method; `None` for work that is not a request.
+        method: Option<Cow<'a, Method>>,
+        /// The request's path, as in [`Refused`](Self::Refused); `None` for work that is not a request.
+        path: Option<Cow<'a, str>>,
+        /// The peer's address, if it is known.
+        peer: Option<IpAddr>,
     },
     /// A request was refused, or work that is not a request.
     #[non_exhaustive]
@@ -184,6 +201,33 @@ pub enum AuditEvent<'a> {
     },
 }
 
+/// A step that a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitedStep {
+    /// The [`authorize`](crate::authorize) step.
+    Authorize,
+    /// A [limit](crate::limit) whose counts are in a store.
+    #[cfg(feature = "limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+    Limit,
+    /// The [factory](crate::factory).
+    Factory,
+}
+
+impl WaitedStep {
+    /// Returns the step in one lower-case word, for telemetry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            #[cfg(feature = "limit")]
+            Self::Limit => "limit",
+            Self::Factory => "factory",
+        }
+    }
+}
+
 fn owned<T: Clone>(value: Cow<'_, T>) -> Cow<'static, T> {
     Cow::Owned(value.into_owned())
 }
@@ -197,9 +241,26 @@ impl AuditEvent<'_> {
     #[must_use]
     pub fn into_owned(self) -> AuditEvent<'static> {
         match self {
-            Self::Consulted { strategy, verdict } => AuditEvent::Consulted { strategy, verdict },
-            Self::Accepted { context } => AuditEvent::Accepted {
+            Self::Consulted {
+                strategy,
+                verdict,
+                waited,
+            } => AuditEvent::Consulted {
+                strategy,
+                verdict,
+                waited,
+            },
+            Self::Waited { step, waited } => AuditEvent::Waited { step, waited },
+            Self::Accepted {
+                context,
+                method,
+                path,
+                peer,
+            } => AuditEvent::Accepted {
                 context: owned(context),
+                method: method.map(owned),
+                path: path.map(owned_text),
+                peer,
             },
             Self::Refused {
                 rejection,

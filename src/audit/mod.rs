@@ -20,9 +20,13 @@
 //! # Ok::<(), tower_user_scope::ConfigError>(())
 //! ```
 
+#[cfg(feature = "metrics")]
+mod by_label;
 mod display;
 mod event;
 mod held;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observer;
 mod path;
 mod sink;
@@ -30,8 +34,13 @@ mod user_ids;
 
 pub(crate) use self::{display::refusal, path::loggable, sink::Audit};
 pub use self::{
-    event::AuditEvent, held::HeldFactory, observer::Observer, user_ids::UserIdTelemetry,
+    event::{AuditEvent, WaitedStep},
+    held::HeldFactory,
+    observer::Observer,
+    user_ids::UserIdTelemetry,
 };
 
+#[cfg(feature = "metrics")]
+pub use self::metrics::Metrics;
 #[cfg(feature = "telemetry")]
 pub use self::user_ids::UserIdKey;

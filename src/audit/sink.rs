@@ -1,17 +1,19 @@
 //! Sends audit events to `tracing` and to the observers.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, iter, sync::Arc};
+use std::{borrow::Cow, error::Error as StdError, fmt, iter, sync::Arc, time::Instant};
 
+use http::request::Parts;
 use tracing::Span;
 
 use super::{
-    AuditEvent, Observer, UserIdTelemetry,
+    AuditEvent, Observer, UserIdTelemetry, WaitedStep,
     path::{loggable, method as loggable_method},
 };
 use crate::{
     config_error::ConfigError,
     context::{Principal, UserContext},
     outcome::Outcome,
+    peer::peer_ip,
 };
 
 /// Sends events to `tracing` and to the observers of a layer.
@@ -52,7 +54,12 @@ impl Audit {
     /// As [`emit`](Self::emit), without building the event if there is no observer: it runs for each
     /// strategy of each request.
     #[inline]
-    pub(crate) fn consulted(&self, strategy: &'static str, outcome: &Outcome) {
+    pub(crate) fn consulted(
+        &self,
+        strategy: &'static str,
+        outcome: &Outcome,
+        since: Option<Instant>,
+    ) {
         if !self.hypothetical {
             tracing::debug!(
                 target: "tower_user_scope",
@@ -62,19 +69,41 @@ impl Audit {
             );
         }
         if !self.observers.is_empty() {
-            let verdict = outcome.verdict();
-            self.notify_observers(&AuditEvent::Consulted { strategy, verdict });
+            self.notify_observers(&AuditEvent::Consulted {
+                strategy,
+                verdict: outcome.verdict(),
+                waited: since.map(|since| since.elapsed()),
+            });
         }
     }
 
     /// As [`emit`](Self::emit), without building the event if there is no observer: it runs for each
     /// request.
     #[inline]
-    pub(crate) fn accepted(&self, context: &UserContext) {
+    pub(crate) fn accepted(&self, context: &UserContext, head: &Parts) {
         self.trace_accepted(context);
         if !self.observers.is_empty() {
-            let context = Cow::Borrowed(context);
-            self.notify_observers(&AuditEvent::Accepted { context });
+            let is_request = context.work().is_none();
+            self.notify_observers(&AuditEvent::Accepted {
+                context: Cow::Borrowed(context),
+                method: is_request.then_some(Cow::Borrowed(&head.method)),
+                path: is_request.then(|| loggable(head.uri.path())),
+                peer: peer_ip(&head.extensions),
+            });
+        }
+    }
+
+    /// Returns the time if an observer wants to know how long something takes.
+    #[inline]
+    pub(crate) fn now(&self) -> Option<Instant> {
+        self.is_observed().then(Instant::now)
+    }
+
+    /// Reports how long a request waited for a step.
+    pub(crate) fn waited(&self, step: WaitedStep, since: Option<Instant>) {
+        if let Some(since) = since {
+            let waited = since.elapsed();
+            self.notify_observers(&AuditEvent::Waited { step, waited });
         }
     }
 
@@ -160,8 +189,8 @@ impl Audit {
 
     fn trace(&self, event: &AuditEvent<'_>) {
         match event {
-            AuditEvent::Consulted { .. } => {}
-            AuditEvent::Accepted { context } => self.trace_accepted(context),
+            AuditEvent::Consulted { .. } | AuditEvent::Waited { .. } => {}
+            AuditEvent::Accepted { context, .. } => self.trace_accepted(context),
             AuditEvent::Refused { .. } => self.trace_refusal(event),
             AuditEvent::HeaderStripped {
                 strategy,

@@ -21,6 +21,7 @@ mod grpc;
 pub(crate) mod kind;
 mod login_redirect;
 mod problem_json;
+mod reason;
 mod respond;
 
 #[cfg(feature = "tokio")]

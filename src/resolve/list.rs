@@ -160,7 +160,10 @@ impl<L: List, S: Strategy> Then<L, S> {
         }
         match self.strategy.resolve(asking.head) {
             MaybeFuture::Ready(outcome) => Progress::Done(asking.take(&self.strategy, outcome)),
-            MaybeFuture::Future(future) => Progress::Waiting(ThenPending::Own(future)),
+            MaybeFuture::Future(future) => {
+                asking.waits();
+                Progress::Waiting(ThenPending::Own(future))
+            }
         }
     }
 }
@@ -265,6 +268,7 @@ impl<L: List> ThenEach<L> {
                 match strategy.resolve(asking.head) {
                     MaybeFuture::Ready(outcome) => outcome,
                     MaybeFuture::Future(future) => {
+                        asking.waits();
                         return Progress::Waiting(ThenEachPending::At { index, future });
                     }
                 }

@@ -1,6 +1,11 @@
 //! The answers of a list's strategies, and whether the next one is asked.
 
-use std::{borrow::Cow, fmt, mem, ops::ControlFlow, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt, mem,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, request::Parts};
 
@@ -37,6 +42,8 @@ pub struct Tally {
     /// One bit for each strategy whose credential was found good.
     believed: u64,
     result: Answer,
+    /// When the wait for the strategy that is asked began, if an observer wants to know.
+    waits_since: Option<Instant>,
 }
 
 /// What the answers amount to.
@@ -58,6 +65,7 @@ impl Tally {
             asked: 0,
             believed: 0,
             result: Answer::Nothing,
+            waits_since: None,
         }
     }
 
@@ -135,7 +143,8 @@ impl<'a> Asking<'a> {
     pub(super) fn take<S: Strategy>(&mut self, strategy: &S, outcome: Outcome) -> ControlFlow<()> {
         let index = self.tally.asked;
         self.tally.asked += 1;
-        self.audit.consulted(strategy.name(), &outcome);
+        let since = self.tally.waits_since.take();
+        self.audit.consulted(strategy.name(), &outcome, since);
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
             outcome => self.take_other(strategy, index, outcome),
@@ -146,11 +155,17 @@ impl<'a> Asking<'a> {
         self.tally.asked()
     }
 
+    /// Notes that the strategy that is asked has to be waited for.
+    pub(super) fn waits(&mut self) {
+        self.tally.waits_since = self.audit.now();
+    }
+
     /// Ends the list, because the strategy that is waited for has not answered in time.
     pub(crate) fn time_out(&mut self, strategy: &'static str, limit: Duration) {
         let unavailable = UnavailableError::timed_out(limit);
         let outcome = Outcome::Unavailable(unavailable.clone());
-        self.audit.consulted(strategy, &outcome);
+        let since = self.tally.waits_since.take();
+        self.audit.consulted(strategy, &outcome, since);
         let reason = RejectionKind::Unavailable {
             strategy,
             unavailable,
