@@ -106,7 +106,7 @@
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `metrics` | | [`audit::Metrics`]: counts and durations for the [`metrics`](https://docs.rs/metrics) facade |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
-//! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck` |
+//! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck`, `ScenarioCheck` |
 //! | `full` | | all of these but `rust-crypto` and `testing` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

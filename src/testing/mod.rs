@@ -1,5 +1,8 @@
 //! Tools for tests of applications: requests as a user, scripted strategies, a strict inner service, a
-//! recorder of events, and a check for leaks between users.
+//! recorder of events, and two checks for leaks between users.
+//!
+//! [`IsolationCheck`] sends requests of many users at once and looks for ids and secrets of others in
+//! the responses. [`ScenarioCheck`] compares what a user sees alone and among others.
 //!
 //! Not for production: turn the feature `testing` on under `[dev-dependencies]`.
 //!
@@ -32,20 +35,24 @@
 )]
 
 mod as_user;
+mod body;
 mod clock;
 mod isolation;
 mod recorder;
 mod report;
+mod scenario;
 mod scripted;
 mod strict;
 mod uncovered;
 
 pub use self::{
     as_user::AsUser,
+    body::TestBody,
     clock::TestClock,
     isolation::{IsolationCheck, TestUser},
     recorder::Recorder,
     report::{Finding, IsolationReport, Location},
+    scenario::{Client, Reply, ScenarioCheck},
     scripted::Scripted,
     strict::StrictService,
     uncovered::uncovered,

@@ -2,5 +2,9 @@
 
 mod ends;
 mod forms;
+mod honest;
+mod log_ins;
+mod scenarios;
+mod services;
 mod support;
 mod testing_kit;

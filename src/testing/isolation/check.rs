@@ -17,15 +17,14 @@ use super::{
     depth::{Depths, WHOLE},
     events::Events,
     exchange::{End, Exchange, Reading},
-    observe::Observed,
+    logs::Logs,
+    observe::{Observed, Seen},
     schedule::Schedule,
     timer::Timer,
     user::TestUser,
+    users::{Users, seed_or},
 };
-use crate::testing::{
-    Finding, IsolationReport, Recorder,
-    report::{SEED, route},
-};
+use crate::testing::{Finding, IsolationReport, Recorder, report::route};
 
 /// Sends requests of many users through a service, interleaved at random, and looks for what one
 /// user sees of another.
@@ -39,7 +38,8 @@ use crate::testing::{
 ///
 /// All requests run in one task, so what the check finds it finds again with the same seed, as
 /// long as the service itself does nothing at random. It interleaves at awaits; a race between
-/// two instructions takes a model checker.
+/// two instructions takes a model checker. What has no id in it, such as a count, is found by a
+/// [`ScenarioCheck`](crate::testing::ScenarioCheck).
 ///
 /// ```
 /// use http::{Request, Response};
@@ -86,12 +86,7 @@ pub struct IsolationCheck {
     time_limit: Duration,
     ids_are_public: bool,
     recorder: Option<Recorder>,
-}
-
-#[derive(Debug)]
-enum Users {
-    Made(usize),
-    Given(Vec<TestUser>),
+    looks_at_logs: bool,
 }
 
 impl IsolationCheck {
@@ -107,6 +102,7 @@ impl IsolationCheck {
             time_limit: Duration::from_secs(30),
             ids_are_public: false,
             recorder: None,
+            looks_at_logs: false,
         }
     }
 
@@ -124,9 +120,7 @@ impl IsolationCheck {
     /// # Panics
     /// If there are fewer than two.
     pub fn known_users(mut self, users: impl IntoIterator<Item = TestUser>) -> Self {
-        let users: Vec<TestUser> = users.into_iter().collect();
-        assert!(users.len() > 1, "isolation takes two users");
-        self.users = Users::Given(users);
+        self.users = Users::known(users);
         self
     }
 
@@ -164,6 +158,13 @@ impl IsolationCheck {
     /// recorder without any event is a finding.
     pub fn recorder(mut self, recorder: &Recorder) -> Self {
         self.recorder = Some(recorder.clone());
+        self
+    }
+
+    /// Also looks for [secrets](TestUser::secret) in what the service logs through `tracing`, at every
+    /// level, on the thread of the check. Meanwhile that goes nowhere else.
+    pub fn logs(mut self) -> Self {
+        self.looks_at_logs = true;
         self
     }
 
@@ -210,10 +211,11 @@ impl IsolationCheck {
         R: Body,
     {
         let events = self.recorder.as_ref().map(Events::from_now);
+        let logs = self.looks_at_logs.then(Logs::capture);
         let seed = seed_or(self.seed);
         let mut rng = Rng::with_seed(seed);
         let users = self.users.of(seed);
-        let mut observed = Observed::new(&users, self.ids_are_public);
+        let mut observed = Observed::new(self.ids_are_public);
         let mut queued: Vec<usize> = (0..users.len())
             .flat_map(|user| std::iter::repeat_n(user, self.requests_of_each))
             .collect();
@@ -248,7 +250,12 @@ impl IsolationCheck {
                 };
                 over.push(work.user);
                 report.count(&end, work.exchange.answer.is_success());
-                report.add(observed.look_at(work.user, work.step, &work.exchange, &end));
+                report.add(observed.look_at(
+                    &users,
+                    (work.user, work.step),
+                    false,
+                    work.seen(&end),
+                ));
                 true
             });
             if in_progress.len() == 0 && queued.is_empty() {
@@ -258,7 +265,12 @@ impl IsolationCheck {
                 for work in in_progress.drain() {
                     let end = End::TimedOut(work.exchange.waits_for());
                     report.count(&end, false);
-                    report.add(observed.look_at(work.user, work.step, &work.exchange, &end));
+                    report.add(observed.look_at(
+                        &users,
+                        (work.user, work.step),
+                        false,
+                        work.seen(&end),
+                    ));
                 }
                 return Poll::Ready(());
             }
@@ -272,10 +284,15 @@ impl IsolationCheck {
         if let Some(events) = &events {
             report.findings.extend(events.findings().await);
         }
+        if let Some(logs) = &logs {
+            report.findings.extend(logs.findings(&users));
+        }
         // What captures a factory may live in the service, so the service lives until here.
         drop(service);
         if report.findings.is_empty() {
-            let nothing = observed.shows_nothing(report.succeeded, self.recorder.is_some());
+            let nothing = observed
+                .no_success(report.succeeded)
+                .or_else(|| observed.nothing_of_own(&users, self.recorder.is_some()));
             report
                 .findings
                 .extend(nothing.map(|reason| Finding::ShowsNothing { reason }));
@@ -289,28 +306,6 @@ impl Default for IsolationCheck {
     fn default() -> Self {
         Self::new()
     }
-}
-
-impl Users {
-    fn of(&self, seed: u64) -> Vec<TestUser> {
-        match self {
-            Self::Made(count) => (0..*count)
-                .map(|number| TestUser::made(number, seed))
-                .collect(),
-            Self::Given(users) => {
-                let numbered = users.iter().cloned().enumerate();
-                numbered
-                    .map(|(number, user)| user.numbered(number, seed))
-                    .collect()
-            }
-        }
-    }
-}
-
-/// Returns the seed that the environment sets, or this one.
-pub(super) fn seed_or(seed: u64) -> u64 {
-    let set = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-    set.unwrap_or(seed)
 }
 
 struct InProgress<S: Service<Request<B>>, B, R> {
@@ -327,6 +322,10 @@ where
     S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>>,
     R: Body,
 {
+    fn seen<'a>(&'a self, end: &'a End) -> Seen<'a> {
+        (&self.exchange.request, &self.exchange.answer, end)
+    }
+
     /// Polls once, unless it is to be cancelled before that. A cancelled exchange is dropped while
     /// it waits, as servers do when the client goes away.
     fn advance(&mut self, depths: &mut Depths, cx: &mut std::task::Context<'_>) -> Option<End> {
@@ -344,19 +343,5 @@ where
             _ => {}
         }
         end
-    }
-}
-
-impl IsolationReport {
-    /// Counts an exchange that is over.
-    pub(super) fn count(&mut self, end: &End, succeeded: bool) {
-        match end {
-            End::Completed => {
-                self.completed += 1;
-                self.succeeded += usize::from(succeeded);
-            }
-            End::Cancelled => self.cancelled += 1,
-            End::Failed(_) | End::Panicked(_) | End::Endless | End::TimedOut(_) => self.failed += 1,
-        }
     }
 }

@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 
 /// Shares of an exchange's way are counted in thousandths.
-pub(super) const WHOLE: usize = 1_000;
+pub(in crate::testing) const WHOLE: usize = 1_000;
 
 /// How many polls exchanges took that came to their end, by request.
 #[derive(Default)]
-pub(super) struct Depths(HashMap<String, usize>);
+pub(in crate::testing) struct Depths(HashMap<String, usize>);
 
 impl Depths {
     /// Remembers how many polls an exchange took that was completed.
-    pub(super) fn completed(&mut self, request: &str, polls: usize) {
+    pub(in crate::testing) fn completed(&mut self, request: &str, polls: usize) {
         let longest = self.0.entry(request.to_owned()).or_default();
         *longest = polls.max(*longest);
     }
 
     /// Returns whether an exchange that is to be cancelled at this share of its way is there.
     /// None is, until one of its kind has been completed.
-    pub(super) fn is_reached(&self, request: &str, share: usize, polls: usize) -> bool {
+    pub(in crate::testing) fn is_reached(&self, request: &str, share: usize, polls: usize) -> bool {
         let longest = self.0.get(request);
         longest.is_some_and(|longest| polls >= longest * share / WHOLE)
     }

@@ -20,13 +20,13 @@ const GRACE: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The events of one check.
-pub(super) struct Events {
+pub(in crate::testing) struct Events {
     recorder: Recorder,
     before: usize,
 }
 
 impl Events {
-    pub(super) fn from_now(recorder: &Recorder) -> Self {
+    pub(in crate::testing) fn from_now(recorder: &Recorder) -> Self {
         Self {
             recorder: recorder.clone(),
             before: recorder.events().len(),
@@ -35,7 +35,7 @@ impl Events {
 
     /// Waits until nothing is held any more, or it is clear that something was captured, and
     /// returns what is to be reported.
-    pub(super) async fn findings(&self) -> Vec<Finding> {
+    pub(in crate::testing) async fn findings(&self) -> Vec<Finding> {
         for _ in 0..TURNS {
             if self.is_idle() {
                 break;

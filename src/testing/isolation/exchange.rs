@@ -17,11 +17,11 @@ use crate::rejection::Rejection;
 
 /// How a response's body is read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(in crate::testing) struct Reading {
     /// After how many frames reading ends.
-    pub(super) frames: usize,
+    pub(in crate::testing) frames: usize,
     /// Whether that is an end like any other, as of a client that goes away.
-    pub(super) may_be_cut: bool,
+    pub(in crate::testing) may_be_cut: bool,
 }
 
 impl Default for Reading {
@@ -35,7 +35,7 @@ impl Default for Reading {
 
 /// How an exchange ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::testing) enum End {
     Completed,
     Cancelled,
     Failed(String),
@@ -48,19 +48,19 @@ pub(super) enum End {
 
 /// What a client got, whole or in part.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) status: Option<StatusCode>,
-    pub(super) headers: HeaderMap,
-    pub(super) trailers: HeaderMap,
-    pub(super) body: Vec<u8>,
-    pub(super) frames: usize,
+pub(in crate::testing) struct Answer {
+    pub(in crate::testing) status: Option<StatusCode>,
+    pub(in crate::testing) headers: HeaderMap,
+    pub(in crate::testing) trailers: HeaderMap,
+    pub(in crate::testing) body: Vec<u8>,
+    pub(in crate::testing) frames: usize,
     /// Why this crate's layer refused.
-    pub(super) refusal: Option<String>,
+    pub(in crate::testing) refusal: Option<String>,
 }
 
 impl Answer {
     /// Returns whether the status says success, and gRPC's too.
-    pub(super) fn is_success(&self) -> bool {
+    pub(in crate::testing) fn is_success(&self) -> bool {
         let refused =
             |headers: &HeaderMap| headers.get("grpc-status").is_some_and(|code| code != "0");
         self.status.is_some_and(|status| status.is_success())
@@ -70,11 +70,11 @@ impl Answer {
 }
 
 /// One request and its response.
-pub(super) struct Exchange<S: Service<Request<B>>, B, R> {
+pub(in crate::testing) struct Exchange<S: Service<Request<B>>, B, R> {
     /// Method and path.
-    pub(super) request: String,
-    pub(super) polls: usize,
-    pub(super) answer: Answer,
+    pub(in crate::testing) request: String,
+    pub(in crate::testing) polls: usize,
+    pub(in crate::testing) answer: Answer,
     reading: Reading,
     stage: Stage<S, B, R>,
 }
@@ -90,7 +90,7 @@ where
     S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>>,
     R: Body,
 {
-    pub(super) fn new(service: S, request: Request<B>, reading: Reading) -> Self {
+    pub(in crate::testing) fn new(service: S, request: Request<B>, reading: Reading) -> Self {
         Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             polls: 0,
@@ -101,14 +101,14 @@ where
     }
 
     /// Polls once. Returns how it ended, after which it must not be polled again.
-    pub(super) fn advance(&mut self, cx: &mut Context<'_>) -> Option<End> {
+    pub(in crate::testing) fn advance(&mut self, cx: &mut Context<'_>) -> Option<End> {
         self.polls += 1;
         let step = catch_unwind(AssertUnwindSafe(|| self.step(cx)));
         step.unwrap_or_else(|panic| Some(End::Panicked(message(&*panic))))
     }
 
     /// Returns what it waits for.
-    pub(super) fn waits_for(&self) -> &'static str {
+    pub(in crate::testing) fn waits_for(&self) -> &'static str {
         match self.stage {
             Stage::Preparing(_) => "the service to become ready",
             Stage::Calling(_) => "the response",
@@ -177,7 +177,7 @@ fn failed(error: impl Into<BoxError>) -> End {
     End::Failed(error.into().to_string())
 }
 
-pub(super) fn message(panic: &(dyn Any + Send)) -> String {
+pub(in crate::testing) fn message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<String>()
         .cloned()

@@ -7,12 +7,26 @@
 mod check;
 mod decode;
 mod depth;
+mod erased;
 mod events;
 mod exchange;
+mod logs;
 mod marks;
 mod observe;
 mod schedule;
 mod timer;
 mod user;
+mod users;
 
 pub use self::{check::IsolationCheck, user::TestUser};
+pub(in crate::testing) use self::{
+    depth::WHOLE,
+    erased::{Erased, SendRequest},
+    events::Events,
+    exchange::{Answer, End, Reading, message},
+    logs::Logs,
+    observe::{Observed, unpacked_body},
+    schedule::Schedule,
+    timer::Timer,
+    users::{Users, seed_or},
+};

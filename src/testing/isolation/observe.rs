@@ -1,21 +1,22 @@
 //! Looks at each response for what its reader must not see.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use http::{HeaderMap, Request, header::CONTENT_ENCODING};
-use tower::Service;
+use http::{HeaderValue, header::CONTENT_ENCODING};
 
 use super::{
     decode::unpacked,
-    exchange::{Answer, End, Exchange},
-    marks::{Marks, Sighting},
+    exchange::{Answer, End},
+    marks::Marks,
     user::TestUser,
 };
 use crate::testing::{Finding, Location};
 
-/// What was seen so far, and by whom.
-pub(super) struct Observed<'a> {
-    users: &'a [TestUser],
+/// A request, what came back, and how it ended.
+pub(in crate::testing) type Seen<'a> = (&'a str, &'a Answer, &'a End);
+
+/// What was seen so far.
+pub(in crate::testing) struct Observed {
     ids_are_public: bool,
     /// Whether somebody saw an id or a secret of their own that is looked for.
     saw_own: bool,
@@ -23,10 +24,9 @@ pub(super) struct Observed<'a> {
     refusals: BTreeMap<String, usize>,
 }
 
-impl<'a> Observed<'a> {
-    pub(super) fn new(users: &'a [TestUser], ids_are_public: bool) -> Self {
+impl Observed {
+    pub(in crate::testing) fn new(ids_are_public: bool) -> Self {
         Self {
-            users,
             ids_are_public,
             saw_own: false,
             refusals: BTreeMap::new(),
@@ -34,58 +34,72 @@ impl<'a> Observed<'a> {
     }
 
     /// Looks at an exchange that is over, also at what one read that was cancelled or that failed.
-    pub(super) fn look_at<S: Service<Request<B>>, B, R>(
+    /// `reader` is the number of a user and that of the user's request.
+    pub(in crate::testing) fn look_at(
         &mut self,
-        reader: usize,
-        step: usize,
-        exchange: &Exchange<S, B, R>,
-        end: &End,
+        users: &[TestUser],
+        (reader, step): (usize, usize),
+        is_shared: bool,
+        (request, answer, end): Seen<'_>,
     ) -> Vec<Finding> {
-        let mut findings = self.look_at_answer(reader, step, &exchange.request, &exchange.answer);
-        let name = || self.users[reader].id().to_owned();
+        let ids_are_public = is_shared || self.ids_are_public;
+        let mut findings =
+            self.foreign_bytes(users, (reader, step), ids_are_public, request, answer);
+        let name = || users[reader].id().to_owned();
         let unfinished = |state: String| Finding::Unfinished {
             reader: name(),
-            request: exchange.request.clone(),
+            request: request.to_owned(),
             state,
-            frames: exchange.answer.frames,
+            frames: answer.frames,
         };
         match end {
             End::Panicked(message) => findings.push(Finding::Panicked {
                 reader: name(),
-                request: exchange.request.clone(),
+                request: request.to_owned(),
                 message: message.clone(),
             }),
             End::Endless => findings.push(unfinished("still sends".to_owned())),
             End::TimedOut(waits_for) => findings.push(unfinished(format!("waits for {waits_for}"))),
             End::Failed(error) => self.refused(error.clone()),
+            End::Completed if !answer.is_success() => {
+                let status = answer.status.map(|status| status.to_string());
+                let reason = [status, answer.refusal.clone()].into_iter().flatten();
+                self.refused(reason.collect::<Vec<_>>().join(", "));
+            }
             End::Completed | End::Cancelled => {}
         }
         findings
     }
 
-    /// Looks at what a client got.
-    pub(super) fn look_at_answer(
+    fn foreign_bytes(
         &mut self,
-        reader: usize,
-        step: usize,
+        users: &[TestUser],
+        (reader, step): (usize, usize),
+        ids_are_public: bool,
         request: &str,
         answer: &Answer,
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let marks = Marks::of(self.users);
+        let marks = Marks::of(users);
         let mut look = |place: String, bytes: &[u8]| {
             for sighting in marks.seen_in(bytes) {
+                let is_looked_for = sighting.what != "id" || !ids_are_public;
                 if sighting.owner == Some(reader) {
-                    self.saw_own |= sighting.what != "id" || !self.ids_are_public;
-                } else if sighting.what != "id" || !self.ids_are_public {
-                    let location = Location {
-                        step,
-                        request: request.to_owned(),
-                        status: answer.status,
-                        place: place.clone(),
-                        excerpt: sighting.excerpt.clone(),
-                    };
-                    findings.push(foreign_bytes(self.users, reader, sighting, location));
+                    self.saw_own |= is_looked_for;
+                } else if is_looked_for {
+                    findings.push(Finding::ForeignBytes {
+                        reader: users[reader].id().to_owned(),
+                        owner: sighting.owner.map(|owner| users[owner].id().to_owned()),
+                        what: sighting.what,
+                        form: sighting.form,
+                        location: Location {
+                            step,
+                            request: request.to_owned(),
+                            status: answer.status,
+                            place: place.clone(),
+                            excerpt: sighting.excerpt,
+                        },
+                    });
                 }
             }
         };
@@ -98,49 +112,44 @@ impl<'a> Observed<'a> {
                 );
             }
         }
-        look("body".to_owned(), &body(answer));
-        if !answer.is_success() {
-            let status = answer.status.map(|status| status.to_string());
-            let reason = [status, answer.refusal.clone()]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>();
-            if !reason.is_empty() {
-                self.refused(reason.join(", "));
-            }
-        }
+        look("body".to_owned(), &unpacked_body(answer));
         findings
     }
 
-    /// Returns why the check could not have found a leak, if that is so.
-    pub(super) fn shows_nothing(&self, succeeded: usize, has_recorder: bool) -> Option<String> {
-        if succeeded == 0 {
-            let mut reasons: Vec<_> = self.refusals.iter().collect();
-            reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-            let reasons = reasons
-                .into_iter()
-                .take(5)
-                .map(|(text, count)| format!("{count} times {text}"));
-            let reasons: Vec<String> = reasons.collect();
-            return Some(format!("no request succeeded: {}", reasons.join("; ")));
-        }
-        let has_secrets = self.users.iter().any(|user| !user.secrets().is_empty());
-        match (self.saw_own, self.ids_are_public, has_secrets) {
-            (true, ..) => None,
+    /// Returns why the check shows nothing, where no request succeeded.
+    pub(in crate::testing) fn no_success(&self, succeeded: usize) -> Option<String> {
+        let mut reasons: Vec<_> = self.refusals.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons = reasons
+            .into_iter()
+            .take(5)
+            .map(|(text, count)| format!("{count} times {text}"));
+        let reasons: Vec<String> = reasons.collect();
+        (succeeded == 0).then(|| format!("no request succeeded: {}", reasons.join("; ")))
+    }
+
+    /// Returns why nothing could be found by looking for ids and secrets, if that is so.
+    pub(in crate::testing) fn nothing_of_own(
+        &self,
+        users: &[TestUser],
+        has_recorder: bool,
+    ) -> Option<String> {
+        let has_secrets = users.iter().any(|user| !user.secrets().is_empty());
+        let reason = match (self.saw_own, self.ids_are_public, has_secrets) {
+            (true, ..) => return None,
             // The layer's events are what is checked.
-            (false, true, false) if has_recorder => None,
-            (false, true, false) => Some(
+            (false, true, false) if has_recorder => return None,
+            (false, true, false) => {
                 "ids are public and no user has a secret: give each one to the service, with \
                  `TestUser::secret`"
-                    .to_owned(),
-            ),
-            (false, _, true) => Some("nobody saw even a secret of their own".to_owned()),
-            (false, false, false) => Some(
+            }
+            (false, _, true) => "nobody saw even a secret of their own",
+            (false, false, false) => {
                 "nobody saw even an id of their own: let the service answer with it, or give each \
                  user a secret with `TestUser::secret`"
-                    .to_owned(),
-            ),
-        }
+            }
+        };
+        Some(reason.to_owned())
     }
 
     fn refused(&mut self, reason: String) {
@@ -149,26 +158,7 @@ impl<'a> Observed<'a> {
 }
 
 /// Returns the body without its `content-encoding`.
-pub(super) fn body(answer: &Answer) -> std::borrow::Cow<'_, [u8]> {
-    let encoding = |headers: &'_ HeaderMap| {
-        headers
-            .get(CONTENT_ENCODING)
-            .map(|value| value.as_bytes().to_owned())
-    };
-    unpacked(&answer.body, encoding(&answer.headers).as_deref())
-}
-
-fn foreign_bytes(
-    users: &[TestUser],
-    reader: usize,
-    sighting: Sighting,
-    location: Location,
-) -> Finding {
-    Finding::ForeignBytes {
-        reader: users[reader].id().to_owned(),
-        owner: sighting.owner.map(|owner| users[owner].id().to_owned()),
-        what: sighting.what,
-        form: sighting.form,
-        location,
-    }
+pub(in crate::testing) fn unpacked_body(answer: &Answer) -> Cow<'_, [u8]> {
+    let encoding = answer.headers.get(CONTENT_ENCODING);
+    unpacked(&answer.body, encoding.map(HeaderValue::as_bytes))
 }

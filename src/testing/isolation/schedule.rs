@@ -11,7 +11,7 @@ use std::{
 use fastrand::Rng;
 
 /// Work in progress. Only what was woken is polled, in random order, and a quarter of it later.
-pub(super) struct Schedule<T> {
+pub(in crate::testing) struct Schedule<T> {
     slots: Vec<Slot<T>>,
     task: Arc<Mutex<Option<Waker>>>,
 }
@@ -47,14 +47,14 @@ impl Wake for Woken {
 }
 
 impl<T> Schedule<T> {
-    pub(super) fn new() -> Self {
+    pub(in crate::testing) fn new() -> Self {
         Self {
             slots: Vec::new(),
             task: Arc::default(),
         }
     }
 
-    pub(super) fn push(&mut self, work: T) {
+    pub(in crate::testing) fn push(&mut self, work: T) {
         let woken = Arc::new(Woken {
             woken: AtomicBool::new(true),
             task: Arc::clone(&self.task),
@@ -63,16 +63,16 @@ impl<T> Schedule<T> {
         self.slots.push(Slot { work, woken, waker });
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::testing) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+    pub(in crate::testing) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
         self.slots.drain(..).map(|slot| slot.work)
     }
 
     /// Polls each piece that was woken; `poll` returns whether it is done.
-    pub(super) fn turn(
+    pub(in crate::testing) fn turn(
         &mut self,
         cx: &mut Context<'_>,
         rng: &mut Rng,

@@ -12,7 +12,7 @@ use std::{
 /// Is ready after a time, in whatever runtime it is polled.
 ///
 /// Runtimes have timers of their own, which tests may pause; this one is a thread.
-pub(super) struct Timer {
+pub(in crate::testing) struct Timer {
     shared: Arc<Shared>,
     thread: Option<Thread>,
 }
@@ -29,7 +29,7 @@ struct State {
 }
 
 impl Timer {
-    pub(super) fn new(duration: Duration) -> Self {
+    pub(in crate::testing) fn new(duration: Duration) -> Self {
         let shared = Arc::new(Shared {
             deadline: Instant::now() + duration,
             state: Mutex::default(),

@@ -48,7 +48,7 @@ impl TestUser {
     }
 
     /// Creates the user of this number and seed.
-    pub(super) fn made(number: usize, seed: u64) -> Self {
+    pub(in crate::testing) fn made(number: usize, seed: u64) -> Self {
         let mark = random(seed, number, "id").u64(..);
         Self {
             number,
@@ -59,10 +59,22 @@ impl TestUser {
     }
 
     /// Gives the user its number among the users of a check.
-    pub(super) fn numbered(mut self, number: usize, seed: u64) -> Self {
+    pub(in crate::testing) fn numbered(mut self, number: usize, seed: u64) -> Self {
         self.number = number;
         self.seed = seed;
         self
+    }
+
+    /// Returns the same user without what was asked for since, and with other secrets for another
+    /// seed.
+    pub(in crate::testing) fn anew(&self, seed: u64) -> Self {
+        let given = self.lock().clone();
+        Self {
+            number: self.number,
+            id: self.id.clone(),
+            seed,
+            secrets: Arc::new(Mutex::new(given)),
+        }
     }
 
     /// Returns the user's id, which is looked for in the responses to all others.
@@ -92,7 +104,7 @@ impl TestUser {
     }
 
     /// Returns the names and values of the secrets that were given or asked for.
-    pub(super) fn secrets(&self) -> Vec<(String, String)> {
+    pub(in crate::testing) fn secrets(&self) -> Vec<(String, String)> {
         let secrets = self.lock();
         secrets
             .iter()

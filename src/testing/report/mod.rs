@@ -6,10 +6,13 @@ mod location;
 
 use std::fmt;
 
+use super::isolation::End;
+
 pub(in crate::testing) use self::location::route;
 pub use self::{finding::Finding, location::Location};
 
-/// What an [`IsolationCheck`](super::IsolationCheck) did and found.
+/// What an [`IsolationCheck`](super::IsolationCheck) or a [`ScenarioCheck`](super::ScenarioCheck)
+/// did and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a report that nobody reads finds nothing"]
 pub struct IsolationReport {
@@ -75,6 +78,18 @@ impl IsolationReport {
     #[track_caller]
     pub fn assert_isolated(&self) {
         assert!(self.findings.is_empty(), "users are not isolated\n{self}");
+    }
+
+    /// Counts an exchange that is over.
+    pub(super) fn count(&mut self, end: &End, succeeded: bool) {
+        match end {
+            End::Completed => {
+                self.completed += 1;
+                self.succeeded += usize::from(succeeded);
+            }
+            End::Cancelled => self.cancelled += 1,
+            End::Failed(_) | End::Panicked(_) | End::Endless | End::TimedOut(_) => self.failed += 1,
+        }
     }
 
     /// Adds what was found in a response. More than a thousand findings help nobody.

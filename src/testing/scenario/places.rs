@@ -1,0 +1,135 @@
+//! Takes a response apart into places that can be compared.
+
+use http::{HeaderMap, HeaderName, header};
+use serde_json::Value;
+
+use super::state::Step;
+use crate::testing::isolation::{End, unpacked_body};
+
+/// A text with more words is compared as one.
+const MOST_WORDS: usize = 4_096;
+/// Headers of the clock. Two runs in the same second agree in them, and a third does not.
+const OF_THE_CLOCK: [HeaderName; 3] = [header::DATE, header::AGE, header::EXPIRES];
+
+/// A place in a response and what stands there.
+pub(super) type Place = (String, String);
+
+/// Returns the places of a response, in the order in which a difference is worth to be told.
+pub(super) fn places(step: &Step) -> Vec<Place> {
+    let mut places = Vec::new();
+    let status = match (&step.end, step.answer.status) {
+        (End::Failed(error), _) => format!("failed: {error}"),
+        (End::Panicked(message), _) => format!("panicked: {message}"),
+        (_, Some(status)) => status.as_str().to_owned(),
+        (_, None) => "none".to_owned(),
+    };
+    places.push(("status".to_owned(), status));
+    let body = unpacked_body(&step.answer);
+    match serde_json::from_slice(&body) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => json("$", &value, &mut places),
+        _ => match std::str::from_utf8(&body) {
+            Ok(text) if text.split_whitespace().count() <= MOST_WORDS => words(text, &mut places),
+            _ => places.push(("body".to_owned(), body.escape_ascii().to_string())),
+        },
+    }
+    fields("header", &step.answer.headers, &mut places);
+    fields("trailer", &step.answer.trailers, &mut places);
+    places
+}
+
+fn fields(kind: &str, headers: &HeaderMap, places: &mut Vec<Place>) {
+    for name in headers.keys().filter(|name| !OF_THE_CLOCK.contains(name)) {
+        let values = headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.as_bytes().escape_ascii().to_string());
+        places.push((
+            format!("{kind} {name}"),
+            values.collect::<Vec<_>>().join(", "),
+        ));
+    }
+}
+
+/// Adds each value of a JSON document by its path, as RFC 9535 writes them.
+fn json(path: &str, value: &Value, places: &mut Vec<Place>) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                let plain = name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                let path = if plain {
+                    format!("{path}.{name}")
+                } else {
+                    format!("{path}[{name:?}]")
+                };
+                json(&path, value, places);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            places.push((format!("{path}.length"), items.len().to_string()));
+            for (index, item) in items.iter().enumerate() {
+                json(&format!("{path}[{index}]"), item, places);
+            }
+        }
+        value => places.push((path.to_owned(), value.to_string())),
+    }
+}
+
+/// Adds each word of a text by its line and its place in it.
+fn words(text: &str, places: &mut Vec<Place>) {
+    for (line, text) in (1..).zip(text.lines()) {
+        let separator = |char: char| !char.is_alphanumeric() && !matches!(char, '-' | '_' | '.');
+        for (word, text) in (1..).zip(text.split(separator).filter(|word| !word.is_empty())) {
+            places.push((format!("line {line}, word {word}"), text.to_owned()));
+        }
+    }
+}
+
+/// Returns a place without the numbers of items in lists: what differs from run to run in one item
+/// may do so in each.
+pub(super) fn of_all_items(place: &str) -> String {
+    let mut all = String::with_capacity(place.len());
+    let mut rest = place;
+    while let Some((before, after)) = rest.split_once('[') {
+        all.push_str(before);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        all.push_str(if digits > 0 { "[*" } else { "[" });
+        rest = &after[digits..];
+    }
+    all + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_and_texts_have_places() {
+        let mut found = Vec::new();
+        json(
+            "$",
+            &serde_json::json!({"n": 1, "items": [{"a-b": "x"}, []]}),
+            &mut found,
+        );
+        words("hello user-1,\n<b>you</b>", &mut found);
+        let found: Vec<String> = found
+            .iter()
+            .map(|(place, value)| format!("{place}={value}"))
+            .collect();
+        let expected = [
+            "$.items.length=2",
+            "$.items[0][\"a-b\"]=\"x\"",
+            "$.items[1]=[]",
+            "$.n=1",
+            "line 1, word 1=hello",
+            "line 1, word 2=user-1",
+            "line 2, word 1=b",
+            "line 2, word 2=you",
+            "line 2, word 3=b",
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(of_all_items("$.items[12].tags[0]"), "$.items[*].tags[*]");
+        assert_eq!(of_all_items("$[\"a\"]"), "$[\"a\"]");
+    }
+}
