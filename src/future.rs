@@ -94,6 +94,18 @@ where
         }
     }
 
+    /// Calls the inner service without a scope.
+    pub(crate) fn passing(request: Request<B>, inner: &mut S) -> Self {
+        Self {
+            state: State::Calling {
+                expects: Expects::of(request.method()),
+                call: Running::without_scope(inner.call(request)),
+                policy: None,
+                asked: None,
+            },
+        }
+    }
+
     pub(crate) fn rejected(response: Box<Response<Bytes>>) -> Self {
         Self {
             state: State::Rejected(response),

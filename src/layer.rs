@@ -6,18 +6,18 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::{
-    authorize::{Anyone, Authorize},
-    factory::{NoFactory, ProvideFactory},
+    authorize::{Anyone, Authorize, BoxAuthorize},
+    factory::{ContextOnly, NoFactory, ProvideFactory},
     policy::Policy,
-    resolve::{Empty, Explanation, StrategyList},
+    resolve::{Empty, Explanation, StrategyList, ThenEach},
     service::UserScope,
 };
 
 /// Resolves the user of each request and inserts a fresh factory into its extensions.
 ///
 /// [`builder`](Self::builder) starts one; there is no `new`. Its type has the list of strategies in
-/// it, so for a field of a struct the [recipes](crate::guide::recipes) show how to name it or to box
-/// it.
+/// it, so for a field of a struct [`boxed`](crate::middleware::LayerBuilder::boxed) makes it a
+/// [`BoxUserScopeLayer`](crate::middleware::BoxUserScopeLayer).
 ///
 /// See the [crate's documentation](crate) for what it does, and [`LayerBuilder`](crate::middleware::LayerBuilder) for what can be
 /// said. Clones share their configuration.
@@ -49,6 +49,13 @@ use crate::{
 pub struct UserScopeLayer<L = Empty, M = NoFactory, A = Anyone> {
     pub(crate) policy: Arc<Policy<L, M, A>>,
 }
+
+/// A layer whose type has a name, for a field of a struct or a function's signature: what
+/// [`LayerBuilder::boxed`](crate::middleware::LayerBuilder::boxed) builds.
+///
+/// `BoxUserScopeLayer` alone is one without a factory, and
+/// `BoxUserScopeLayer<`[`BoxFactory`](crate::factory::BoxFactory)`<F>>` builds an `F` for each request.
+pub type BoxUserScopeLayer<M = ContextOnly> = UserScopeLayer<ThenEach<Empty>, M, BoxAuthorize>;
 
 impl<L, M, A> UserScopeLayer<L, M, A> {
     pub(crate) fn with_policy(policy: Policy<L, M, A>) -> Self {

@@ -152,6 +152,7 @@ mod outcome;
 mod peer;
 mod policy;
 pub mod rejection;
+mod reload;
 mod require;
 mod resolve;
 mod response;
@@ -219,6 +220,8 @@ pub mod middleware {
         before_response::Answered,
         builder::LayerBuilder,
         future::ResponseFuture,
+        layer::BoxUserScopeLayer,
+        reload::{ReloadLayer, ReloadService},
         require::{RequireFuture, RequireLayer, RequireService},
         resolve::{Empty, StrategyList, Then, ThenEach},
         response::ResponseBody,

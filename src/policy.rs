@@ -34,6 +34,8 @@ use crate::{
 
 /// Everything that was configured; shared by all clones of a layer and its services.
 pub(crate) struct Policy<L, M, A> {
+    /// Whether requests are resolved, or let through.
+    pub(crate) enabled: bool,
     pub(crate) resolver: Resolver<L>,
     pub(crate) make: M,
     pub(crate) authorize: A,
@@ -55,6 +57,8 @@ pub(crate) struct Policy<L, M, A> {
 pub(crate) enum Step<P, A, M> {
     Wait(Stage<P, A, M>),
     Call(OpenScope),
+    /// Calls the inner service without a scope, because the layer is off.
+    Pass,
     Reject(Box<Refused>),
 }
 
@@ -138,6 +142,12 @@ where
 {
     /// Takes the first steps, as far as nothing has to be waited for.
     pub(crate) fn enter(&self, head: &mut Parts) -> StepOf<L, M, A> {
+        if !self.enabled {
+            return match self.resolver.believe_nobody(head, &self.audit) {
+                Ok(()) => Step::Pass,
+                Err(refused) => Step::Reject(Box::new(refused)),
+            };
+        }
         match self.resolver.begin(head, &self.audit) {
             (mut tally, Progress::Done(_)) => self.resolved(head, &mut tally),
             (tally, Progress::Waiting(pending)) => Step::Wait(Stage::Resolving { pending, tally }),

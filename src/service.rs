@@ -33,7 +33,7 @@ use crate::{
 /// too, or instead.
 pub struct UserScope<S, L, M, A> {
     inner: S,
-    policy: Arc<Policy<L, M, A>>,
+    pub(crate) policy: Arc<Policy<L, M, A>>,
 }
 
 impl<S, L, M, A> UserScope<S, L, M, A> {
@@ -92,6 +92,10 @@ where
                 let request = Request::from_parts(head, body);
                 let policy = self.policy.of_responses();
                 return ResponseFuture::calling(request, &mut self.inner, scope, policy);
+            }
+            Step::Pass => {
+                let request = Request::from_parts(head, body);
+                return ResponseFuture::passing(request, &mut self.inner);
             }
             Step::Reject(refused) => {
                 let response = Box::new(self.policy.reject(*refused, &head));

@@ -182,6 +182,7 @@ where
                         return Poll::Ready(Ok((request, scope, this.policy.of_responses())));
                     }
                 }
+                Step::Pass => unreachable!("a layer that is off waits for nothing"),
                 Step::Reject(refused) => {
                     let response = this.policy.reject(*refused, head);
                     return Poll::Ready(Err(Box::new(response)));

@@ -137,6 +137,7 @@ where
     let mut scope = loop {
         step = match step {
             Step::Call(scope) => break scope,
+            Step::Pass => unreachable!("it is for requests"),
             Step::Reject(refused) => return Err(refused),
             Step::Wait(stage) => {
                 let since = policy.audit.now();

@@ -34,11 +34,13 @@ use thiserror::Error;
 
 use crate::{context::UserContext, maybe_future::MaybeFuture, outcome::UnavailableError};
 
+mod boxed;
 mod forbidden;
 mod grants;
 mod require;
 
 pub use self::{
+    boxed::BoxAuthorize,
     forbidden::{ForbiddenError, Missing},
     grants::Grants,
     require::Require,

@@ -73,7 +73,15 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             Arc::new(Watch::new(hooks, audit))
         });
         let request_id = (self.settings.return_request_id).header(&self.settings.correlation);
+        if !self.settings.enabled {
+            tracing::warn!(
+                target: "tower_user_scope::audit",
+                "a layer is off (`enabled(false)`): it lets every request through, and no request \
+                 has a user or a factory"
+            );
+        }
         Ok(UserScopeLayer::with_policy(Policy {
+            enabled: self.settings.enabled,
             resolver: Resolver {
                 list: self.list,
                 rule: self.settings.rule,

@@ -101,7 +101,7 @@ impl<L, A> LayerBuilder<L, NoFactory, A> {
 }
 
 impl<L, M, A> LayerBuilder<L, M, A> {
-    fn map_make<N>(self, change: impl FnOnce(M) -> N) -> LayerBuilder<L, N, A> {
+    pub(super) fn map_make<N>(self, change: impl FnOnce(M) -> N) -> LayerBuilder<L, N, A> {
         LayerBuilder {
             list: self.list,
             make: change(self.make),

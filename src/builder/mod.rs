@@ -3,6 +3,7 @@
 mod answer;
 mod authorization;
 mod build;
+mod configured;
 mod factory;
 mod lifetime;
 #[cfg(feature = "limit")]
@@ -20,7 +21,7 @@ use crate::{
     audit::Audit,
     authorize::Anyone,
     before_response::BeforeResponse,
-    clock::{Clock, SystemClock},
+    clock::{Clock, system_clock},
     context::{CorrelationSources, IdSource, ReturnRequestId},
     factory::NoFactory,
     isolation::Checks,
@@ -46,6 +47,7 @@ pub struct LayerBuilder<L = Empty, M = NoFactory, A = Anyone> {
 
 /// The settings that don't change the type of the builder.
 struct Settings {
+    enabled: bool,
     rule: Rule,
     fallbacks: Vec<Fallback>,
     correlation: CorrelationSources,
@@ -78,6 +80,7 @@ impl UserScopeLayer {
             make: NoFactory { _private: () },
             authorize: Anyone { _private: () },
             settings: Settings {
+                enabled: true,
                 rule: Rule::FirstMatch,
                 fallbacks: Vec::new(),
                 correlation: CorrelationSources::new(),
@@ -88,7 +91,7 @@ impl UserScopeLayer {
                 respond: Box::new(DefaultResponder::default()),
                 bearer: BearerChallenge::new(),
                 audit: Audit::default(),
-                clock: Arc::new(SystemClock),
+                clock: system_clock(),
                 checks: Checks::default(),
                 before_response: BeforeResponse::default(),
                 #[cfg(feature = "tokio")]

@@ -9,7 +9,11 @@
 
 #[cfg(feature = "tokio")]
 use std::time::Duration;
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 #[cfg(feature = "tokio")]
 use std::{
     future::{Future, pending},
@@ -89,6 +93,14 @@ pub type ClockFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
+
+/// Returns the clock of whoever sets none: one and the same, so that parts of two layers can tell that
+/// they have the same clock.
+pub(crate) fn system_clock() -> Arc<dyn Clock> {
+    static CLOCK: LazyLock<Arc<SystemClock>> = LazyLock::new(|| Arc::new(SystemClock));
+    let clock: Arc<SystemClock> = Arc::clone(&CLOCK);
+    clock
+}
 
 impl Clock for SystemClock {
     #[inline]

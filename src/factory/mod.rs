@@ -18,6 +18,7 @@
 //! # Ok::<(), tower_user_scope::ConfigError>(())
 //! ```
 
+mod boxed;
 mod lazy;
 mod make_factory;
 pub(crate) mod provide;
@@ -28,8 +29,8 @@ pub(crate) use self::lazy::LazyLimit;
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub use self::lazy::{LazyAsync, LazyAsyncFn};
-pub(crate) use self::{lazy::failure, provide::Shapes, scoped::Scoped};
 pub use self::{
+    boxed::{BoxFactory, BoxMakeFactory},
     lazy::{FactoryError, Lazy, LazyFn},
     make_factory::{
         ContextOnly, FactoryAsyncFn, FactoryFn, FactoryUnavailableError, MakeFactory, TryFactoryFn,
@@ -37,6 +38,7 @@ pub use self::{
     provide::{NoFactory, ProvideFactory, Provided},
     scoped::Unchecked,
 };
+pub(crate) use self::{lazy::failure, provide::Shapes, scoped::Scoped};
 pub use crate::rejection::kind::FactoryErrorKind;
 
 /// Any error of the application's, as Tower passes them on.

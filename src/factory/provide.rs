@@ -99,6 +99,13 @@ where
         }
     }
 
+    pub(crate) fn map<N>(self, change: impl FnOnce(M) -> N) -> Provided<N, F> {
+        Provided {
+            make: change(self.make),
+            shapes: self.shapes,
+        }
+    }
+
     pub(crate) fn reshape(self, reshape: impl FnOnce(Shapes<F>) -> Shapes<F>) -> Self {
         Self {
             shapes: reshape(self.shapes),

@@ -8,6 +8,7 @@ use crate::{
     context::UserRequiredError,
     factory::FactoryError,
     rejection::FactoryErrorKind,
+    reload::ReloadService,
     require::RequireService,
     service::UserScope,
 };
@@ -20,6 +21,11 @@ impl<T> HasExtensions for Request<T> {
 
 /// Lets a layer wrap a single service: `server.add_service(layer.layer(GreeterServer::new(..)))`.
 impl<S: NamedService, L, M, A> NamedService for UserScope<S, L, M, A> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// As for [`UserScope`].
+impl<S: NamedService, L, M, A> NamedService for ReloadService<S, L, M, A> {
     const NAME: &'static str = S::NAME;
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{ClientAuthentication, answer::Rules, settings::Settings};
 use crate::{
-    clock::SystemClock,
+    clock::system_clock,
     jwt::{HasAudience, Identify, PlainHttp, WantsAudience},
     token::{TokenCache, TokenPlaces, TokenSource},
 };
@@ -99,7 +99,7 @@ impl Introspection {
                 cache_for: Duration::from_secs(30),
                 call_limit: Duration::from_secs(5),
                 at_once: 64,
-                clock: Arc::new(SystemClock),
+                clock: system_clock(),
                 calls: OnceLock::new(),
             }),
             _state: PhantomData,

@@ -63,7 +63,10 @@ impl Strategy for Introspection<HasAudience> {
     }
 
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
-        self.settings_mut().clock = Arc::clone(clock);
+        // Another clock starts with an empty cache.
+        if !Arc::ptr_eq(&self.settings.clock, clock) {
+            self.settings_mut().clock = Arc::clone(clock);
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

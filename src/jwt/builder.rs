@@ -13,7 +13,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    clock::SystemClock,
+    clock::system_clock,
     token::{TokenCache, TokenPlaces, TokenSource, VerdictCache},
 };
 
@@ -175,7 +175,7 @@ impl<I, A> Jwt<I, A> {
                 leeway: Duration::from_secs(30),
                 max_len: Self::MAX_LEN,
                 provider: None,
-                clock: Arc::new(SystemClock),
+                clock: system_clock(),
                 revocation: Revocation::None,
                 cache: Some(Arc::new(VerdictCache::new(TokenCache::new()))),
             }),

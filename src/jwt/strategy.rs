@@ -73,7 +73,10 @@ impl Strategy for Jwt<HasIssuer, HasAudience> {
     }
 
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
-        self.settings_mut().use_clock(clock);
+        // Another clock starts with an empty cache.
+        if !Arc::ptr_eq(&self.settings.clock, clock) {
+            self.settings_mut().use_clock(clock);
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

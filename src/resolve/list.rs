@@ -99,8 +99,8 @@ impl List for Empty {
 /// A list, and then one strategy.
 #[derive(Clone, Debug)]
 pub struct Then<L, S> {
-    before: L,
-    strategy: S,
+    pub(super) before: L,
+    pub(super) strategy: S,
     wants: HeaderSet,
 }
 
@@ -245,8 +245,8 @@ impl<L: List, S: Strategy> List for Then<L, S> {
 /// A list, and then strategies whose number and order were read from configuration.
 #[derive(Debug)]
 pub struct ThenEach<L> {
-    before: L,
-    strategies: Vec<(HeaderSet, BoxStrategy)>,
+    pub(super) before: L,
+    pub(super) strategies: Vec<(HeaderSet, BoxStrategy)>,
 }
 
 impl<L: List> ThenEach<L> {

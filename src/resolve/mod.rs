@@ -2,6 +2,7 @@
 //!
 //! It knows strategies and the audit. It knows nothing of factories, scopes or responses.
 
+mod boxed;
 mod explain;
 pub(crate) mod list;
 mod refused;

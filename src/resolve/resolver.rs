@@ -145,12 +145,7 @@ impl<L: List> Resolver<L> {
         audit: &Audit,
         handles: Handles,
     ) -> Result<UserContext, Refused> {
-        if let Some(strategy) = trailer::strategy_of_announced(&self.list, head, tally.sent()) {
-            self.scrub(head, tally, audit);
-            let invalid = InvalidErrorKind::Trailer.into();
-            let rejection = Rejection::new(RejectionKind::Invalid { strategy, invalid });
-            return Err(Refused::of_nobody(rejection));
-        }
+        self.refuse_trailers(head, tally, audit)?;
         let context = match tally.take_found() {
             Some((strategy, identity)) => {
                 self.scrub(head, tally, audit);
@@ -183,6 +178,30 @@ impl<L: List> Resolver<L> {
             );
         }
         self.check_proof(context)
+    }
+
+    fn refuse_trailers(
+        &self,
+        head: &mut Parts,
+        tally: &Tally,
+        audit: &Audit,
+    ) -> Result<(), Refused> {
+        let announced = trailer::strategy_of_announced(&self.list, head, tally.sent());
+        let Some(strategy) = announced else {
+            return Ok(());
+        };
+        self.scrub(head, tally, audit);
+        let invalid = InvalidErrorKind::Trailer.into();
+        let rejection = Rejection::new(RejectionKind::Invalid { strategy, invalid });
+        Err(Refused::of_nobody(rejection))
+    }
+
+    /// Removes from the head what strategies read, without asking them.
+    pub(crate) fn believe_nobody(&self, head: &mut Parts, audit: &Audit) -> Result<(), Refused> {
+        let tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
+        self.refuse_trailers(head, &tally, audit)?;
+        self.scrub(head, &tally, audit);
+        Ok(())
     }
 
     /// Decides a request in which no strategy found anybody.

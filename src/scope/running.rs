@@ -27,6 +27,14 @@ impl<F> Running<F> {
         }
     }
 
+    /// For a future that has none.
+    pub(crate) fn without_scope(future: F) -> Self {
+        Self {
+            future: Some(future),
+            scope: None,
+        }
+    }
+
     /// Takes the scope, once the future is ready.
     pub(crate) fn take_scope(self: Pin<&mut Self>) -> Option<OpenScope> {
         self.project().scope.take()
@@ -38,17 +46,20 @@ impl<F: Future> Future for Running<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let RunningProjection { mut future, scope } = self.project();
-        let Some(open) = scope.as_mut() else {
-            unreachable!("polled after it was ready")
-        };
-        open.run(|| {
-            let running = future.as_mut().as_pin_mut();
-            let result = running.map_or(Poll::Pending, |running| running.poll(cx));
+        let mut work = || {
+            let Some(running) = future.as_mut().as_pin_mut() else {
+                unreachable!("polled after it was ready")
+            };
+            let result = running.poll(cx);
             if result.is_ready() {
                 future.set(None);
             }
             result
-        })
+        };
+        match scope {
+            Some(scope) => scope.run(work),
+            None => work(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
-    Identity, Principal, UserId,
+    Identity, Principal, UserId, UserScopeLayer,
     context::{CorrelationErrorKind, ServiceName},
     jwt::{Issuer, Jwt, Key, TokenConfigError, TokenErrorKind, VerifiedToken},
     rejection::RejectionKind,
@@ -751,4 +751,29 @@ async fn a_cache_keeps_its_maximum_number_of_tokens_and_no_more() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_clone_in_a_new_layer_keeps_the_tokens_that_were_verified() {
+    let verified = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&verified);
+    let strategy = jwt(verifying(HS)).identity(move |_, claims: &Value| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        let user = claims["sub"].as_str().unwrap_or_default();
+        Ok(Identity::proved(UserId::try_from(user)?))
+    });
+    let layer = || {
+        UserScopeLayer::builder()
+            .strategy(strategy.clone())
+            .context_only()
+            .build()
+            .expect("good")
+    };
+    let token = minted(HS, None, &claims("alice"));
+    let (head, ()) = bearer(&token).into_parts();
+    for _ in 0..3 {
+        let found = layer().explain(&head).await;
+        assert!(found.answer().is_ok(), "{found}");
+    }
+    assert_eq!(verified.load(Ordering::SeqCst), 1);
 }

@@ -4,6 +4,7 @@
 
 mod alike;
 mod bad_input;
+mod configured;
 mod connections;
 mod elsewhere;
 mod ended;

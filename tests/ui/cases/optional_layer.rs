@@ -12,4 +12,4 @@ fn main() {
         .layer(option_layer(Some(users)));
 }
 
-// The message can't say what to do: the recipe for optional layers of the guide does.
+// The message can't say what to do: the guide's recipe for a layer by configuration does.
