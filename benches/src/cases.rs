@@ -124,6 +124,8 @@ pub fn all() -> Vec<Entry> {
             layers::async_require_authorization,
         ),
         Entry::new("axum_from_fn", layers::axum_from_fn),
+        Entry::new("api_key_hit", ours::credentials::api_key),
+        Entry::new("introspection_hit", ours::credentials::introspected),
         Entry::new("session_store", ours::session::loaded),
         Entry::new("tower_sessions", sessions::tower_sessions),
         Entry::new("axum_login", sessions::axum_login),

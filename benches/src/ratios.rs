@@ -117,6 +117,9 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
     for kind in Kind::ALL {
         all.extend(of_tokens(figures, kind));
     }
+    for hit in ["api_key_hit", "introspection_hit"] {
+        all.push(quotient(figures, hit, "hs256_ours_hit", Some(1.1)));
+    }
     all
 }
 

@@ -48,6 +48,24 @@ fn a_strategy_that_has_nothing_to_say_keeps_to_its_instructions() {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
+fn what_is_remembered_of_a_key_costs_about_what_it_does_of_a_token() {
+    if !callgrind::is_there() {
+        eprintln!("SKIPPED: there is no valgrind");
+        return;
+    }
+    let token = instructions("hs256_ours_hit");
+    for case in ["api_key_hit", "introspection_hit"] {
+        let hit = instructions(case);
+        eprintln!("{case}: {hit}, a token {token}");
+        assert!(
+            hit * 10 <= token * 11,
+            "{case} takes {hit} instructions, a token {token}"
+        );
+    }
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
 fn what_there_is_more_of_costs_little_each() {
     assert_beyond(&[
         // The request is cloned with its headers: that is a part of it.

@@ -14,6 +14,7 @@ use tower_user_scope::{
 
 use crate::{case::Case, inner::Inner, requests};
 
+pub mod credentials;
 pub mod growth;
 pub mod session;
 pub mod token;
