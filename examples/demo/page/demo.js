@@ -115,5 +115,5 @@ byId("explain").addEventListener("submit", async (event) => {
   }
 });
 
-// Something to see from the start.
-play(buttons[0]);
+// Something to see from the start, when the feed listens.
+events.addEventListener("open", () => { if (latest === 0) play(buttons[0]); }, { once: true });

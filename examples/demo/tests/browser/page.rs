@@ -147,11 +147,27 @@ async fn axe_core_finds_nothing_in_either_colour_scheme() {
 #[tokio::test]
 async fn nothing_moves_where_the_user_asks_for_that() {
     on_the_page("motion", async |page| {
-        prefer(&page, "prefers-reduced-motion", "reduce").await?;
-        press(&page, "two-at-once").await?;
-        let script = "return document.getAnimations().length;";
-        let moving: u32 = page.execute(script, Vec::new()).await?.convert()?;
-        assert_eq!(moving, 0);
+        let script = "return getComputedStyle(document.querySelector('.step')).animationName;";
+        for (preference, animation) in [("no-preference", "appear"), ("reduce", "none")] {
+            prefer(&page, "prefers-reduced-motion", preference).await?;
+            let found: String = page.execute(script, Vec::new()).await?.convert()?;
+            assert_eq!(found, animation, "{preference}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_runs_no_script_but_its_own() {
+    on_the_page("scripts", async |page| {
+        let script = "
+            const inserted = document.createElement('script');
+            inserted.textContent = 'window.wasRun = true';
+            document.head.append(inserted);
+            return window.wasRun === true;";
+        let was_run: bool = page.execute(script, Vec::new()).await?.convert()?;
+        assert!(!was_run);
         Ok(())
     })
     .await;

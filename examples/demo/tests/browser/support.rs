@@ -109,7 +109,7 @@ pub(crate) async fn press(page: &WebDriver, scenario: &str) -> WebDriverResult<(
     shown(page, scenario).await
 }
 
-/// Sets a media feature, such as `prefers-color-scheme`.
+/// Sets a media feature, such as `prefers-color-scheme`, and no other.
 pub(crate) async fn prefer(page: &WebDriver, feature: &str, value: &str) -> WebDriverResult<()> {
     let features = serde_json::json!({"features": [{"name": feature, "value": value}]});
     let devtools = page.cdp();
