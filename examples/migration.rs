@@ -1,8 +1,11 @@
-//! From a singleton to a factory for each request, without a changed line in the handlers.
+//! From a singleton to a factory for each request, in the phases of the guide on migrating.
 //!
-//! `/old` and `/new` have the same handler. Under `/old` it gets the one shared object, which
-//! still knows what the last user did; under `/new` the layer gives it a fresh one in the shape
-//! that it asks for. So a service moves route by route.
+//! First an isolation check sends requests of many users to each phase and prints its report: in
+//! phase 0 users read what others wrote, from phase 1 on they don't. Then phases 0 and 1 are served
+//! side by side under `/old` and `/new`, as a service moves route by route.
+//!
+//! Both have the same handler. It gets the one shared object, and then a fresh one in the shape
+//! that it asks for. In phase 2 handlers change their arguments one by one; phase 3 is the end.
 
 mod support;
 
@@ -14,11 +17,17 @@ use std::{
 
 use axum::{
     Extension, Router,
-    http::{HeaderMap, StatusCode},
+    body::Body,
+    http::{HeaderMap, HeaderValue, Request, StatusCode, Uri},
     routing::get,
 };
 use tokio::net::TcpListener;
-use tower_user_scope::{TrustedHeader, UserScopeLayer};
+use tower_user_scope::{
+    ConfigError, PeerAddr, Scoped, TrustedHeader, UserId, UserScopeLayer,
+    scope::Isolation,
+    strategy::Strategy,
+    testing::{IsolationCheck, IsolationReport, Recorder, TestUser},
+};
 
 use self::support::{Case, PROXY_SECRET, serve_and_ask};
 
@@ -40,69 +49,145 @@ impl AgentFactory {
     }
 }
 
-/// The handler as it always was.
+/// The handler as it always was: the same in phases 0 and 1.
 async fn run_agent(Extension(agents): Extension<Arc<AgentFactory>>, headers: HeaderMap) -> String {
     let user = headers.get("x-user-id").and_then(|id| id.to_str().ok());
     agents.start(user.unwrap_or("default"))
 }
 
-fn app() -> Result<Router, Box<dyn Error>> {
-    let singleton = Arc::new(AgentFactory::default());
+/// The handler of phase 3. Each access to its factory is checked.
+async fn run_own_agent(agents: Scoped<AgentFactory>, user: UserId) -> String {
+    agents.start(user.as_str())
+}
+
+/// Phase 0: one object for everybody.
+fn singleton() -> Router {
+    Router::new()
+        .route("/agents", get(run_agent))
+        .layer(Extension(Arc::new(AgentFactory::default())))
+}
+
+/// Phase 1: a fresh object for each request, behind the same handler. Mistakes are reported.
+fn fresh(recorder: &Recorder) -> Result<Router, ConfigError> {
     let user_scope = UserScopeLayer::builder()
-        .strategy(
-            TrustedHeader::new("x-user-id")
-                .from_proxies(["127.0.0.1"])?
-                .shared_secret("x-proxy-secret", PROXY_SECRET),
-        )
+        .strategy(proxy()?)
         .factory(|_user| AgentFactory::default())
         .insert_as_arc()
+        .isolation(Isolation::Report)
+        .observer(recorder.clone())
         .build()?;
-    let old = Router::new()
-        .route("/old", get(run_agent))
-        .layer(Extension(singleton));
-    let new = Router::new()
-        .route("/new", get(run_agent))
-        .layer(user_scope);
-    Ok(old.merge(new))
+    Ok(Router::new()
+        .route("/agents", get(run_agent))
+        .layer(user_scope))
+}
+
+/// Phase 3: mistakes are refused.
+fn enforced(recorder: &Recorder) -> Result<Router, ConfigError> {
+    let user_scope = UserScopeLayer::builder()
+        .strategy(proxy()?)
+        .factory(|_user| AgentFactory::default())
+        .require_scope()
+        .observer(recorder.clone())
+        .build()?;
+    Ok(Router::new()
+        .route("/agents", get(run_own_agent))
+        .layer(user_scope))
+}
+
+fn proxy() -> Result<impl Strategy<Future: Send> + Send + Sync, ConfigError> {
+    Ok(TrustedHeader::new("x-user-id")
+        .from_proxies(["127.0.0.1"])?
+        .shared_secret("x-proxy-secret", PROXY_SECRET))
+}
+
+/// Sends requests of 16 users, interleaved and some of them cancelled, in an order that the seed
+/// decides. In a service of your own this is a test that ends with `assert_isolated`.
+async fn check(app: Router, recorder: Option<&Recorder>) -> IsolationReport {
+    let mut check = IsolationCheck::new().seed(42);
+    if let Some(recorder) = recorder {
+        check = check.recorder(recorder);
+    }
+    let request = |user: &TestUser| {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/agents");
+        let headers = request.headers_mut();
+        headers.insert("x-proxy-secret", HeaderValue::from_static(PROXY_SECRET));
+        if let Ok(id) = user.id().parse() {
+            headers.insert("x-user-id", id);
+        }
+        let proxy = SocketAddr::from(([127, 0, 0, 1], 4711));
+        request.extensions_mut().insert(PeerAddr(proxy));
+        request
+    };
+    check.run(app, request).await
+}
+
+/// Checks each phase and prints its report. Only the first one may have findings.
+async fn check_phases() -> Result<(), Box<dyn Error>> {
+    let report = check(singleton(), None).await;
+    println!("phase 0, the singleton:\n{report}");
+    if report.findings().is_empty() {
+        return Err("the check did not find the leak of the singleton".into());
+    }
+    let phases: [(_, fn(&Recorder) -> _); 2] = [
+        ("phase 1, fresh behind the same handler", fresh),
+        ("phase 3, enforced", enforced),
+    ];
+    for (phase, app) in phases {
+        let recorder = Recorder::new();
+        let report = check(app(&recorder)?, Some(&recorder)).await;
+        println!("{phase}:\n{report}");
+        report.assert_isolated();
+    }
+    Ok(())
 }
 
 const CASES: &[Case<'_>] = &[
     Case::get(
         "old: alice",
-        "/old",
+        "/old/agents",
         &[("x-user-id", "alice")],
         Ok("alice, with an empty memory"),
     ),
     Case::get(
         "old: bob",
-        "/old",
+        "/old/agents",
         &[("x-user-id", "bob")],
         Ok("bob, who reads what alice wrote"),
     ),
     Case::get(
         "old: nobody",
-        "/old",
+        "/old/agents",
         &[],
         Ok("default, who reads what bob wrote"),
     ),
     Case::get(
         "new: alice",
-        "/new",
+        "/new/agents",
         &[("x-user-id", "alice")],
         Ok("alice, with an empty memory"),
     ),
     Case::get(
         "new: bob",
-        "/new",
+        "/new/agents",
         &[("x-user-id", "bob")],
         Ok("bob, with an empty memory"),
     ),
-    Case::get("new: nobody", "/new", &[], Err(StatusCode::UNAUTHORIZED)),
+    Case::get(
+        "new: nobody",
+        "/new/agents",
+        &[],
+        Err(StatusCode::UNAUTHORIZED),
+    ),
 ];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let app = app()?.into_make_service_with_connect_info::<SocketAddr>();
+    check_phases().await?;
+    let app = Router::new()
+        .nest("/old", singleton())
+        .nest("/new", fresh(&Recorder::new())?)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     serve_and_ask(address, axum::serve(listener, app).into_future(), CASES).await
