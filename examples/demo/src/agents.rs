@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower_user_scope::scope::IsolationError;
 
-/// Whose notes a factory writes that was told of nobody.
+/// The user of a factory that was given no other.
 pub(crate) const NOBODY: &str = "default";
 
 /// The longest time that the model takes for an answer.
@@ -54,9 +54,9 @@ impl Database {
     }
 }
 
-/// What all users share, too: a language model, which needs a while for its answers.
+/// A language model, which all users share, and which needs a while for its answers.
 ///
-/// It answers in the order in which it was asked, when the page says so or after five seconds. So
+/// It answers in the order in which it was asked: when the page says so, or after five seconds. So
 /// the page decides which of two requests is faster.
 pub(crate) struct Model {
     answers: Semaphore,
@@ -75,7 +75,7 @@ impl Default for Model {
 
 impl Model {
     async fn ask(&self) {
-        /// Counts down when the answer is there, and when the request is dropped before.
+        /// Counts down when the answer is there, or when the request is dropped before.
         struct Waits<'a>(&'a watch::Sender<usize>);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
@@ -107,12 +107,12 @@ impl Model {
     }
 }
 
-/// Makes agents that work for one user. It was written for one user at a time.
+/// Writes the notes of one user. It was written for one user at a time.
 pub(crate) struct AgentFactory {
     database: Arc<Database>,
     model: Arc<Model>,
     current_user: Mutex<String>,
-    /// What its agents wrote, so that it need not be looked up.
+    /// What it wrote, so that it need not be looked up.
     written: Mutex<Vec<String>>,
 }
 
@@ -155,7 +155,7 @@ impl AgentFactory {
     /// Lets an agent work on a task. Its result becomes a note.
     async fn run(&self, task: &str) -> String {
         self.model.ask().await;
-        // Whose request is this by now? A factory that all requests share can't know.
+        // After an await, a factory that all requests share may be another user's.
         self.add_note(&format!("Result of \"{task}\""))
     }
 
@@ -180,7 +180,7 @@ pub(crate) trait Agents:
     fn factory(&self) -> Result<&AgentFactory, IsolationError>;
 }
 
-/// A cache in the application, as there is always one. It has the factory that a user pinned.
+/// A cache in the application, with the factory that a user pinned.
 pub(crate) struct Pinned<A>(Arc<Mutex<Option<A>>>);
 
 impl<A> Pinned<A> {

@@ -1,6 +1,6 @@
 //! The service by hand: a helper that looks everywhere, a default, and one factory for everybody.
 //!
-//! Each line of it is in real services. Don't copy any.
+//! Real services have each of these mistakes. Don't copy them.
 
 use std::{convert::Infallible, sync::Arc};
 

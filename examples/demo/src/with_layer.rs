@@ -22,8 +22,8 @@ use crate::{
 /// What the gateway adds to each request beside the user, and nobody else knows.
 pub(crate) const GATEWAY_SECRET: &str = "demo-gateway-secret";
 
-/// The tokens that were given out. A real service has a hash of each in its database, or takes
-/// signed ones with `Jwt`.
+/// The tokens that were given out, with the name in front, as the service by hand reads it. A real
+/// service uses `ApiKeys`, which stores hashes only, or `Jwt` for signed tokens.
 const TOKENS: [(&str, &str); 2] = [("alice.K3vT9qLx", "alice"), ("bob.Zw81mNpd", "bob")];
 
 /// Takes the user from a token, if it is one of those that were given out.
