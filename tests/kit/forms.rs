@@ -302,3 +302,39 @@ async fn b81_a_check_in_which_nobody_sees_anything_of_their_own_fails() {
         );
     }
 }
+
+#[tokio::test]
+async fn forms_of_the_application_s_own_are_decoded() {
+    fn turned(bytes: &[u8]) -> Vec<u8> {
+        bytes.iter().rev().copied().collect()
+    }
+    for decodes in [true, false] {
+        let last: Arc<Mutex<String>> = Arc::default();
+        let handler = move |agents: Scoped<Agents>, _| -> Answering {
+            let before = std::mem::replace(&mut *lock(&last), agents.owner.clone());
+            let mut body = format!("{} ", agents.owner).into_bytes();
+            body.extend(turned(before.as_bytes()));
+            Box::pin(async move { text(body) })
+        };
+        let mut isolation = IsolationCheck::new().users(4);
+        if decodes {
+            isolation = isolation.decode(|bytes| Some(turned(bytes)));
+        }
+        let report = check(isolation, handler).await;
+        assert_eq!(!report.findings().is_empty(), decodes, "{report}");
+    }
+}
+
+#[tokio::test]
+async fn b82_ids_may_be_seen_at_one_path_and_not_at_others() {
+    for (path, is_allowed) in [("/thing", true), ("/other", false)] {
+        let last: Arc<Mutex<String>> = Arc::default();
+        let handler = move |agents: Scoped<Agents>, request| -> Answering {
+            let before = std::mem::replace(&mut *lock(&last), agents.owner.clone());
+            let note = note(&request);
+            Box::pin(async move { text(format!("{before} was here. {note}")) })
+        };
+        let report = check(IsolationCheck::new().users(4).shared_path(path), handler).await;
+        assert_eq!(report.findings().is_empty(), is_allowed, "{report}");
+    }
+}

@@ -155,9 +155,13 @@ const HONEST: [Honest; 20] = [
         "a total that is public",
         |check| check.may_differ("$.total"),
         |world, ask| match ask {
-            ask if ask.is("GET", "/extra") => ok(
-                serde_json::json!({ "total": world.notes.len(), "mine": world.of(ask.user).count() }),
-            ),
+            ask if ask.is("GET", "/extra") => {
+                // From one digit to two.
+                let (total, mine) = (7 * world.notes.len(), world.of(ask.user).count());
+                let body = serde_json::json!({ "total": total, "mine": mine }).to_string();
+                let length = body.len();
+                with_header(ok(body), "content-length", length)
+            }
             ask => honest(world, ask),
         },
     ),

@@ -287,10 +287,13 @@ async fn b81_a_scenario_that_shows_nothing_fails_and_says_why() {
     for (report, reason) in [
         (refused.await, "times 401 Unauthorized"),
         (same_for_all.await, "taken for another one sees the same"),
-        (not_created.await, "nobody created a order"),
+        (
+            not_created.await,
+            "nobody created a thing of the kind `order`",
+        ),
         (
             deleted.await,
-            "the owner of this note gets the answer for one that does not exist",
+            "its owner gets the answer for what does not exist",
         ),
     ] {
         let says = |finding: &Finding| matches!(finding, Finding::ShowsNothing { reason: found, .. } if found.contains(reason));

@@ -4,6 +4,7 @@ mod ends;
 mod forms;
 mod honest;
 mod log_ins;
+mod reports;
 mod scenarios;
 mod services;
 mod support;

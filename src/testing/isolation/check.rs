@@ -14,12 +14,14 @@ use http_body::Body;
 use tower::{BoxError, Service};
 
 use super::{
+    decode::Decoders,
     depth::{Depths, WHOLE},
     events::Events,
     exchange::{End, Exchange, Reading},
     logs::Logs,
     observe::{Observed, Seen},
     schedule::Schedule,
+    shared::SharedPaths,
     timer::Timer,
     user::TestUser,
     users::{Users, seed_or},
@@ -85,6 +87,8 @@ pub struct IsolationCheck {
     reading: Reading,
     time_limit: Duration,
     ids_are_public: bool,
+    shared: SharedPaths,
+    decoders: Decoders,
     recorder: Option<Recorder>,
     looks_at_logs: bool,
 }
@@ -101,6 +105,8 @@ impl IsolationCheck {
             reading: Reading::default(),
             time_limit: Duration::from_secs(30),
             ids_are_public: false,
+            shared: SharedPaths::default(),
+            decoders: Decoders::default(),
             recorder: None,
             looks_at_logs: false,
         }
@@ -197,6 +203,19 @@ impl IsolationCheck {
         self
     }
 
+    /// Allows users to see each other's ids in the responses of a path, such as a feed.
+    pub fn shared_path(mut self, path: impl Into<String>) -> Self {
+        self.shared.add(path);
+        self
+    }
+
+    /// Also looks into what this function makes of each header and each body, for forms that the check
+    /// does not know, such as brotli, or encryption with the test's own key.
+    pub fn decode(mut self, decode: impl Fn(&[u8]) -> Option<Vec<u8>> + 'static) -> Self {
+        self.decoders.add(decode);
+        self
+    }
+
     /// Sends all requests, and returns what was found.
     ///
     /// Errors of the inner service are counted, and are not findings.
@@ -215,16 +234,13 @@ impl IsolationCheck {
         let seed = seed_or(self.seed);
         let mut rng = Rng::with_seed(seed);
         let users = self.users.of(seed);
-        let mut observed = Observed::new(self.ids_are_public);
+        let mut observed = Observed::new(self.ids_are_public, self.decoders);
         let mut queued: Vec<usize> = (0..users.len())
             .flat_map(|user| std::iter::repeat_n(user, self.requests_of_each))
             .collect();
         rng.shuffle(&mut queued);
 
-        let mut report = IsolationReport {
-            seed,
-            ..IsolationReport::default()
-        };
+        let mut report = IsolationReport::new(seed);
         let mut steps = vec![0; users.len()];
         let mut depths = Depths::default();
         let mut in_progress: Schedule<InProgress<S, B, R>> = Schedule::new();
@@ -253,7 +269,7 @@ impl IsolationCheck {
                 report.add(observed.look_at(
                     &users,
                     (work.user, work.step),
-                    false,
+                    self.shared.have(&work.exchange.request),
                     work.seen(&end),
                 ));
                 true
@@ -268,7 +284,7 @@ impl IsolationCheck {
                     report.add(observed.look_at(
                         &users,
                         (work.user, work.step),
-                        false,
+                        self.shared.have(&work.exchange.request),
                         work.seen(&end),
                     ));
                 }
@@ -282,7 +298,8 @@ impl IsolationCheck {
         })
         .await;
         if let Some(events) = &events {
-            report.findings.extend(events.findings().await);
+            events.settle().await;
+            report.findings.extend(events.findings());
         }
         if let Some(logs) = &logs {
             report.findings.extend(logs.findings(&users));

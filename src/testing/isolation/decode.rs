@@ -1,6 +1,6 @@
 //! Undoes the encodings in which a text may leave a service.
 
-use std::{borrow::Cow, io::Read};
+use std::{borrow::Cow, fmt, io::Read};
 
 use base64::{
     Engine,
@@ -23,6 +23,28 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+type Decode = Box<dyn Fn(&[u8]) -> Option<Vec<u8>>>;
+
+/// Functions of an application that undo other encodings.
+#[derive(Default)]
+pub(in crate::testing) struct Decoders(Vec<Decode>);
+
+impl Decoders {
+    pub(in crate::testing) fn add(&mut self, decode: impl Fn(&[u8]) -> Option<Vec<u8>> + 'static) {
+        self.0.push(Box::new(decode));
+    }
+
+    pub(super) fn decoded(&self, bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        self.0.iter().filter_map(move |decode| decode(bytes))
+    }
+}
+
+impl fmt::Debug for Decoders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Decoders").field(&self.0.len()).finish()
+    }
+}
 
 /// Calls `look` with the bytes as they are, and with what they may encode.
 pub(super) fn each_form(bytes: &[u8], look: &mut dyn FnMut(&[u8], &'static str)) {

@@ -15,9 +15,10 @@ use crate::{
 
 /// How often tasks that were spawned may go on before anything is waited for.
 const TURNS: usize = 32;
-/// How long tasks have to end that still hold a factory or a scope.
-const GRACE: Duration = Duration::from_millis(250);
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long tasks have to end that still hold a factory or a scope. Only a check that then reports one
+/// waits that long.
+const GRACE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The events of one check.
 pub(in crate::testing) struct Events {
@@ -33,9 +34,8 @@ impl Events {
         }
     }
 
-    /// Waits until nothing is held any more, or it is clear that something was captured, and
-    /// returns what is to be reported.
-    pub(in crate::testing) async fn findings(&self) -> Vec<Finding> {
+    /// Waits until nothing is held any more, or it is clear that something was captured.
+    pub(in crate::testing) async fn settle(&self) {
         for _ in 0..TURNS {
             if self.is_idle() {
                 break;
@@ -53,6 +53,10 @@ impl Events {
                 break;
             }
         }
+    }
+
+    /// Returns what is to be reported.
+    pub(in crate::testing) fn findings(&self) -> Vec<Finding> {
         findings_in(self.since())
     }
 

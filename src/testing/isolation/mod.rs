@@ -14,12 +14,14 @@ mod logs;
 mod marks;
 mod observe;
 mod schedule;
+mod shared;
 mod timer;
 mod user;
 mod users;
 
 pub use self::{check::IsolationCheck, user::TestUser};
 pub(in crate::testing) use self::{
+    decode::Decoders,
     depth::WHOLE,
     erased::{Erased, SendRequest},
     events::Events,
@@ -27,6 +29,7 @@ pub(in crate::testing) use self::{
     logs::Logs,
     observe::{Observed, unpacked_body},
     schedule::Schedule,
+    shared::SharedPaths,
     timer::Timer,
     users::{Users, seed_or},
 };

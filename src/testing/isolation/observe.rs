@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use http::{HeaderValue, header::CONTENT_ENCODING};
 
 use super::{
-    decode::unpacked,
+    decode::{Decoders, unpacked},
     exchange::{Answer, End},
     marks::Marks,
     user::TestUser,
@@ -18,6 +18,7 @@ pub(in crate::testing) type Seen<'a> = (&'a str, &'a Answer, &'a End);
 /// What was seen so far.
 pub(in crate::testing) struct Observed {
     ids_are_public: bool,
+    decoders: Decoders,
     /// Whether somebody saw an id or a secret of their own that is looked for.
     saw_own: bool,
     /// Refusals and failures by their text.
@@ -25,9 +26,10 @@ pub(in crate::testing) struct Observed {
 }
 
 impl Observed {
-    pub(in crate::testing) fn new(ids_are_public: bool) -> Self {
+    pub(in crate::testing) fn new(ids_are_public: bool, decoders: Decoders) -> Self {
         Self {
             ids_are_public,
+            decoders,
             saw_own: false,
             refusals: BTreeMap::new(),
         }
@@ -82,7 +84,12 @@ impl Observed {
         let mut findings = Vec::new();
         let marks = Marks::of(users);
         let mut look = |place: String, bytes: &[u8]| {
-            for sighting in marks.seen_in(bytes) {
+            let as_is = marks.seen_in(bytes).into_iter();
+            let decoded = self
+                .decoders
+                .decoded(bytes)
+                .flat_map(|plain| marks.seen_in(&plain));
+            for sighting in as_is.chain(decoded) {
                 let is_looked_for = sighting.what != "id" || !ids_are_public;
                 if sighting.owner == Some(reader) {
                     self.saw_own |= is_looked_for;

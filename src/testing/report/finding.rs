@@ -166,6 +166,14 @@ impl Finding {
         }
     }
 
+    /// Returns whether something was still held when it should not be.
+    pub(in crate::testing) fn is_of_what_is_held(&self) -> bool {
+        matches!(
+            self,
+            Self::FactoryRetained { .. } | Self::ScopesLeftOpen { .. }
+        )
+    }
+
     /// Causes come before what they cause: the guard tells the factory's type, bytes only tell
     /// that something leaks.
     pub(super) fn rank(&self) -> usize {
@@ -279,8 +287,8 @@ impl fmt::Display for Finding {
                 foreign,
             } => write!(
                 f,
-                "{reader} asked for a {kind} of {owner}: {location} is {}, and for a {kind} that does \
-                 not exist {}",
+                "{reader} asked for what {owner} created ({kind}): {location} is {}, and {} where there is \
+                 no such thing",
                 Value(foreign),
                 Value(missing),
             ),

@@ -13,7 +13,7 @@ pub use self::{finding::Finding, location::Location};
 
 /// What an [`IsolationCheck`](super::IsolationCheck) or a [`ScenarioCheck`](super::ScenarioCheck)
 /// did and found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a report that nobody reads finds nothing"]
 pub struct IsolationReport {
     pub(super) seed: u64,
@@ -26,6 +26,18 @@ pub struct IsolationReport {
 }
 
 impl IsolationReport {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            sent: 0,
+            completed: 0,
+            succeeded: 0,
+            cancelled: 0,
+            failed: 0,
+            findings: Vec::new(),
+        }
+    }
+
     /// Returns the seed, which reproduces the order of the requests.
     #[must_use]
     pub fn seed(&self) -> u64 {

@@ -16,7 +16,7 @@ use tower::Service;
 use super::{client::Client, play::Script, player::Player, rules::Rules, run::Runner};
 use crate::testing::{
     Finding, IsolationReport, Recorder, TestBody, TestUser,
-    isolation::{Erased, Observed, Reading, SendRequest, Users, seed_or},
+    isolation::{Decoders, Erased, Observed, Reading, SendRequest, Users, seed_or},
 };
 
 /// Plays a scenario as several users, and compares what each sees alone with what the same user sees
@@ -92,6 +92,7 @@ pub struct ScenarioCheck {
     reading: Reading,
     time_limit: Duration,
     ids_are_public: bool,
+    decoders: Decoders,
     recorder: Option<Recorder>,
     looks_at_logs: bool,
     rules: Rules,
@@ -107,6 +108,7 @@ impl ScenarioCheck {
             reading: Reading::default(),
             time_limit: Duration::from_secs(30),
             ids_are_public: false,
+            decoders: Decoders::default(),
             recorder: None,
             looks_at_logs: false,
             rules: Rules::default(),
@@ -172,13 +174,20 @@ impl ScenarioCheck {
     /// Declares a path that users share, such as a feed or a chat: its responses may depend on
     /// others and show their ids. Secrets are looked for in them all the same.
     pub fn shared_path(mut self, path: impl Into<String>) -> Self {
-        self.rules.shared.push(path.into());
+        self.rules.shared.add(path);
         self
     }
 
     /// Allows users to see each other's ids everywhere.
     pub fn ids_are_public(mut self) -> Self {
         self.ids_are_public = true;
+        self
+    }
+
+    /// Also looks into what this function makes of each header and each body; see
+    /// [`IsolationCheck::decode`](crate::testing::IsolationCheck::decode).
+    pub fn decode(mut self, decode: impl Fn(&[u8]) -> Option<Vec<u8>> + 'static) -> Self {
+        self.decoders.add(decode);
         self
     }
 
@@ -268,11 +277,8 @@ impl ScenarioCheck {
             interleaved: self.interleaved,
             recorder: self.recorder,
             looks_at_logs: self.looks_at_logs,
-            observed: Observed::new(self.ids_are_public),
-            report: IsolationReport {
-                seed,
-                ..IsolationReport::default()
-            },
+            observed: Observed::new(self.ids_are_public, self.decoders),
+            report: IsolationReport::new(seed),
         };
         runner.run().await;
         let Runner {

@@ -102,7 +102,7 @@ impl Alone {
         let request = seen
             .map(|step| &step.request)
             .or(alone.map(|alone| &alone.request))?;
-        if rules.is_shared(request) {
+        if rules.shared.have(request) {
             return None;
         }
         let (place, alone, value) = match (alone, seen) {
@@ -161,12 +161,6 @@ pub(super) fn different(
     first: &[Place],
     second: &[Place],
 ) -> Vec<(String, Option<String>, Option<String>)> {
-    let value = |places: &[Place], wanted: &str| {
-        let mut places = places.iter();
-        places
-            .find(|(place, _)| place == wanted)
-            .map(|(_, value)| value.clone())
-    };
     let in_first = first.iter().filter_map(|(place, one)| {
         let other = value(second, place);
         (other.as_ref() != Some(one)).then(|| (place.clone(), Some(one.clone()), other))
@@ -177,4 +171,11 @@ pub(super) fn different(
     let only_in_second =
         only_in_second.map(|(place, other)| (place.clone(), None, Some(other.clone())));
     in_first.chain(only_in_second).collect()
+}
+
+pub(super) fn value(places: &[Place], wanted: &str) -> Option<String> {
+    let mut places = places.iter();
+    places
+        .find(|(place, _)| place == wanted)
+        .map(|(_, value)| value.clone())
 }

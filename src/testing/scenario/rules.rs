@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::places::of_all_items;
-use crate::testing::TestUser;
+use crate::testing::{TestUser, isolation::SharedPaths};
 
 type Authenticate = Box<dyn Fn(&TestUser, Request<Bytes>) -> Request<Bytes>>;
 pub(super) type Ask = Box<dyn Fn(&str) -> Request<Bytes>>;
@@ -20,7 +20,7 @@ pub(super) struct Rules {
     /// Places that may depend on others.
     pub(super) may_differ: Vec<String>,
     /// Paths whose responses may depend on others and show their ids.
-    pub(super) shared: Vec<String>,
+    pub(super) shared: SharedPaths,
 }
 
 impl Rules {
@@ -41,12 +41,6 @@ impl Rules {
         };
         let mut rules = self.may_differ.iter();
         rules.any(|rule| rule == place || *rule == of_all_items(place) || is_field(rule))
-    }
-
-    /// Returns whether a request, `GET /feed`, has a path that users share.
-    pub(super) fn is_shared(&self, request: &str) -> bool {
-        let path = request.split_once(' ').map_or(request, |(_, path)| path);
-        self.shared.iter().any(|shared| shared == path)
     }
 }
 

@@ -43,6 +43,10 @@ impl Runner<'_> {
                 None => return,
             }
         }
+        if self.report.succeeded == 0 {
+            // All were refused.
+            return;
+        }
         if !self.player.rules.foreign.is_empty() {
             let meeting = Plan::new(0..self.player.users.len(), Order::Meeting);
             if self.watched(meeting).await.is_none() {
@@ -154,7 +158,7 @@ impl Runner<'_> {
         let played = self.player.play(plan).await;
         let transcripts = played.transcripts.borrow();
         let sees_ids = transcripts[taken].steps.iter().any(|step| {
-            let shared = self.player.rules.is_shared(&step.request);
+            let shared = self.player.rules.shared.have(&step.request);
             let seen = (step.request.as_str(), &step.answer, &step.end);
             !self
                 .observed
@@ -181,7 +185,7 @@ impl Runner<'_> {
             for (number, step) in (1..).zip(&transcript.steps) {
                 self.report.sent += 1;
                 self.report.count(&step.end, step.answer.is_success());
-                let shared = self.player.rules.is_shared(&step.request);
+                let shared = self.player.rules.shared.have(&step.request);
                 let seen = (step.request.as_str(), &step.answer, &step.end);
                 findings.extend(
                     self.observed
@@ -193,7 +197,11 @@ impl Runner<'_> {
             findings.extend(logs.findings(&played.users));
         }
         if let Some(events) = &events {
-            findings.extend(events.findings().await);
+            // What is captured in one play is captured in each.
+            if !self.report.findings.iter().any(Finding::is_of_what_is_held) {
+                events.settle().await;
+            }
+            findings.extend(events.findings());
         }
         let is_over = findings
             .iter()
