@@ -103,6 +103,7 @@
 //! | `session` | | [`session::SessionCookie`] and [`session::FromSession`], for tower-sessions 0.15 and 0.14; turns `tokio` on |
 //! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
 //! | `introspection` | | [`introspection::Introspection`], opaque tokens whose issuer is asked (RFC 7662); turns `jwt` on |
+//! | `open-scopes` | | [`open_scopes`]: who is here, and revocations that end open scopes; turns `tokio` on |
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `metrics` | | [`audit::Metrics`]: counts and durations for the [`metrics`](https://docs.rs/metrics) facade |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
@@ -128,6 +129,8 @@ pub mod context;
 #[cfg(any(feature = "api-keys", feature = "jwt", feature = "session"))]
 mod cookies;
 mod ending;
+#[cfg(feature = "tokio")]
+mod ends;
 pub mod factory;
 mod future;
 #[cfg(all(doc, not(doctest)))]
@@ -148,6 +151,9 @@ mod lifetime;
 #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
 pub mod limit;
 mod maybe_future;
+#[cfg(feature = "open-scopes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+pub mod open_scopes;
 mod outcome;
 mod peer;
 mod policy;

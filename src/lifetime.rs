@@ -27,6 +27,14 @@ use crate::clock::Clock;
 pub enum EndReason {
     /// The identity has expired, such as by the `exp` of a token.
     Expired,
+    /// The user has logged out.
+    #[cfg(feature = "open-scopes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+    LoggedOut,
+    /// The credential, or everything of its user's, was revoked.
+    #[cfg(feature = "open-scopes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+    Revoked,
 }
 
 impl EndReason {
@@ -35,6 +43,10 @@ impl EndReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
+            #[cfg(feature = "open-scopes")]
+            Self::LoggedOut => "logged_out",
+            #[cfg(feature = "open-scopes")]
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -57,11 +69,16 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct State {
     expires_at: Option<SystemTime>,
+    /// Set where it ended before that.
+    ended: Option<EndReason>,
 }
 
 impl Lifetime {
     pub(crate) fn new(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>) -> Self {
-        let state = watch::Sender::new(State { expires_at });
+        let state = watch::Sender::new(State {
+            expires_at,
+            ended: None,
+        });
         Self(Arc::new(Shared { clock, state }))
     }
 
@@ -69,14 +86,22 @@ impl Lifetime {
     pub(crate) fn end(&self) -> Option<EndReason> {
         let state = *self.0.state.borrow();
         let has_expired = (state.expires_at).is_some_and(|end| end <= self.0.clock.now());
-        has_expired.then_some(EndReason::Expired)
+        (state.ended).or(has_expired.then_some(EndReason::Expired))
+    }
+
+    /// Ends the life. The first reason stays.
+    #[cfg(feature = "open-scopes")]
+    pub(crate) fn end_as(&self, reason: EndReason) {
+        self.0
+            .state
+            .send_modify(|state| state.ended = state.ended.or(Some(reason)));
     }
 
     /// Waits for the end, with one timer.
     pub(crate) async fn ended(self) -> EndReason {
         let mut state = self.0.state.subscribe();
         loop {
-            let State { expires_at } = *state.borrow_and_update();
+            let State { expires_at, .. } = *state.borrow_and_update();
             if let Some(reason) = self.end() {
                 return reason;
             }

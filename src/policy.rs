@@ -10,8 +10,6 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 
-#[cfg(feature = "tokio")]
-use crate::lifetime::Lifetime;
 use crate::{
     audit::Audit,
     authorize::{Authorize, AuthorizeError},
@@ -31,6 +29,11 @@ use crate::{
     audit::AuditEvent,
     limit::{Granted, Limits, Refusal as LimitRefusal},
 };
+#[cfg(feature = "tokio")]
+use crate::{
+    ends::Ends,
+    lifetime::{EndReason, Lifetime},
+};
 
 /// Everything that was configured; shared by all clones of a layer and its services.
 pub(crate) struct Policy<L, M, A> {
@@ -46,9 +49,8 @@ pub(crate) struct Policy<L, M, A> {
     /// Where the request id goes to the inner service and back to the client.
     pub(crate) request_id: Option<RequestIdHeader>,
     pub(crate) before_response: BeforeResponse,
-    /// Whether scopes end when their identity does.
     #[cfg(feature = "tokio")]
-    pub(crate) ends_scopes: bool,
+    pub(crate) ends: Ends,
     #[cfg(feature = "limit")]
     pub(crate) subject_limits: Limits,
 }
@@ -166,12 +168,7 @@ where
     /// Goes on with a context: asks whether its principal may.
     pub(crate) fn identified(&self, head: &mut Parts, context: UserContext) -> StepOf<L, M, A> {
         #[cfg(feature = "tokio")]
-        if self.ends_scopes {
-            if let Some(end) = context.identity().expires_at() {
-                let clock = &self.resolver.clock;
-                (context.life()).begin(|| Lifetime::new(Arc::clone(clock), Some(end)));
-            }
-        }
+        self.ends.begin(&context, &self.resolver.clock);
         match within(&context, || self.authorize.authorize(&context, head)) {
             MaybeFuture::Ready(answer) => self.authorized(head, context, answer),
             MaybeFuture::Future(future) => Step::Wait(Stage::authorizing(future, context)),
@@ -243,6 +240,11 @@ where
 
     /// Builds the factory. What is attached is dropped when the scope closes.
     fn make(&self, head: &mut Parts, context: UserContext, attached: Attached) -> StepOf<L, M, A> {
+        #[cfg(feature = "open-scopes")]
+        let attached = match self.ends.register(&context, head, attached) {
+            Ok(attached) => attached,
+            Err(reason) => return self.has_ended(&context, reason),
+        };
         match within(&context, || self.make.make(&context)) {
             MaybeFuture::Ready(built) => self.built(head, context, built, attached),
             MaybeFuture::Future(future) => Step::Wait(Stage::building(future, context, attached)),
@@ -257,6 +259,10 @@ where
         built: Result<M::Factory, M::Error>,
         attached: Attached,
     ) -> StepOf<L, M, A> {
+        #[cfg(feature = "tokio")]
+        if let Some(reason) = context.life().get().and_then(Lifetime::end) {
+            return self.has_ended(&context, reason);
+        }
         match built {
             Ok(factory) => {
                 self.audit.accepted(&context, head);
@@ -272,6 +278,13 @@ where
             }
             Err(error) => Step::not_built(&context, failure(error)),
         }
+    }
+
+    /// Refuses a request whose identity has ended since it was resolved.
+    #[cfg(feature = "tokio")]
+    fn has_ended(&self, context: &UserContext, reason: EndReason) -> StepOf<L, M, A> {
+        let rejection = Rejection::new(RejectionKind::IdentityEnded(reason));
+        Step::refuse(context, self.resolver.challenged(rejection))
     }
 
     pub(crate) async fn explain(&self, head: &Parts) -> Explanation {

@@ -107,7 +107,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
             request_id,
             before_response: self.settings.before_response,
             #[cfg(feature = "tokio")]
-            ends_scopes: self.settings.ends_scopes,
+            ends: self.settings.ends,
             #[cfg(feature = "limit")]
             subject_limits: self.settings.subject_limits,
         }))

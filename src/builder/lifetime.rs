@@ -4,6 +4,8 @@
 use std::{future::Future, time::Duration};
 
 use super::LayerBuilder;
+#[cfg(feature = "open-scopes")]
+use crate::open_scopes::OpenScopes;
 use crate::scope::{ClosedScope, Isolation};
 
 /// # Time limits
@@ -133,7 +135,17 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn end_scopes_at_expiry(mut self) -> Self {
-        self.settings.ends_scopes = true;
+        self.settings.ends.at_expiry = true;
+        self
+    }
+
+    /// Enters each scope into a registry, which counts them and ends those that are revoked; see
+    /// [`open_scopes`](crate::open_scopes). Several layers may share one; a request that goes through
+    /// two of them counts twice.
+    #[cfg(feature = "open-scopes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+    pub fn open_scopes(mut self, registry: &OpenScopes) -> Self {
+        self.settings.ends.open_scopes = Some(registry.clone());
         self
     }
 

@@ -13,8 +13,6 @@ mod resolution;
 
 use std::{fmt, sync::Arc};
 
-#[cfg(feature = "tokio")]
-use crate::factory::LazyLimit;
 #[cfg(feature = "limit")]
 use crate::limit::Limits;
 use crate::{
@@ -32,6 +30,8 @@ use crate::{
     strategy::Fallback,
     time_limit::TimeLimits,
 };
+#[cfg(feature = "tokio")]
+use crate::{ends::Ends, factory::LazyLimit};
 
 /// Configures a [`UserScopeLayer`]; see [`UserScopeLayer::builder`].
 ///
@@ -62,7 +62,7 @@ struct Settings {
     checks: Checks,
     before_response: BeforeResponse,
     #[cfg(feature = "tokio")]
-    ends_scopes: bool,
+    ends: Ends,
     hooks: Hooks,
     limits: TimeLimits,
     #[cfg(feature = "limit")]
@@ -95,7 +95,7 @@ impl UserScopeLayer {
                 checks: Checks::default(),
                 before_response: BeforeResponse::default(),
                 #[cfg(feature = "tokio")]
-                ends_scopes: false,
+                ends: Ends::default(),
                 hooks: Hooks::default(),
                 limits: TimeLimits::default(),
                 #[cfg(feature = "limit")]

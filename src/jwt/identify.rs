@@ -11,6 +11,8 @@ use super::{
     claims::{Claims, check_name},
     grants::GrantClaims,
 };
+#[cfg(feature = "open-scopes")]
+use crate::open_scopes::Credential;
 use crate::{
     context::{IdError, IdRules, Identity},
     strategy::InvalidError,
@@ -182,6 +184,11 @@ impl Identify {
         }
         if let Some(attach_claims) = &self.attach_claims {
             identity = attach_claims(identity, json)?;
+        }
+        // The application's own comes first.
+        #[cfg(feature = "open-scopes")]
+        if identity.attributes().get::<Credential>().is_none() {
+            identity = identity.with_attribute(token.credential());
         }
         Ok(identity.with_attribute(token.clone()))
     }

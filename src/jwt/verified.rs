@@ -7,6 +7,8 @@ use std::{
 };
 
 use super::claims::Claims;
+#[cfg(feature = "open-scopes")]
+use crate::open_scopes::Credential;
 
 /// The claims of a verified token: among the
 /// [attributes](crate::UserContext::attributes) of every context of a [`Jwt`](super::Jwt),
@@ -59,6 +61,22 @@ impl VerifiedToken {
                 issued_at: claims.issued_at(),
                 expires_at,
             }),
+        }
+    }
+
+    /// Returns what the token can be revoked by.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn credential(&self) -> Credential {
+        let mut credential = Credential::new();
+        if let Some(id) = self.session_id() {
+            credential = credential.with_session_id(id);
+        }
+        if let Some(id) = self.token_id() {
+            credential = credential.with_token_id(id);
+        }
+        match self.issued_at() {
+            Some(time) => credential.with_issued_at(time),
+            None => credential,
         }
     }
 

@@ -7,6 +7,8 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
+#[cfg(feature = "tokio")]
+use crate::lifetime::EndReason;
 #[cfg(feature = "limit")]
 use crate::limit::LimitError;
 use crate::{
@@ -134,6 +136,11 @@ pub enum RejectionKind {
         /// The time limit.
         limit: Duration,
     },
+    /// The identity has ended since it was found: it has expired meanwhile, or was revoked. 401.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    #[error("the identity has ended: {0}")]
+    IdentityEnded(EndReason),
     /// The subject has used all of a limit. 429.
     #[cfg(feature = "limit")]
     #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
@@ -260,6 +267,8 @@ impl Rejection {
             | RejectionKind::Factory(FactoryErrorKind::Failed(_)) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+            #[cfg(feature = "tokio")]
+            RejectionKind::IdentityEnded(_) => StatusCode::UNAUTHORIZED,
             #[cfg(feature = "limit")]
             RejectionKind::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             #[cfg(feature = "limit")]

@@ -44,6 +44,8 @@ impl Rejection {
             }
             RejectionKind::BeforeResponse(_) => "before_response_failed",
             RejectionKind::BeforeResponseTimedOut { .. } => "before_response_timed_out",
+            #[cfg(feature = "tokio")]
+            RejectionKind::IdentityEnded(reason) => reason.as_str(),
             #[cfg(feature = "limit")]
             RejectionKind::Limited(_) => "limited",
             #[cfg(feature = "limit")]

@@ -11,6 +11,8 @@ use tower_sessions_core::{
 };
 
 use super::{SessionData, SessionError, options::SessionOptions};
+#[cfg(feature = "open-scopes")]
+use crate::open_scopes::Credential;
 use crate::{
     clock::Clock,
     strategy::{Outcome, UnavailableError},
@@ -47,7 +49,14 @@ fn outcome_of(
     if expires_at.is_some_and(|end| end <= clock.now()) {
         return options.unknown(SessionError::Expired);
     }
-    options.outcome(&SessionData::new(&record.data, expires_at))
+    match options.outcome(&SessionData::new(&record.data, expires_at)) {
+        #[cfg(feature = "open-scopes")]
+        Outcome::Found(identity) => {
+            let credential = Credential::new().with_session_id(requested.to_string());
+            identity.with_attribute(credential).into()
+        }
+        outcome => outcome,
+    }
 }
 
 /// Converts a Unix time. A time before 1970 becomes 1970: both are past.

@@ -25,6 +25,7 @@ mod limits;
 mod login_redirect;
 mod migration;
 mod modifiers;
+mod open_scopes;
 mod order;
 mod outside;
 mod rejections;

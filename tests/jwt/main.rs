@@ -19,5 +19,6 @@ mod peers;
 mod places;
 mod presets;
 mod raw;
+mod revoked;
 mod tokens;
 mod vectors;

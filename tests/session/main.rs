@@ -5,6 +5,7 @@ mod cookies;
 mod recipes;
 mod records;
 mod resilience;
+mod revoked;
 mod stores;
 mod support;
 mod time_limits;
