@@ -258,6 +258,9 @@ impl Observer for Metrics {
             #[cfg(feature = "limit")]
             AuditEvent::LimitSkipped { .. } => self.limits_skipped.increment(1),
             AuditEvent::FactoryUsedOutsideScope { .. } => self.used_outside.increment(1),
+            AuditEvent::FactoryUsedAfterClose { refused: true, .. } => {
+                self.scope_closed.increment(1);
+            }
             AuditEvent::FactoryUsedAfterClose { .. } => self.used_after_close.increment(1),
             AuditEvent::FactoryRetained { .. } => self.retained.increment(1),
             AuditEvent::ScopeClosed { ending, lasted, .. } => {
