@@ -3,7 +3,8 @@
 //! A scope opens when a request is accepted and closes when its response's body has been sent,
 //! dropped or failed. While the inner service or that body is polled,
 //! [`UserContext::current`](crate::UserContext::current) returns the scope's context, and the use of
-//! another user's [`Scoped`](crate::Scoped) is refused.
+//! another user's [`Scoped`](crate::Scoped) is refused. A use outside every scope, and one after the
+//! factory's own scope has closed, are reported, and refused where the layer asks for that.
 //!
 //! This module does not know how a user is found or how a factory is made. A scope holds its factory
 //! as a `Handle` without a type.

@@ -209,11 +209,11 @@ async fn b50_a_loader_that_serves_two_users_at_once_is_seen() {
             Loads::WithHandleOfTheFirst,
             Loads::InScopeOfEach,
         ] {
-            let (loader, asks) = mpsc::unbounded_channel();
+            let (queue, asks) = mpsc::unbounded_channel();
             tokio::spawn(load(asks, how));
             let handler = async move |desk: Scoped<Desk>| {
                 let (reply, loaded) = oneshot::channel();
-                assert!(loader.send(Ask { desk, reply }).is_ok(), "the loader lives");
+                assert!(queue.send(Ask { desk, reply }).is_ok(), "the loader lives");
                 loaded.await.expect("an answer")
             };
             let server = Server::start(setting, Router::new().route("/", get(handler))).await;
