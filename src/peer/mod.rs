@@ -9,6 +9,8 @@ use http::{Extensions, HeaderName, Version, header, request::Parts, uri::Authori
 mod servers;
 
 pub(crate) use self::servers::original_path;
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+pub(crate) use self::servers::original_uri;
 
 /// The peer's address, which the server inserts into the request's extensions.
 ///

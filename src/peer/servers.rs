@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+use http::Uri;
 use http::{Extensions, request::Parts};
 
 /// Returns the peer's address from axum's `ConnectInfo` or tonic's `TcpConnectInfo`.
@@ -25,4 +27,18 @@ pub(crate) fn original_path(head: &Parts) -> &str {
         return uri.path();
     }
     head.uri.path()
+}
+
+/// Returns the URI that a router of axum keeps as the client has sent it.
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+pub(crate) fn original_uri(extensions: &mut Extensions) -> Option<&mut Uri> {
+    #[cfg(feature = "axum")]
+    return extensions
+        .get_mut()
+        .map(|axum::extract::OriginalUri(uri)| uri);
+    #[cfg(not(feature = "axum"))]
+    {
+        let _ = extensions;
+        None
+    }
 }

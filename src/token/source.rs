@@ -12,6 +12,7 @@ use crate::{
     config_error::ConfigError,
     cookies::{self, is_alike, mark_sensitive},
     outcome::{InvalidError, InvalidErrorKind},
+    peer::original_uri,
     strategy::{fold_alike, is_reserved, strip_alike},
     stripped::Stripped,
 };
@@ -294,28 +295,36 @@ fn word(line: &HeaderValue) -> Result<&str, InvalidErrorKind> {
     Ok(text)
 }
 
-/// Removes the parameter from the URI and keeps the others as they were sent.
+/// Removes the parameter from the request's URI, and from the one that a router of axum keeps.
 fn strip_parameter(head: &mut Parts, name: &str) {
+    strip_from(&mut head.uri, name);
+    if let Some(original) = original_uri(&mut head.extensions) {
+        strip_from(original, name);
+    }
+}
+
+/// Removes the parameter from a URI and keeps the others as they were sent.
+fn strip_from(uri: &mut Uri, name: &str) {
     let is_ours =
         |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(sent, _)| sent == name);
-    let Some(query) = head.uri.query() else {
+    let Some(query) = uri.query() else {
         return;
     };
     if !query.split('&').any(|pair| is_ours(&pair)) {
         return;
     }
     let kept: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
-    let (path, kept) = (head.uri.path(), kept.join("&"));
+    let (path, kept) = (uri.path(), kept.join("&"));
     let rest = if kept.is_empty() {
         path.to_owned()
     } else {
         format!("{path}?{kept}")
     };
-    let mut parts = head.uri.clone().into_parts();
+    let mut parts = uri.clone().into_parts();
     parts.path_and_query = rest.parse().ok();
     // Removing a parameter leaves a valid URI.
-    if let Ok(uri) = Uri::from_parts(parts) {
-        head.uri = uri;
+    if let Ok(stripped) = Uri::from_parts(parts) {
+        *uri = stripped;
     }
 }
 

@@ -3,7 +3,12 @@
 
 use std::convert::Infallible;
 
-use axum::{Extension, Router, extract::ws::WebSocketUpgrade, response::Response, routing::get};
+use axum::{
+    Extension, Router,
+    extract::{OriginalUri, ws::WebSocketUpgrade},
+    response::Response,
+    routing::get,
+};
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::net::TcpListener;
@@ -318,6 +323,24 @@ fn a_header_that_others_need_is_no_place_for_a_token() {
         let strategy = jwt(verifying(HS)).token_source(TokenSource::header(name));
         assert_eq!(strategy.validate().is_ok(), fits, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_query_parameter_goes_from_the_uri_that_axum_keeps_too() {
+    let layer = UserScopeLayer::builder()
+        .strategy(jwt(verifying(HS)).token_source(TokenSource::query("access_token")))
+        .context_only()
+        .build()
+        .expect("good");
+    let uris = async |original: OriginalUri, uri: Uri| format!("{} {uri}", original.0);
+    let inner = Router::new().route("/p", get(uris)).layer(layer);
+    let app = Router::new().nest("/api", inner);
+    let token = minted(HS, None, &claims("alice"));
+    let request = Request::get(format!("/api/p?a=1&access_token={token}"));
+    let request = request.body(axum::body::Body::empty()).expect("a request");
+    let response = app.oneshot(request).await.expect("infallible");
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await;
+    assert_eq!(body.expect("a body"), "/api/p?a=1 /p?a=1");
 }
 
 #[tokio::test]
