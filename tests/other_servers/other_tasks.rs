@@ -1,7 +1,9 @@
 //! B50: in a server that runs handlers on tasks of its own, work that is given its request's scope
-//! is checked, and work that has none is refused with an answer where the layer requires a scope.
+//! is checked. Work that has none is reported, and refused with an answer where the layer requires a
+//! scope.
 
 use std::{
+    io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
@@ -24,14 +26,22 @@ use rmcp::{
     },
 };
 use salvo::{
-    Depot, FlowCtrl, Handler, Listener, Router, conn::TcpListener as SalvoListener,
-    http::body::ReqBody, prelude::TowerLayerCompat,
+    Depot, FlowCtrl, Handler, Listener, Router,
+    conn::TcpListener as SalvoListener,
+    http::body::{ReqBody, ResBody},
+    prelude::TowerLayerCompat,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tower::ServiceBuilder;
 use tower_user_scope::{
-    Scoped, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer, authorize::Authorize,
-    factory::ProvideFactory, middleware::StrategyList, scope::InstrumentScope,
+    Scoped, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer,
+    audit::AuditEvent,
+    authorize::Authorize,
+    factory::ProvideFactory,
+    middleware::{ResponseBody, StrategyList},
+    scope::InstrumentScope,
+    testing::Recorder,
 };
 
 /// What a request's factory answers: whose it is.
@@ -42,6 +52,7 @@ type Kept = Arc<Mutex<Option<Scoped<Desk>>>>;
 
 fn layer(
     requires_scope: bool,
+    events: &Recorder,
 ) -> UserScopeLayer<
     impl StrategyList<Pending: Send> + Send + Sync + 'static + use<>,
     impl ProvideFactory<Future: Send> + Send + Sync + 'static + use<>,
@@ -49,13 +60,23 @@ fn layer(
 > {
     let builder = UserScopeLayer::builder()
         .strategy(TrustedHeader::new("x-user").only_if(|_| true))
-        .factory(|user| Desk(user.user_id().map_or_else(String::new, ToString::to_string)));
+        .factory(|user| Desk(user.user_id().map_or_else(String::new, ToString::to_string)))
+        .observer(events.clone());
     let builder = if requires_scope {
         builder.require_scope()
     } else {
         builder
     };
     builder.build().expect("a valid configuration")
+}
+
+/// Returns how many places were reported since the last call, where factories are used outside every
+/// scope.
+fn places_outside(events: &Recorder) -> usize {
+    let events = events.take().into_iter();
+    let outside =
+        events.filter(|event| matches!(event, AuditEvent::FactoryUsedOutsideScope { .. }));
+    outside.count()
 }
 
 /// Answers with whose factory it was given, and with that of whoever came first.
@@ -145,7 +166,12 @@ impl<H: rmcp::Service<RoleServer>> rmcp::Service<RoleServer> for InUserScope<H> 
 }
 
 /// Serves the tools over HTTP until the test ends, and returns the address.
-async fn serve_mcp<H>(handler: fn(Tools) -> H, requires_scope: bool, stateful: bool) -> String
+async fn serve_mcp<H>(
+    handler: fn(Tools) -> H,
+    requires_scope: bool,
+    stateful: bool,
+    events: &Recorder,
+) -> String
 where
     H: rmcp::Service<RoleServer>,
 {
@@ -159,7 +185,7 @@ where
     );
     let router = axum::Router::new()
         .fallback_service(service)
-        .layer(layer(requires_scope));
+        .layer(layer(requires_scope, events));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async { axum::serve(listener, router).await });
@@ -244,13 +270,15 @@ async fn b50_an_mcp_tool_that_is_given_its_scope_is_checked() {
     for stateful in [false, true] {
         for requires_scope in [false, true] {
             let case = format!("stateful: {stateful}, requires scope: {requires_scope}");
-            let address = serve_mcp(InUserScope, requires_scope, stateful).await;
+            let events = Recorder::new();
+            let address = serve_mcp(InUserScope, requires_scope, stateful, &events).await;
             let alice = Session::open(&address, "alice").await;
             let bob = Session::open(&address, "bob").await;
             assert_eq!(alice.text("own").await, "alice in scope: true", "{case}");
             assert_eq!(bob.text("own").await, "bob in scope: true", "{case}");
             assert_eq!(alice.text("first").await, "alice", "{case}");
             assert_eq!(bob.text("first").await, "refused", "{case}");
+            assert_eq!(places_outside(&events), 0, "{case}");
         }
     }
 }
@@ -283,12 +311,25 @@ impl<H: rmcp::Service<RoleServer>> rmcp::Service<RoleServer> for Unscoped<H> {
 }
 
 #[tokio::test]
+async fn b50_an_mcp_tool_without_a_scope_is_reported_once_for_each_place() {
+    for stateful in [false, true] {
+        let events = Recorder::new();
+        let address = serve_mcp(Unscoped, false, stateful, &events).await;
+        let alice = Session::open(&address, "alice").await;
+        let bob = Session::open(&address, "bob").await;
+        assert_eq!(alice.text("own").await, "alice in scope: false");
+        assert_eq!(bob.text("own").await, "bob in scope: false");
+        assert_eq!(places_outside(&events), 1, "stateful: {stateful}");
+        // What no check refuses is not passed over in silence.
+        assert_eq!(bob.text("first").await, "alice");
+        assert_eq!(places_outside(&events), 1, "stateful: {stateful}");
+    }
+}
+
+#[tokio::test]
 async fn b50_an_mcp_tool_without_a_scope_is_refused_with_an_answer_where_one_is_required() {
     for stateful in [false, true] {
-        let lax = serve_mcp(Unscoped, false, stateful).await;
-        let alice = Session::open(&lax, "alice").await;
-        assert_eq!(alice.text("own").await, "alice in scope: false");
-        let strict = serve_mcp(Unscoped, true, stateful).await;
+        let strict = serve_mcp(Unscoped, true, stateful, &Recorder::new()).await;
         let alice = Session::open(&strict, "alice").await;
         assert_eq!(alice.text("own").await, "the tool failed");
         assert_eq!(alice.text("first").await, "refused", "by `try_get`");
@@ -331,8 +372,15 @@ async fn ask_salvo(address: &str, user: &str) -> (StatusCode, String) {
 #[tokio::test]
 async fn b50_a_handler_behind_a_hoop_of_salvo_is_in_scope() {
     for requires_scope in [false, true] {
+        let events = Recorder::new();
+        // salvo wants an error of the body that implements `Error`.
+        let hoop = ServiceBuilder::new()
+            .map_response(|response: Response<ResponseBody<ResBody>>| {
+                response.map(|body| body.map_err(io::Error::other))
+            })
+            .layer(layer(requires_scope, &events));
         let router = Router::new()
-            .hoop(layer(requires_scope).compat::<ReqBody>())
+            .hoop(hoop.compat::<ReqBody>())
             .get(Tools::default());
         let acceptor = SalvoListener::new("127.0.0.1:0").bind().await;
         let address = salvo::conn::Acceptor::holdings(&acceptor)[0]
@@ -349,6 +397,7 @@ async fn b50_a_handler_behind_a_hoop_of_salvo_is_in_scope() {
             let expected = (StatusCode::OK, answer.to_owned());
             assert_eq!(ask_salvo(&address, user).await, expected);
         }
+        assert_eq!(places_outside(&events), 0);
         let unknown = ask_salvo(&address, "").await;
         assert_eq!(unknown.0, StatusCode::BAD_REQUEST, "the layer decides");
     }
