@@ -3,6 +3,7 @@
 use tower_user_scope_benches::{
     cases::named,
     counting::{Allocated, Counting, allocated},
+    ours::growth::bytes_of_open_scope,
 };
 
 #[global_allocator]
@@ -78,6 +79,12 @@ fn an_access_to_the_factory_allocates_nothing() {
         accesses <= request,
         "a request that uses its factory allocates {accesses} times, one that doesn't {request}"
     );
+}
+
+#[test]
+fn each_of_a_hundred_thousand_open_scopes_takes_at_most_a_kibibyte() {
+    let bytes = bytes_of_open_scope(100_000);
+    assert!(bytes <= 1024, "an open scope takes {bytes} bytes");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{env, process::ExitCode};
 
 use tower_user_scope_benches::{
     callgrind, cases,
-    counting::{Counting, allocated, held},
+    counting::{Counting, allocated},
     ours::growth,
     tokens::Kind,
 };
@@ -51,16 +51,10 @@ fn count() {
         println!("| {} | {} | {} |", entry.name, one.times, one.bytes);
     }
     println!();
-    println!("ratio open_scope_bytes {}", open_scope_bytes());
-}
-
-/// Of one scope and its response's body, while they are open.
-fn open_scope_bytes() -> u64 {
-    const SCOPES: usize = 1_000;
-    let mut open = growth::open_scope();
-    let mut scopes = Vec::with_capacity(SCOPES);
-    drop(open());
-    held(|| scopes.extend((0..SCOPES).map(|_| open()))) / SCOPES as u64
+    println!(
+        "ratio open_scope_bytes {}",
+        growth::bytes_of_open_scope(100_000)
+    );
 }
 
 /// Of all cases but those whose cryptography valgrind may not know.

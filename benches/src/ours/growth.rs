@@ -13,6 +13,7 @@ use tower_user_scope::{
 
 use crate::{
     case::Case,
+    counting::held,
     inner::Inner,
     ours::{header, make, session},
     requests::{USER, same, with_header, with_user},
@@ -140,8 +141,18 @@ pub fn strategies(absent: usize) -> Case {
     Case::new(layer.layer(Inner::<()>::new()), same(with_user()))
 }
 
+/// Returns how many bytes of the heap one of so many scopes, with its response's body, takes while
+/// they are open.
+#[must_use]
+pub fn bytes_of_open_scope(scopes: usize) -> u64 {
+    let mut open = open_scope();
+    let mut all = Vec::with_capacity(scopes);
+    drop(open());
+    held(|| all.extend((0..scopes).map(|_| open()))) / scopes as u64
+}
+
 /// Opens a scope that lasts as long as what this returns.
-pub fn open_scope() -> impl FnMut() -> Box<dyn Send> {
+fn open_scope() -> impl FnMut() -> Box<dyn Send> {
     let layer = UserScopeLayer::builder()
         .strategy(header())
         .factory(make)
