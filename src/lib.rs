@@ -106,7 +106,7 @@
 //! | `open-scopes` | | [`open_scopes`]: who is here, and revocations that end open scopes; turns `tokio` on |
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `metrics` | | [`audit::Metrics`]: counts and durations for the [`metrics`](https://docs.rs/metrics) facade |
-//! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash |
+//! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash; [`audit::AuditLog`]: events as lines of JSON |
 //! | `testing` | | for `[dev-dependencies]`, [`testing`]: requests as a user, a recorder, `IsolationCheck`, `ScenarioCheck` |
 //! | `full` | | all of these but `rust-crypto` and `testing` |
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -225,6 +225,20 @@ pub enum InvalidErrorKind {
 }
 
 impl InvalidErrorKind {
+    /// Returns the kind as one lower-case word that stays the same, for telemetry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Repeated => "repeated",
+            Self::NotText => "not_text",
+            Self::Malformed => "malformed",
+            Self::Id(_) => "invalid_id",
+            Self::Trailer => "trailer",
+            Self::Expired => "expired",
+            Self::Rejected(word) => word,
+        }
+    }
+
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Repeated | Self::NotText | Self::Malformed | Self::Id(_) | Self::Trailer => {

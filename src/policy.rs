@@ -265,7 +265,11 @@ where
         }
         match built {
             Ok(factory) => {
-                self.audit.accepted(&context, head);
+                if let Err(unavailable) = self.audit.accepted(&context, head) {
+                    within(&context, || drop(factory));
+                    let rejection = Rejection::new(RejectionKind::NotAudited(unavailable));
+                    return Step::refuse(&context, rejection);
+                }
                 let span = self.audit.span(&context);
                 if let Some(header) = &self.request_id {
                     header.set_on_request(&mut head.headers, context.request_id());

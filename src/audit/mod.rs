@@ -25,6 +25,8 @@ mod by_label;
 mod display;
 mod event;
 mod held;
+#[cfg(feature = "telemetry")]
+mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod observer;
@@ -43,4 +45,4 @@ pub use self::{
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 #[cfg(feature = "telemetry")]
-pub use self::user_ids::UserIdKey;
+pub use self::{log::AuditLog, user_ids::UserIdKey};

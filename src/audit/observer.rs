@@ -1,6 +1,7 @@
 //! The trait that receives audit events.
 
 use super::AuditEvent;
+use crate::outcome::UnavailableError;
 
 /// Receives every [`AuditEvent`] as a value, for metrics, an audit trail, or a test.
 ///
@@ -25,6 +26,20 @@ use super::AuditEvent;
 pub trait Observer {
     /// Receives an event.
     fn observe(&self, event: &AuditEvent<'_>);
+
+    /// Decides whether an accepted request may go on, for observers that must record each of them.
+    /// By default it may.
+    ///
+    /// It is called with the [`Accepted`](AuditEvent::Accepted) event, before any observer observes
+    /// that.
+    ///
+    /// # Errors
+    /// Why the request could not be recorded. It is refused with 503, and is a
+    /// [`Refused`](AuditEvent::Refused) event instead.
+    fn admit(&self, event: &AuditEvent<'_>) -> Result<(), UnavailableError> {
+        let _ = event;
+        Ok(())
+    }
 }
 
 impl<F> Observer for F

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config_error::ConfigError,
     context::{Principal, UserContext},
-    outcome::Outcome,
+    outcome::{Outcome, UnavailableError},
     peer::peer_ip,
 };
 
@@ -78,19 +78,30 @@ impl Audit {
     }
 
     /// As [`emit`](Self::emit), without building the event if there is no observer: it runs for each
-    /// request.
+    /// request. Fails if an observer does not admit the request; then nothing is emitted.
     #[inline]
-    pub(crate) fn accepted(&self, context: &UserContext, head: &Parts) {
-        self.trace_accepted(context);
-        if !self.observers.is_empty() {
-            let is_request = context.work().is_none();
-            self.notify_observers(&AuditEvent::Accepted {
-                context: Cow::Borrowed(context),
-                method: is_request.then_some(Cow::Borrowed(&head.method)),
-                path: is_request.then(|| loggable(head.uri.path())),
-                peer: peer_ip(&head.extensions),
-            });
+    pub(crate) fn accepted(
+        &self,
+        context: &UserContext,
+        head: &Parts,
+    ) -> Result<(), UnavailableError> {
+        if self.observers.is_empty() {
+            self.trace_accepted(context);
+            return Ok(());
         }
+        let is_request = context.work().is_none();
+        let event = AuditEvent::Accepted {
+            context: Cow::Borrowed(context),
+            method: is_request.then_some(Cow::Borrowed(&head.method)),
+            path: is_request.then(|| loggable(head.uri.path())),
+            peer: peer_ip(&head.extensions),
+        };
+        for observer in &self.observers {
+            observer.admit(&event)?;
+        }
+        self.trace_accepted(context);
+        self.notify_observers(&event);
+        Ok(())
     }
 
     /// Returns the time if an observer wants to know how long something takes.
@@ -363,6 +374,7 @@ impl Audit {
                     target: "tower_user_scope::audit",
                     status = status.as_u16(),
                     strategy = rejection.strategy(),
+                    error.r#type = rejection.reason(),
                     reason = %rejection,
                     cause,
                     principal = principal.map(Principal::kind),

@@ -120,6 +120,10 @@ pub enum RejectionKind {
     /// Whether the principal may make this request could not be checked. 503.
     #[error("the authorization of the request could not be checked: {0}")]
     AuthorizationUnavailable(#[source] UnavailableError),
+    /// An observer that [must record](crate::audit::Observer::admit) each accepted request could not.
+    /// 503.
+    #[error("the request could not be recorded: {0}")]
+    NotAudited(#[source] UnavailableError),
     /// A [`RequireLayer`](crate::middleware::RequireLayer) is not inside a `UserScopeLayer`, so the
     /// principal is not known: a mistake in the application. 500.
     #[error("a `RequireLayer` is not inside a `UserScopeLayer`")]
@@ -275,6 +279,7 @@ impl Rejection {
             RejectionKind::LimitUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             RejectionKind::Unavailable { .. }
             | RejectionKind::AuthorizationUnavailable(_)
+            | RejectionKind::NotAudited(_)
             | RejectionKind::BeforeResponse(_)
             | RejectionKind::Factory(
                 FactoryErrorKind::Unavailable(_) | FactoryErrorKind::TimedOut { .. },

@@ -1,15 +1,16 @@
 //! Why a request was refused, in one word.
 
 use super::kind::{FactoryErrorKind, Rejection, RejectionKind};
-use crate::outcome::{InvalidErrorKind, UnavailableError, UnavailableErrorKind};
+use crate::outcome::{UnavailableError, UnavailableErrorKind};
 
 impl Rejection {
     /// Returns why the request was refused, in one lower-case word that stays the same, for labels of
     /// metrics and fields of logs. It is for operators: a client could learn from it what to try next.
     ///
-    /// An invalid credential has the word of its [`InvalidErrorKind`], and a principal that may not
+    /// An invalid credential has the word of its
+    /// [`InvalidErrorKind`](crate::strategy::InvalidErrorKind), and a principal that may not
     /// make the request that of its [`ForbiddenError`](crate::authorize::ForbiddenError). The guide on
-    /// [operating](crate::guide::operating#debugging-a-401) has a table of all words.
+    /// [operating](crate::guide::operating#reasons) has a table of all words.
     ///
     /// ```
     /// use tower_user_scope::Rejection;
@@ -24,7 +25,7 @@ impl Rejection {
         match self.kind() {
             RejectionKind::NoCredential => "no_credential",
             RejectionKind::NotAccepted { .. } => "not_accepted",
-            RejectionKind::Invalid { invalid, .. } => invalid_reason(invalid.kind()),
+            RejectionKind::Invalid { invalid, .. } => invalid.kind().as_str(),
             RejectionKind::Conflict { .. } => "conflict",
             RejectionKind::Unavailable { unavailable, .. } => match unavailable.kind() {
                 UnavailableErrorKind::Source => "unavailable",
@@ -38,6 +39,7 @@ impl Rejection {
                 UnavailableErrorKind::Source => "authorization_unavailable",
                 UnavailableErrorKind::TimedOut { .. } => "authorization_timed_out",
             },
+            RejectionKind::NotAudited(_) => "not_audited",
             RejectionKind::OutsideLayer => "outside_layer",
             RejectionKind::BeforeResponse(error) if error.is::<UnavailableError>() => {
                 "before_response_unavailable"
@@ -54,17 +56,5 @@ impl Rejection {
             RejectionKind::Factory(FactoryErrorKind::Unavailable(_)) => "factory_unavailable",
             RejectionKind::Factory(FactoryErrorKind::TimedOut { .. }) => "factory_timed_out",
         }
-    }
-}
-
-fn invalid_reason(kind: InvalidErrorKind) -> &'static str {
-    match kind {
-        InvalidErrorKind::Repeated => "repeated",
-        InvalidErrorKind::NotText => "not_text",
-        InvalidErrorKind::Malformed => "malformed",
-        InvalidErrorKind::Id(_) => "invalid_id",
-        InvalidErrorKind::Trailer => "trailer",
-        InvalidErrorKind::Expired => "expired",
-        InvalidErrorKind::Rejected(word) => word,
     }
 }

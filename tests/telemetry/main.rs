@@ -1,5 +1,8 @@
 //! Metrics, audit logs and spans, as their readers get them, one file for each promise.
 
+mod audit_log;
 mod metrics;
 mod promtool;
+mod questions;
+mod refusals;
 mod support;

@@ -21,11 +21,7 @@ pub(crate) fn scrape_of<F: Future<Output = ()>>(work: impl FnOnce() -> F) -> Str
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.001, 0.1, 1.0, 10.0])
         .expect("buckets")
         .build_recorder();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
-    metrics::with_local_recorder(&recorder, || runtime.block_on(work()));
+    metrics::with_local_recorder(&recorder, || support::block_on(work()));
     recorder.handle().render()
 }
 
@@ -50,7 +46,7 @@ fn series(scrape: &str) -> Vec<String> {
 #[test]
 fn each_kind_of_event_is_counted() {
     let expected = [
-        r#"user_scope_accepted_total{strategy="key",evidence="proved"} 4"#,
+        r#"user_scope_accepted_total{strategy="key",evidence="proved"} 6"#,
         r#"user_scope_accepted_total{strategy="trusted_header",evidence="asserted"} 1"#,
         "user_scope_conflicts_total 1",
         "user_scope_factories_retained_total 1",
@@ -74,23 +70,23 @@ fn each_kind_of_event_is_counted() {
         r#"user_scope_refused_total{reason="unavailable",status="503"} 1"#,
         r#"user_scope_reported_uses_total{kind="no_scope"} 0"#,
         r#"user_scope_reported_uses_total{kind="scope_closed"} 0"#,
-        r#"user_scope_resolution_wait_seconds_count{strategy="key"} 13"#,
-        r#"user_scope_resolution_wait_seconds_count{strategy="old_key"} 13"#,
+        r#"user_scope_resolution_wait_seconds_count{strategy="key"} 15"#,
+        r#"user_scope_resolution_wait_seconds_count{strategy="old_key"} 15"#,
         r#"user_scope_resolutions_total{strategy="key",outcome="absent"} 4"#,
-        r#"user_scope_resolutions_total{strategy="key",outcome="found"} 7"#,
+        r#"user_scope_resolutions_total{strategy="key",outcome="found"} 9"#,
         r#"user_scope_resolutions_total{strategy="key",outcome="invalid"} 1"#,
         r#"user_scope_resolutions_total{strategy="key",outcome="unavailable"} 1"#,
-        r#"user_scope_resolutions_total{strategy="old_key",outcome="absent"} 12"#,
+        r#"user_scope_resolutions_total{strategy="old_key",outcome="absent"} 14"#,
         r#"user_scope_resolutions_total{strategy="old_key",outcome="found"} 0"#,
         r#"user_scope_resolutions_total{strategy="old_key",outcome="invalid"} 1"#,
         r#"user_scope_resolutions_total{strategy="old_key",outcome="unavailable"} 0"#,
-        r#"user_scope_resolutions_total{strategy="trusted_header",outcome="absent"} 11"#,
+        r#"user_scope_resolutions_total{strategy="trusted_header",outcome="absent"} 13"#,
         r#"user_scope_resolutions_total{strategy="trusted_header",outcome="found"} 2"#,
         r#"user_scope_resolutions_total{strategy="trusted_header",outcome="invalid"} 1"#,
         r#"user_scope_resolutions_total{strategy="trusted_header",outcome="unavailable"} 0"#,
-        r#"user_scope_scope_duration_seconds_count{ending="completed"} 5"#,
-        r#"user_scope_step_wait_seconds_count{step="authorize"} 7"#,
-        r#"user_scope_step_wait_seconds_count{step="factory"} 6"#,
+        r#"user_scope_scope_duration_seconds_count{ending="completed"} 7"#,
+        r#"user_scope_step_wait_seconds_count{step="authorize"} 9"#,
+        r#"user_scope_step_wait_seconds_count{step="factory"} 8"#,
     ];
     assert_eq!(series(&scrape()), expected);
 }
@@ -189,8 +185,5 @@ fn a_scope_is_open_until_its_body_ends() {
 
 #[test]
 fn without_a_recorder_nothing_is_counted_and_nothing_fails() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(support::run(vec![Arc::new(Metrics::new())]));
+    support::block_on(support::run(vec![Arc::new(Metrics::new())]));
 }

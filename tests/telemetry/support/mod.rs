@@ -4,6 +4,7 @@ pub(crate) mod program;
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -25,6 +26,7 @@ use tower_user_scope::{
 pub(crate) const SECRET: &str = "canary-of-the-proxys-secret";
 pub(crate) const KEY: &str = "canary-of-alices-key";
 pub(crate) const BAD_KEY: &str = "canary-of-an-unknown-key";
+pub(crate) const SUPPORTS_KEY: &str = "canary-of-supports-key";
 pub(crate) const BOBS_KEY: &str = "canary-of-bobs-key";
 
 /// One request, and what becomes of it.
@@ -34,105 +36,132 @@ pub(crate) struct Case {
     pub(crate) peer: [u8; 4],
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) status: StatusCode,
+    /// Whether the layer refuses it, and the handler does not.
+    pub(crate) refused: bool,
+    /// The user that is found, and who acts for that user.
+    pub(crate) user: Option<&'static str>,
+    pub(crate) actor: Option<&'static str>,
 }
 
 pub(crate) const PROXY: [u8; 4] = [10, 0, 0, 7];
 pub(crate) const STRANGER: [u8; 4] = [203, 0, 113, 9];
 
-/// Requests of every kind, in order: the last but one takes the factory that the one before kept.
+/// Requests of every kind, in order: one keeps the factory that a later one takes.
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |name, path, peer, headers: &[(&'static str, &'static str)], status| Case {
-        name,
-        path,
-        peer,
-        headers: headers.to_vec(),
-        status,
-    };
     let alice = ("x-user-id", "alice");
     let trusted = ("x-proxy-secret", SECRET);
-    let (ok, unauthorized) = (StatusCode::OK, StatusCode::UNAUTHORIZED);
+    let (key, thread) = (("x-api-key", KEY), ("x-thread-id", "t-17"));
     vec![
-        case("header", "/", PROXY, &[alice, trusted], ok),
-        case(
+        Case::new("header", "/", 200, PROXY, &[alice, trusted]).of("alice"),
+        Case::new(
             "key",
             "/?note=canary-in-a-query",
+            200,
             STRANGER,
-            &[("x-api-key", KEY)],
-            ok,
-        ),
-        case("nobody", "/", STRANGER, &[], unauthorized),
-        case(
+            &[key, thread],
+        )
+        .of("alice"),
+        Case::new(
+            "support",
+            "/",
+            200,
+            STRANGER,
+            &[("x-api-key", SUPPORTS_KEY), thread],
+        )
+        .of("alice")
+        .acted_by("support"),
+        Case::new("nobody", "/", 401, STRANGER, &[]),
+        Case::new(
             "spoofed",
             "/admin",
+            401,
             STRANGER,
             &[alice, ("x_user_id", "alice")],
-            unauthorized,
         ),
-        case(
+        Case::new(
             "wrong secret",
             "/",
+            401,
             PROXY,
             &[alice, ("x-proxy-secret", BAD_KEY)],
-            unauthorized,
         ),
-        case(
-            "repeated",
-            "/",
-            PROXY,
-            &[alice, alice, trusted],
-            StatusCode::BAD_REQUEST,
-        ),
-        case(
-            "unknown key",
-            "/",
-            STRANGER,
-            &[("x-api-key", BAD_KEY)],
-            unauthorized,
-        ),
-        case(
+        Case::new("repeated", "/", 400, PROXY, &[alice, alice, trusted]),
+        Case::new("unknown key", "/", 401, STRANGER, &[("x-api-key", BAD_KEY)]),
+        Case::new(
             "two people",
             "/",
+            401,
             PROXY,
             &[alice, trusted, ("x-api-key", BOBS_KEY)],
-            unauthorized,
         ),
-        case(
-            "store down",
-            "/",
-            STRANGER,
-            &[("x-api-key", "down")],
-            StatusCode::SERVICE_UNAVAILABLE,
-        ),
-        case(
-            "may not",
-            "/forbidden",
-            STRANGER,
-            &[("x-api-key", KEY)],
-            StatusCode::FORBIDDEN,
-        ),
-        case(
+        Case::new("store down", "/", 503, STRANGER, &[("x-api-key", "down")]),
+        Case::new("may not", "/forbidden", 403, STRANGER, &[key]).of("alice"),
+        Case::new(
             "no factory",
             "/broken",
+            500,
             STRANGER,
-            &[("x-api-key", KEY), ("x-thread-id", "broken")],
-            StatusCode::INTERNAL_SERVER_ERROR,
-        ),
-        case("keeps", "/keep", STRANGER, &[("x-api-key", KEY)], ok),
-        case(
-            "leaks",
-            "/leak",
-            STRANGER,
-            &[("x-api-key", BOBS_KEY)],
-            StatusCode::INTERNAL_SERVER_ERROR,
-        ),
-        case(
+            &[key, ("x-thread-id", "broken")],
+        )
+        .of("alice"),
+        Case::new("keeps", "/keep", 200, STRANGER, &[key]).of("alice"),
+        Case::new("leaks", "/leak", 500, STRANGER, &[("x-api-key", BOBS_KEY)])
+            .of("bob")
+            .by_the_handler(),
+        Case::new(
             "old key",
             "/",
+            200,
             STRANGER,
-            &[("x-old-key", BAD_KEY), ("x-api-key", KEY)],
-            ok,
-        ),
+            &[("x-old-key", BAD_KEY), key],
+        )
+        .of("alice"),
+        Case::new(
+            "odd trace",
+            "/",
+            200,
+            STRANGER,
+            &[key, ("traceparent", "odd")],
+        )
+        .of("alice"),
     ]
+}
+
+impl Case {
+    /// A request whose answer has this status. If that is an error, the layer refuses it.
+    fn new(
+        name: &'static str,
+        path: &'static str,
+        status: u16,
+        peer: [u8; 4],
+        headers: &[(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            name,
+            path,
+            peer,
+            headers: headers.to_vec(),
+            status: StatusCode::from_u16(status).expect("a status"),
+            refused: status >= 400,
+            user: None,
+            actor: None,
+        }
+    }
+
+    fn of(mut self, user: &'static str) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    fn acted_by(mut self, actor: &'static str) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    fn by_the_handler(mut self) -> Self {
+        self.refused = false;
+        self
+    }
 }
 
 impl Case {
@@ -149,6 +178,37 @@ impl Case {
     }
 }
 
+/// Runs work on a runtime of this thread alone.
+pub(crate) fn block_on<F: Future>(work: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.expect("a runtime").block_on(work)
+}
+
+/// What the writers of a test have written.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The application's factory.
 #[derive(Debug)]
 pub(crate) struct Notes;
@@ -158,18 +218,19 @@ fn api_key(header: &'static str) -> impl Strategy + Clone {
     from_async_fn(CredentialSource::header(header), move |head| {
         let key = head.headers.get(header).cloned();
         async move {
-            let user = |name: &str| match UserId::try_from(name) {
-                Ok(id) => Identity::proved(id).into(),
-                Err(error) => Outcome::Invalid(error.into()),
-            };
+            let user = |name: &str| Identity::proved(UserId::try_from(name).expect("an id"));
             let Some(key) = key else {
                 return Outcome::Absent;
             };
             tokio::task::yield_now().await;
             match key.to_str() {
-                Ok(KEY) => user("alice"),
-                Ok(BOBS_KEY) => user("bob"),
-                Ok("down") => UnavailableError::new(std::io::Error::other("no route")).into(),
+                Ok(KEY) => user("alice").into(),
+                Ok(BOBS_KEY) => user("bob").into(),
+                Ok(SUPPORTS_KEY) => {
+                    let support = UserId::try_from("support").expect("an id");
+                    user("alice").with_actor(support).into()
+                }
+                Ok("down") => UnavailableError::new(io::Error::other("no route")).into(),
                 _ => InvalidError::new(InvalidErrorKind::Rejected("key_unknown")).into(),
             }
         }
@@ -202,7 +263,7 @@ pub(crate) async fn run(observers: Vec<Arc<dyn Observer + Send + Sync>>) {
         .factory_async(|context: UserContext| async move {
             tokio::task::yield_now().await;
             if context.thread_id().as_str() == "broken" {
-                return Err(std::io::Error::other("no connection"));
+                return Err(io::Error::other("no connection"));
             }
             Ok(Notes)
         });
