@@ -30,19 +30,20 @@ where
     /// Runs work that is not a request in a scope of this context's user, with a factory of its own:
     /// a job, a message of a queue or a WebSocket, a call of a tool, a command.
     ///
-    /// Nobody is resolved, as the context says whose work it is. The rest is as for a request: the
+    /// Nobody is resolved, because the context says whose work it is. The rest is as for a request: the
     /// `authorize` step is asked, the work is counted by the layer's limits, the factory is built, and
-    /// the scope is opened, which closes when the future is ready or dropped. Audit events and `on_close` hooks tell how: a scope whose work
-    /// returns an `Err` has [`Failed`](crate::scope::Ending::Failed). Steps before a response are not
-    /// taken, as there is none: what has to be committed, the work commits.
+    /// the scope is opened, which closes when the future is ready or dropped. Audit events and
+    /// `on_close` hooks tell how: the scope of work that returns an `Err` ends as
+    /// [`Failed`](crate::scope::Ending::Failed). Steps before the response are not taken, because there
+    /// is no response: the work has to commit what it does.
     ///
     /// The closure gets a [`Scoped`](crate::Scoped), or from a layer without a factory the
     /// [`UserContext`]. That context has the ids of the given one, and the name of the work
-    /// ([`UserContext::work`]), which is in each audit event. Give each of many works of one request
-    /// a [`child`](UserContext::child), so that they have ids of their own.
+    /// ([`UserContext::work`]), which is in its audit events. Where one request has several pieces of
+    /// work, give each a [`child`](UserContext::child) of its context, with a request id of its own.
     ///
-    /// The `authorize` step sees the method `WORK` and the URI `*`, which are of no request: a step
-    /// that decides by paths has to decide by `UserContext::work` for work.
+    /// The `authorize` step sees a head with the method `WORK` and the URI `*`, which no request has.
+    /// A step that decides by paths has to look at `UserContext::work` first.
     ///
     /// The future does not borrow from the layer, so that it can be spawned. It needs no runtime,
     /// except for time limits.

@@ -18,6 +18,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// their names: a client can't identify itself because the layer is off. Each
     /// [`build`](Self::build) of such a layer logs a warning.
     ///
+    /// [`UserScopeLayer::run`](crate::UserScopeLayer::run) works as ever, because it resolves nobody.
+    ///
     /// It is for a layer that is rolled out step by step. To work without a log-in, add a
     /// [`DevelopmentUser`](crate::DevelopmentUser) or a [`Fallback`](crate::Fallback) instead.
     ///
