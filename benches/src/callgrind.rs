@@ -25,18 +25,27 @@ pub fn is_there() -> bool {
 /// Where valgrind can't be run, or says nothing.
 #[must_use]
 pub fn instructions(count: &Path, case: &str) -> u64 {
+    instructions_of(count, case, REQUESTS)
+}
+
+/// As [`instructions`], for a case that is run so many times.
+///
+/// # Panics
+/// As [`instructions`].
+#[must_use]
+pub fn instructions_of(count: &Path, case: &str, times: u64) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg("--toggle-collect=*Case*run*")
         .arg(count)
-        .args([case, &REQUESTS.to_string()])
+        .args([case, &times.to_string()])
         .output()
         .expect("valgrind");
     let report = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{case} under valgrind: {report}");
     let total = collected(&report).unwrap_or_else(|| panic!("no count in: {report}"));
-    assert!(total > REQUESTS, "nothing of {case} was counted: {report}");
-    total / REQUESTS
+    assert!(total > times, "nothing of {case} was counted: {report}");
+    total / times
 }
 
 /// The instructions that a report of valgrind has.

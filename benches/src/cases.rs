@@ -5,6 +5,7 @@ use crate::{
     by_hand::ByHand,
     by_hand_scoped::ByHandScoped,
     case::Case,
+    documents,
     inner::Inner,
     lookup,
     ours::{self, growth},
@@ -160,9 +161,9 @@ pub fn all() -> Vec<Entry> {
 /// Where there is none.
 #[must_use]
 pub fn named(name: &str) -> Case {
-    all()
-        .into_iter()
-        .find(|entry| entry.name == name)
+    let entry = all().into_iter().find(|entry| entry.name == name);
+    entry
         .and_then(|entry| entry.make())
+        .or_else(|| documents::named(name))
         .unwrap_or_else(|| panic!("no case {name}"))
 }

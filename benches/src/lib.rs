@@ -13,6 +13,7 @@ pub mod callgrind;
 pub mod case;
 pub mod cases;
 pub mod counting;
+pub mod documents;
 pub mod inner;
 pub mod lookup;
 pub mod ours;

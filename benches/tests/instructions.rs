@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use tower_user_scope_benches::{callgrind, served};
+use tower_user_scope_benches::{callgrind, documents, served};
 
 fn instructions(case: &str) -> u64 {
     callgrind::instructions(Path::new(env!("CARGO_BIN_EXE_count")), case)
@@ -78,6 +78,28 @@ fn what_there_is_more_of_costs_little_each() {
         ("issuers_100", "issuers_1", 99, 10),
         ("strategies_50", "strategies_0", 50, 125),
     ]);
+}
+
+/// The time of a thread that a hostile issuer gets for each fetch: the longest document takes 200 million
+/// instructions at the most, a fifteenth of a second, and one of an eighth takes an eighth.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
+fn a_hostile_issuers_document_takes_instructions_in_proportion_to_its_length() {
+    if !callgrind::is_there() {
+        eprintln!("SKIPPED: there is no valgrind");
+        return;
+    }
+    let count = Path::new(env!("CARGO_BIN_EXE_count"));
+    for (name, ..) in documents::FILLINGS {
+        let [short, long] = documents::SIZES
+            .map(|size| callgrind::instructions_of(count, &format!("document_{name}_{size}"), 1));
+        eprintln!("{name}: {short}, {long}");
+        assert!(long < 200_000_000, "{name} takes {long} instructions");
+        assert!(
+            long < 10 * short,
+            "{name}: eight times as long, {short} and {long}"
+        );
+    }
 }
 
 #[test]
