@@ -76,6 +76,10 @@ pub(crate) struct VerdictCache<V> {
     limits: TokenCache,
 }
 
+/// The size of an entry in bytes without its claims: digest, verdict, identity with its attributes, and
+/// their counters.
+const OVERHEAD: usize = 1_024;
+
 /// Weighs an entry by its bytes, and by at least `bytes / entries`, so that one capacity bounds
 /// both.
 #[derive(Clone)]
@@ -85,9 +89,7 @@ struct EntryWeight {
 
 impl<V: Weighed> Weighter<Fingerprint, Arc<V>> for EntryWeight {
     fn weight(&self, _: &Fingerprint, verdict: &Arc<V>) -> u64 {
-        /// The size of an entry without its claims: digest, verdict, identity and their counters.
-        const OVERHEAD: u64 = 768;
-        self.min.max(OVERHEAD + 2 * verdict.size() as u64)
+        self.min.max((OVERHEAD + 2 * verdict.size()) as u64)
     }
 }
 
@@ -97,7 +99,7 @@ impl<V: Weighed> VerdictCache<V> {
         let weight = EntryWeight {
             min: bytes.div_ceil(limits.entries as u64),
         };
-        let entries = limits.entries.min(limits.bytes / 768);
+        let entries = limits.entries.min(limits.bytes / OVERHEAD);
         Self {
             verdicts: Cache::with_weighter(entries, bytes, weight),
             limits,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     audit::{AuditEvent, UserIdTelemetry, path::method},
-    context::{Principal, Subject, UserContext},
+    context::{Principal, RequestId, Subject, TenantId, UserContext},
     rejection::Rejection,
 };
 
@@ -122,7 +122,7 @@ impl<'a> Record<'a> {
                 work,
                 peer,
             } => Self {
-                request_id: request_id.as_deref().map(|id| id.as_str()),
+                request_id: request_id.as_deref().map(RequestId::as_str),
                 method: verb.as_deref().map(method),
                 path: path.as_deref(),
                 work: *work,
@@ -235,7 +235,7 @@ impl<'a> Record<'a> {
             run_id: Some(context.run_id().as_str()),
             work: context.work(),
             principal: Some(Who::new(context.principal(), ids)),
-            tenant_id: context.tenant_id().map(|id| id.as_str()),
+            tenant_id: context.tenant_id().map(TenantId::as_str),
             actor: context.actor().map(|actor| Who::new(actor, ids)),
             strategy: Some(context.strategy()),
             evidence: Some(context.evidence().as_str()),
@@ -247,7 +247,7 @@ impl<'a> Record<'a> {
         Self {
             event: "refused",
             principal: subject.map(|subject| Who::new(subject.principal(), ids)),
-            tenant_id: subject.and_then(Subject::tenant_id).map(|id| id.as_str()),
+            tenant_id: subject.and_then(Subject::tenant_id).map(TenantId::as_str),
             status: Some(rejection.status().as_u16()),
             reason: Some(rejection.reason()),
             detail: Some(rejection.to_string()),
