@@ -31,9 +31,10 @@ fn assert_beyond(cases: &[(&str, &str, u64, u64)]) {
 #[cfg_attr(debug_assertions, ignore = "budgets are of release builds")]
 fn the_layer_keeps_to_its_instructions_beyond_a_service_written_by_hand() {
     assert_beyond(&[
-        // 6,000 for a list of six, of which the service by hand takes 3,090.
-        ("header_alone", "by_hand", 1, 2_900),
-        ("six_header", "by_hand", 1, 2_900),
+        // 6,330 for a list of six, of which the service by hand takes 3,130. The bar was 6,000, before
+        // there were tenants, limits and scopes that end with their identity.
+        ("header_alone", "by_hand", 1, 3_250),
+        ("six_header", "by_hand", 1, 3_250),
     ]);
 }
 
@@ -70,8 +71,7 @@ fn what_there_is_more_of_costs_little_each() {
     assert_beyond(&[
         // The request is cloned with its headers: that is a part of it.
         ("headers_100", "headers_0", 100, 320),
-        // Not what is wanted (20 ns), but no more than it is.
-        ("cookies_50", "cookies_0", 50, 530),
+        ("cookies_50", "cookies_0", 50, 390),
         ("networks_1000", "networks_1", 1, 250),
         ("networks_10000", "networks_1", 1, 350),
         ("keys_100", "keys_1", 99, 60),
