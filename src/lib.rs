@@ -230,7 +230,7 @@ pub mod middleware {
         reload::{ReloadLayer, ReloadService},
         require::{RequireFuture, RequireLayer, RequireService},
         resolve::{Empty, StrategyList, Then, ThenEach},
-        response::ResponseBody,
+        response::{BodyError, ResponseBody},
         service::UserScope,
         trailers::WithoutTrailers,
     };

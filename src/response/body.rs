@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
+use super::BodyError;
 #[cfg(feature = "tokio")]
 use super::cut::Cut;
 #[cfg(feature = "tokio")]
@@ -23,8 +24,8 @@ use crate::{
 /// The body of [`UserScope`](crate::middleware::UserScope)'s responses.
 ///
 /// It passes on the frames of the inner service's body one by one. The bounds on that body are
-/// `Data: From<`[`Bytes`]`>`, for the few bytes of a rejection, and an error that can be boxed beside
-/// that of a body that is cut off.
+/// `Data: From<`[`Bytes`]`>`, for the few bytes of a rejection, and an error that can be boxed in a
+/// [`BodyError`], beside that of a body that is cut off.
 #[pin_project]
 pub struct ResponseBody<B> {
     #[pin]
@@ -168,7 +169,7 @@ fn cut_off<B>(
     scope: &mut OpenScope,
     cut: &mut Option<Box<Cut>>,
     reason: EndReason,
-) -> Result<Frame<B::Data>, BoxError>
+) -> Result<Frame<B::Data>, BodyError>
 where
     B: Body,
     B::Data: From<Bytes>,
@@ -178,7 +179,7 @@ where
     let last = cut.take().map(|cut| cut.last_frame(reason));
     match last {
         Some(Ok(frame)) => Ok(frame),
-        Some(Err(error)) => Err(error.into()),
+        Some(Err(error)) => Err(BodyError::new(error)),
         None => unreachable!("only a cut ends a body before its end"),
     }
 }
@@ -197,7 +198,7 @@ where
     B::Error: Into<BoxError>,
 {
     type Data = B::Data;
-    type Error = BoxError;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -216,7 +217,7 @@ where
                     return Poll::Ready(None);
                 };
                 let Some(scope) = scope else {
-                    return body.poll_frame(cx).map_err(Into::into);
+                    return body.poll_frame(cx).map_err(BodyError::new);
                 };
                 #[cfg(feature = "tokio")]
                 if let Some(reason) = cut.as_ref().and_then(|cut| cut.before_frame()) {
@@ -252,7 +253,7 @@ where
                 if let (Some(cut), Some(Ok(frame))) = (cut, &frame) {
                     cut.sends(frame);
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::new)))
             }
             KindProjection::Rejection(bytes) if bytes.is_empty() => Poll::Ready(None),
             KindProjection::Rejection(bytes) => {

@@ -4,6 +4,7 @@ mod body;
 #[cfg(feature = "tokio")]
 mod cut;
 mod end;
+mod error;
 
-pub use self::body::ResponseBody;
 pub(crate) use self::end::{Expects, close_with_body};
+pub use self::{body::ResponseBody, error::BodyError};

@@ -23,7 +23,7 @@ use tower_user_scope::{
     clock::Clock,
     from_fn,
     limit::Limit,
-    middleware::ResponseBody,
+    middleware::{BodyError, ResponseBody},
     scope::{EndReason, Ending, ScopeEndedError},
     testing::TestClock,
 };
@@ -101,7 +101,7 @@ impl Open {
             .expect("the body is read");
     }
 
-    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, tower::BoxError>> {
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.body.frame().await
     }
 
@@ -197,6 +197,7 @@ async fn last(open: &mut Open) -> Last {
             Err(frame) => Last::Trailers(frame.into_trailers().expect("trailers")),
         },
         Err(error) => {
+            let error = error.into_inner();
             let ended = error.downcast_ref::<ScopeEndedError>().expect("the reason");
             assert_eq!(ended.reason(), EndReason::Expired);
             Last::Error

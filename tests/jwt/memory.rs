@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower_user_scope::{
     MaybeFuture, Outcome,
@@ -34,7 +34,7 @@ fn live_bytes() -> usize {
 #[derive(Clone, Deserialize)]
 struct Profile {
     #[expect(dead_code, reason = "it takes room")]
-    about: Value,
+    about: Vec<String>,
 }
 
 /// Tokens of distinct users, of one to two thousand bytes.

@@ -15,6 +15,7 @@ use tower::{BoxError, Service, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
     ExistingContext, Scoped, UserContext, UserScopeExt, UserScopeLayer,
+    middleware::BodyError,
     testing::{AsUser, Finding, IsolationCheck, IsolationReport, Recorder},
 };
 
@@ -63,7 +64,7 @@ pub(crate) fn behind_layer(
     handler: impl Fn(Scoped<Agents>, Request<()>) -> Answering + Clone + Send + 'static,
 ) -> impl Service<
     Request<()>,
-    Response = Response<impl http_body::Body<Data = Bytes, Error = BoxError>>,
+    Response = Response<impl http_body::Body<Data = Bytes, Error = BodyError>>,
     Error = BoxError,
 > + Clone {
     let layer = UserScopeLayer::builder()

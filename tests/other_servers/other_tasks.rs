@@ -373,12 +373,7 @@ async fn ask_salvo(address: &str, user: &str) -> (StatusCode, String) {
 async fn b50_a_handler_behind_a_hoop_of_salvo_is_in_scope() {
     for requires_scope in [false, true] {
         let events = Recorder::new();
-        // salvo wants an error of the body that implements `Error`.
-        let hoop = ServiceBuilder::new()
-            .map_response(|response: Response<ResponseBody<ResBody>>| {
-                response.map(|body| body.map_err(io::Error::other))
-            })
-            .layer(layer(requires_scope, &events));
+        let hoop = layer(requires_scope, &events);
         let router = Router::new()
             .hoop(hoop.compat::<ReqBody>())
             .get(Tools::default());

@@ -24,6 +24,7 @@ use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Fallback, Identity, Outcome, Scoped, UserContext, UserId, UserScopeExt,
     UserScopeLayer, from_fn,
+    middleware::BodyError,
     scope::{Ending, InstrumentScope},
 };
 
@@ -489,7 +490,7 @@ async fn a_response_is_whole_where_it_has_as_many_bytes_as_it_declares() {
 #[tokio::test]
 async fn a_body_that_says_before_any_poll_that_nothing_comes_is_whole_unless_it_declared_more() {
     use Ending::{Cancelled, Completed, Failed};
-    type Ask = fn(&dyn Body<Data = Bytes, Error = tower::BoxError>);
+    type Ask = fn(&dyn Body<Data = Bytes, Error = BodyError>);
     let asks: [(&str, Ask); 2] = [
         ("is_end_stream", |body| assert!(body.is_end_stream())),
         ("size_hint", |body| {
@@ -679,7 +680,7 @@ impl Body for Panicky {
 
 #[tokio::test]
 async fn a_body_that_panics_in_a_question_has_panicked_whatever_comes_after() {
-    let asks: [fn(&dyn Body<Data = Bytes, Error = tower::BoxError>); 2] = [
+    let asks: [fn(&dyn Body<Data = Bytes, Error = BodyError>); 2] = [
         |body| assert!(body.is_end_stream()),
         |body| assert!(body.size_hint().exact().is_some()),
     ];

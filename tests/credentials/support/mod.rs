@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_user_scope::{
     Fallback, Principal, Rejection, UserContext, UserScopeExt, UserScopeLayer,
     clock::{Clock, SystemClock},
+    middleware::BodyError,
     rejection::RejectionKind,
     strategy::{BoxStrategy, InvalidErrorKind, UnavailableErrorKind},
     testing::Recorder,
@@ -148,7 +149,7 @@ impl Setup {
     }
 }
 
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, tower::BoxError>;
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 
 /// A service behind a layer.
 #[derive(Clone)]
