@@ -42,6 +42,7 @@ fn in_the_library() -> BTreeSet<String> {
         ("outcome.rs", "=> \"repeated\"", "\n    }\n"),
         ("authorize/forbidden.rs", "match **missing", "}\n    }\n"),
         ("authorize/require.rs", "ForbiddenError::new(", ")"),
+        ("resolve/tenant.rs", "ForbiddenError::new(", ")"),
         ("jwt/error_kind.rs", "match self", "\n    }\n"),
         (
             "session/error.rs",
@@ -65,8 +66,9 @@ fn in_the_library() -> BTreeSet<String> {
     }
     // What an expired token is called by `TokenErrorKind`; as a reason it is `expired`.
     words.remove("token_expired");
-    // The name of the feature.
+    // The names of features.
     words.remove("limit");
+    words.remove("tokio");
     words
 }
 
