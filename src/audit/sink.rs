@@ -272,14 +272,18 @@ impl Audit {
                 context,
                 limit,
                 unavailable,
-            } => tracing::error!(
-                target: "tower_user_scope::audit",
-                limit = &**limit,
-                reason = %unavailable,
-                cause = root_cause(&**unavailable).map(tracing::field::display),
-                request_id = %context.request_id(),
-                "limit not checked, because its store is unavailable"
-            ),
+            } => {
+                // Apart, because the macro of older versions brings `display` into scope.
+                let cause = root_cause(&**unavailable).map(tracing::field::display);
+                tracing::error!(
+                    target: "tower_user_scope::audit",
+                    limit = &**limit,
+                    reason = %unavailable,
+                    cause,
+                    request_id = %context.request_id(),
+                    "limit not checked, because its store is unavailable"
+                );
+            }
             AuditEvent::FactoryUsedOutsideScope {
                 context,
                 factory,

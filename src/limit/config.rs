@@ -113,7 +113,7 @@ impl Limit {
     ///     Limit::rate("requests", Rate::new(600, Duration::from_secs(60)))
     ///         .in_store(redis, OnUnavailable::Refuse)
     /// }
-    /// # let _ = limit::<std::sync::Arc<dyn LimitStore + Send + Sync>>;
+    /// # let _ = |store: std::sync::Arc<dyn LimitStore + Send + Sync>| limit(store);
     /// ```
     pub fn in_store(
         mut self,
