@@ -155,6 +155,9 @@ impl Audit {
             request_id = tracing::field::Empty,
             thread_id = tracing::field::Empty,
             run_id = tracing::field::Empty,
+            user_scope.ending = tracing::field::Empty,
+            http.response.status_code = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         );
         // Ids are generated when they are first read.
         if !span.is_disabled() {

@@ -48,7 +48,6 @@ struct Listeners {
     span: Span,
     watched: Option<Watched>,
     /// The connection's scope, if this is the scope of the body of an upgrade's response.
-    #[expect(dead_code, reason = "held to keep that scope open")]
     connection: Option<Arc<dyn Handle>>,
     attached: Attached,
 }
@@ -212,6 +211,9 @@ impl OpenScope {
     fn close(&mut self) {
         self.close_for_handles();
         let holders = self.holders();
+        if self.listeners.is_some() {
+            self.finish_span();
+        }
         let listeners = self.listeners.as_ref();
         if holders != 0 || listeners.is_some_and(|listeners| listeners.watched.is_some()) {
             self.close_before_all(holders);
@@ -252,7 +254,9 @@ impl OpenScope {
         drop(attached);
     }
 
-    fn tell(&mut self, context: &UserContext, holders: usize, watched: Option<Watched>) {
+    /// Settles how the scope ended, and records it in the span.
+    #[cold]
+    fn finish_span(&mut self) {
         if *self.panicked.get_mut() {
             self.ending = Ending::Panicked;
         }
@@ -260,6 +264,27 @@ impl OpenScope {
         if self.upgraded && thread::panicking() {
             self.ending = Ending::Panicked;
         }
+        let Some(Listeners {
+            span,
+            connection: None,
+            ..
+        }) = self.listeners.as_deref()
+        else {
+            return;
+        };
+        span.record("user_scope.ending", self.ending.as_str());
+        if let Some(status) = self.status {
+            span.record("http.response.status_code", status.as_u16());
+        }
+        let failed = matches!(self.ending, Ending::Failed | Ending::Panicked)
+            || self.status.is_some_and(|status| status.is_server_error());
+        if failed {
+            // The field by which `tracing-opentelemetry` sets the status of a span.
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+
+    fn tell(&mut self, context: &UserContext, holders: usize, watched: Option<Watched>) {
         if let (Some(handle), 1..) = (&self.handle, holders) {
             let watched = watched.as_ref();
             let event = AuditEvent::FactoryRetained {

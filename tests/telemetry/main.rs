@@ -5,4 +5,6 @@ mod metrics;
 mod promtool;
 mod questions;
 mod refusals;
+mod secrets;
+mod spans;
 mod support;

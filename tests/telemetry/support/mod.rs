@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Identity, InvalidError, Outcome, PeerAddr, Scoped, TrustedHeader,
     UnavailableError, UserContext, UserId, UserScopeExt, UserScopeLayer,
-    audit::{AuditEvent, Observer},
+    audit::{AuditEvent, Observer, UserIdTelemetry},
     authorize::{AuthorizeError, ForbiddenError},
     from_async_fn,
     strategy::{InvalidErrorKind, Strategy},
@@ -239,6 +239,14 @@ fn api_key(header: &'static str) -> impl Strategy + Clone {
 
 /// Sends each case through a layer with these observers, and checks its status.
 pub(crate) async fn run(observers: Vec<Arc<dyn Observer + Send + Sync>>) {
+    run_with(observers, UserIdTelemetry::Omitted).await;
+}
+
+/// As [`run`], with user ids in `tracing` as this says.
+pub(crate) async fn run_with(
+    observers: Vec<Arc<dyn Observer + Send + Sync>>,
+    ids: UserIdTelemetry,
+) {
     let mut builder = UserScopeLayer::builder()
         .strategy(
             TrustedHeader::new("x-user-id")
@@ -266,7 +274,8 @@ pub(crate) async fn run(observers: Vec<Arc<dyn Observer + Send + Sync>>) {
                 return Err(io::Error::other("no connection"));
             }
             Ok(Notes)
-        });
+        })
+        .user_ids_in_telemetry(ids);
     for observer in observers {
         builder = builder.observer(move |event: &AuditEvent<'_>| observer.observe(event));
     }
