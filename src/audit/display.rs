@@ -1,8 +1,9 @@
 //! Audit events as lines for operators.
 
 use std::{
-    error::Error as _,
+    error::Error as StdError,
     fmt::{self, Write as _},
+    iter,
     net::IpAddr,
 };
 
@@ -195,6 +196,11 @@ fn from(peer: Option<IpAddr>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Some(peer) => write!(f, ", from {peer}"),
         None => Ok(()),
     }
+}
+
+/// Returns the last source of an error, which is the cause.
+pub(super) fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
+    iter::successors(error.source(), |&error| error.source()).last()
 }
 
 /// Writes the status, the reason, and what was compared.

@@ -408,11 +408,6 @@ impl Audit {
     }
 }
 
-/// Returns the last source of an error, which is the cause.
-fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
-    iter::successors(error.source(), |&error| error.source()).last()
-}
-
 impl fmt::Debug for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Audit")
