@@ -15,8 +15,8 @@ use tower_user_scope::{
     PeerAddr, TrustedHeader, UserScopeExt, UserScopeLayer,
     context::{CorrelationKind, CorrelationSources},
     jwt::{Algorithm, Jwt, Key},
-    token::TokenSource,
     session::SessionCookie,
+    token::TokenSource,
 };
 
 /// Who was found.

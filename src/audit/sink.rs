@@ -1,12 +1,13 @@
 //! Sends audit events to `tracing` and to the observers.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, iter, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
 use http::request::Parts;
 use tracing::Span;
 
 use super::{
     AuditEvent, Observer, UserIdTelemetry, WaitedStep,
+    display::root_cause,
     path::{loggable, method as loggable_method},
 };
 use crate::{
