@@ -3,7 +3,6 @@
 //! scope.
 
 use std::{
-    io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
@@ -26,22 +25,15 @@ use rmcp::{
     },
 };
 use salvo::{
-    Depot, FlowCtrl, Handler, Listener, Router,
-    conn::TcpListener as SalvoListener,
-    http::body::{ReqBody, ResBody},
-    prelude::TowerLayerCompat,
+    Depot, FlowCtrl, Handler, Listener, Router, conn::TcpListener as SalvoListener,
+    http::body::ReqBody, prelude::TowerLayerCompat,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower::ServiceBuilder;
 use tower_user_scope::{
-    Scoped, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer,
-    audit::AuditEvent,
-    authorize::Authorize,
-    factory::ProvideFactory,
-    middleware::{ResponseBody, StrategyList},
-    scope::InstrumentScope,
-    testing::Recorder,
+    Scoped, TrustedHeader, UserContext, UserScopeExt, UserScopeLayer, audit::AuditEvent,
+    authorize::Authorize, factory::ProvideFactory, middleware::StrategyList,
+    scope::InstrumentScope, testing::Recorder,
 };
 
 /// What a request's factory answers: whose it is.
