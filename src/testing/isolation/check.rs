@@ -14,17 +14,17 @@ use http_body::Body;
 use tower::{BoxError, Service};
 
 use super::{
-    decode::Decoders,
     depth::{Depths, WHOLE},
     events::Events,
-    exchange::{End, Exchange, Reading},
+    exchange::{End, Exchange},
     logs::Logs,
     observe::{Observed, Seen},
+    options::{CheckOptions, check_options},
     schedule::Schedule,
     shared::SharedPaths,
     timer::Timer,
     user::TestUser,
-    users::{Users, seed_or},
+    users::Users,
 };
 use crate::testing::{Finding, IsolationReport, Recorder, report::route};
 
@@ -79,56 +79,26 @@ use crate::testing::{Finding, IsolationReport, Recorder, report::route};
 #[derive(Debug)]
 #[must_use]
 pub struct IsolationCheck {
-    users: Users,
+    options: CheckOptions,
     requests_of_each: usize,
     in_flight: usize,
     cancel_percent: u8,
-    seed: u64,
-    reading: Reading,
-    time_limit: Duration,
-    ids_are_public: bool,
     shared: SharedPaths,
-    decoders: Decoders,
-    recorder: Option<Recorder>,
-    looks_at_logs: bool,
 }
 
 impl IsolationCheck {
     /// Creates a check of 16 users with 16 requests each, 32 at a time, of which 10 % are cancelled.
     pub fn new() -> Self {
         Self {
-            users: Users::Made(16),
+            options: CheckOptions::of_users(16),
             requests_of_each: 16,
             in_flight: 32,
             cancel_percent: 10,
-            seed: 0,
-            reading: Reading::default(),
-            time_limit: Duration::from_secs(30),
-            ids_are_public: false,
             shared: SharedPaths::default(),
-            decoders: Decoders::default(),
-            recorder: None,
-            looks_at_logs: false,
         }
     }
 
-    /// Sets the number of users; at least two. The check makes their ids.
-    pub fn users(mut self, count: usize) -> Self {
-        self.users = Users::Made(count.max(2));
-        self
-    }
-
-    /// Sets the users, for applications that know theirs already.
-    ///
-    /// Ids and secrets of less than four bytes are not looked for, and others only as whole words,
-    /// because a number such as `1001` stands in a text by chance. Prefer secrets.
-    ///
-    /// # Panics
-    /// If there are fewer than two.
-    pub fn known_users(mut self, users: impl IntoIterator<Item = TestUser>) -> Self {
-        self.users = Users::known(users);
-        self
-    }
+    check_options!();
 
     /// Sets the number of requests of each user; at least one.
     pub fn requests_of_each(mut self, count: usize) -> Self {
@@ -151,68 +121,16 @@ impl IsolationCheck {
         self
     }
 
-    /// Sets the seed of the random order. A report has the seed that it was made with.
-    ///
-    /// The environment variable `ISOLATION_SEED` has precedence, so that a run of CI can be
-    /// repeated without a changed test.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
     /// Also checks the layer's audit events. The layer needs a clone of the recorder as its observer; a
     /// recorder without any event is a finding.
     pub fn recorder(mut self, recorder: &Recorder) -> Self {
-        self.recorder = Some(recorder.clone());
-        self
-    }
-
-    /// Also looks for [secrets](TestUser::secret) in what the service logs through `tracing`, at every
-    /// level, on the thread of the check. Meanwhile that goes nowhere else.
-    pub fn logs(mut self) -> Self {
-        self.looks_at_logs = true;
-        self
-    }
-
-    /// Sets how many frames of a body are read at most: 1,024 unless this is called. A body that has
-    /// more is a finding, as is one that does not end within the [time limit](Self::time_limit).
-    pub fn frame_limit(mut self, frames: usize) -> Self {
-        self.reading.frames = frames.max(1);
-        self
-    }
-
-    /// Allows bodies without an end, such as event streams: at the limit of frames the client goes
-    /// away, and what it has read is looked at.
-    pub fn endless_bodies(mut self) -> Self {
-        self.reading.may_be_cut = true;
-        self
-    }
-
-    /// Sets how long the check may take: 30 seconds unless this is called. Each request that is not
-    /// over by then is a finding that names it.
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.time_limit = limit;
-        self
-    }
-
-    /// Allows users to see each other's ids, as in a chat, a feed, or a list for administrators.
-    ///
-    /// Then only [secrets](TestUser::secret) are looked for.
-    pub fn ids_are_public(mut self) -> Self {
-        self.ids_are_public = true;
+        self.options.recorder = Some(recorder.clone());
         self
     }
 
     /// Allows users to see each other's ids in the responses of a path, such as a feed.
     pub fn shared_path(mut self, path: impl Into<String>) -> Self {
         self.shared.add(path);
-        self
-    }
-
-    /// Also looks into what this function makes of each header and each body, for forms that the check
-    /// does not know, such as brotli, or encryption with the test's own key.
-    pub fn decode(mut self, decode: impl Fn(&[u8]) -> Option<Vec<u8>> + 'static) -> Self {
-        self.decoders.add(decode);
         self
     }
 
@@ -229,12 +147,12 @@ impl IsolationCheck {
             + Clone,
         R: Body,
     {
-        let events = self.recorder.as_ref().map(Events::from_now);
-        let logs = self.looks_at_logs.then(Logs::capture);
-        let seed = seed_or(self.seed);
+        let options = self.options;
+        let (seed, users) = (options.seed(), options.users());
+        let events = options.recorder.as_ref().map(Events::from_now);
+        let logs = options.looks_at_logs.then(Logs::capture);
         let mut rng = Rng::with_seed(seed);
-        let users = self.users.of(seed);
-        let mut observed = Observed::new(self.ids_are_public, self.decoders);
+        let mut observed = Observed::new(options.ids_are_public, options.decoders);
         let mut queued: Vec<usize> = (0..users.len())
             .flat_map(|user| std::iter::repeat_n(user, self.requests_of_each))
             .collect();
@@ -244,13 +162,14 @@ impl IsolationCheck {
         let mut steps = vec![0; users.len()];
         let mut depths = Depths::default();
         let mut in_progress: Schedule<InProgress<S, B, R>> = Schedule::new();
-        let mut time = pin!(Timer::new(self.time_limit));
+        let mut time = pin!(Timer::new(options.time_limit));
         poll_fn(|cx| {
             while in_progress.len() < self.in_flight {
                 let Some(user) = queued.pop() else { break };
                 steps[user] += 1;
                 report.sent += 1;
-                let exchange = Exchange::new(service.clone(), request(&users[user]), self.reading);
+                let exchange =
+                    Exchange::new(service.clone(), request(&users[user]), options.reading);
                 in_progress.push(InProgress {
                     user,
                     step: steps[user],
@@ -309,7 +228,7 @@ impl IsolationCheck {
         if report.findings.is_empty() {
             let nothing = observed
                 .no_success(report.succeeded)
-                .or_else(|| observed.nothing_of_own(&users, self.recorder.is_some()));
+                .or_else(|| observed.nothing_of_own(&users, events.is_some()));
             report
                 .findings
                 .extend(nothing.map(|reason| Finding::ShowsNothing { reason }));

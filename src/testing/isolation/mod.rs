@@ -13,6 +13,7 @@ mod exchange;
 mod logs;
 mod marks;
 mod observe;
+mod options;
 mod schedule;
 mod shared;
 mod timer;
@@ -21,15 +22,15 @@ mod users;
 
 pub use self::{check::IsolationCheck, user::TestUser};
 pub(in crate::testing) use self::{
-    decode::Decoders,
     depth::WHOLE,
     erased::{Erased, SendRequest},
     events::Events,
-    exchange::{Answer, End, Reading, message},
+    exchange::{Answer, End, message},
     logs::Logs,
     observe::{Observed, unpacked_body},
+    options::{CheckOptions, check_options},
     schedule::Schedule,
     shared::SharedPaths,
     timer::Timer,
-    users::{Users, seed_or},
+    users::Users,
 };

@@ -16,7 +16,7 @@ use tower::Service;
 use super::{client::Client, play::Script, player::Player, rules::Rules, run::Runner};
 use crate::testing::{
     Finding, IsolationReport, Recorder, TestBody, TestUser,
-    isolation::{Decoders, Erased, Observed, Reading, SendRequest, Users, seed_or},
+    isolation::{CheckOptions, Erased, Observed, SendRequest, Users, check_options},
 };
 
 /// Plays a scenario as several users, and compares what each sees alone with what the same user sees
@@ -86,15 +86,8 @@ use crate::testing::{
 #[derive(Debug)]
 #[must_use]
 pub struct ScenarioCheck {
-    users: Users,
-    seed: u64,
+    options: CheckOptions,
     interleaved: usize,
-    reading: Reading,
-    time_limit: Duration,
-    ids_are_public: bool,
-    decoders: Decoders,
-    recorder: Option<Recorder>,
-    looks_at_logs: bool,
     rules: Rules,
 }
 
@@ -102,33 +95,13 @@ impl ScenarioCheck {
     /// Creates a check of three users, with three interleaved rounds.
     pub fn new() -> Self {
         Self {
-            users: Users::Made(3),
-            seed: 0,
+            options: CheckOptions::of_users(3),
             interleaved: 3,
-            reading: Reading::default(),
-            time_limit: Duration::from_secs(30),
-            ids_are_public: false,
-            decoders: Decoders::default(),
-            recorder: None,
-            looks_at_logs: false,
             rules: Rules::default(),
         }
     }
 
-    /// Sets the number of users; at least two. The check makes their ids.
-    pub fn users(mut self, count: usize) -> Self {
-        self.users = Users::Made(count.max(2));
-        self
-    }
-
-    /// Sets the users, for applications that know theirs already.
-    ///
-    /// # Panics
-    /// If there are fewer than two.
-    pub fn known_users(mut self, users: impl IntoIterator<Item = TestUser>) -> Self {
-        self.users = Users::known(users);
-        self
-    }
+    check_options!();
 
     /// Sets how a request becomes one of a user: `request.as_user(user.id())`, or a header that a
     /// trusted proxy would set.
@@ -178,25 +151,6 @@ impl ScenarioCheck {
         self
     }
 
-    /// Allows users to see each other's ids everywhere.
-    pub fn ids_are_public(mut self) -> Self {
-        self.ids_are_public = true;
-        self
-    }
-
-    /// Also looks into what this function makes of each header and each body; see
-    /// [`IsolationCheck::decode`](crate::testing::IsolationCheck::decode).
-    pub fn decode(mut self, decode: impl Fn(&[u8]) -> Option<Vec<u8>> + 'static) -> Self {
-        self.decoders.add(decode);
-        self
-    }
-
-    /// Sets the seed; see [`IsolationCheck::seed`](crate::testing::IsolationCheck::seed).
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
     /// Sets the number of interleaved rounds: three unless this is called.
     pub fn interleaved_rounds(mut self, rounds: usize) -> Self {
         self.interleaved = rounds;
@@ -206,34 +160,7 @@ impl ScenarioCheck {
     /// Also checks the layer's audit events. The layer of each service needs a clone of the recorder
     /// as its observer.
     pub fn recorder(mut self, recorder: &Recorder) -> Self {
-        self.recorder = Some(recorder.clone());
-        self
-    }
-
-    /// Also looks for [secrets](TestUser::secret) in what the service logs through `tracing`, at every
-    /// level, on the thread of the check. Meanwhile that goes nowhere else.
-    pub fn logs(mut self) -> Self {
-        self.looks_at_logs = true;
-        self
-    }
-
-    /// Sets how many frames of a body are read at most: 1,024 unless this is called.
-    pub fn frame_limit(mut self, frames: usize) -> Self {
-        self.reading.frames = frames.max(1);
-        self
-    }
-
-    /// Allows bodies without an end, such as event streams: at the limit of frames the client goes
-    /// away, and what it has read is looked at.
-    pub fn endless_bodies(mut self) -> Self {
-        self.reading.may_be_cut = true;
-        self
-    }
-
-    /// Sets how long the check may take: 30 seconds unless this is called. A request that is not over
-    /// by then is a finding that names it.
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.time_limit = limit;
+        self.options.recorder = Some(recorder.clone());
         self
     }
 
@@ -255,8 +182,8 @@ impl ScenarioCheck {
             + 'static,
         R: Body + 'static,
     {
-        let seed = seed_or(self.seed);
-        let reading = self.reading;
+        let options = self.options;
+        let (seed, reading) = (options.seed(), options.reading);
         let service = || -> Pin<Box<dyn Future<Output = Box<dyn SendRequest>> + '_>> {
             Box::pin(async {
                 let service: Box<dyn SendRequest> = Box::new(Erased::new(service().await, reading));
@@ -265,19 +192,19 @@ impl ScenarioCheck {
         };
         let scenario = |client: Client| -> Script<'_> { Box::pin(scenario(client)) };
         let player = Player {
-            users: self.users.of(seed),
+            users: options.users(),
             rules: Rc::new(self.rules),
             seed,
-            deadline: Instant::now() + self.time_limit,
+            deadline: Instant::now() + options.time_limit,
             service: &service,
             scenario: &scenario,
         };
         let mut runner = Runner {
             player,
             interleaved: self.interleaved,
-            recorder: self.recorder,
-            looks_at_logs: self.looks_at_logs,
-            observed: Observed::new(self.ids_are_public, self.decoders),
+            recorder: options.recorder,
+            looks_at_logs: options.looks_at_logs,
+            observed: Observed::new(options.ids_are_public, options.decoders),
             report: IsolationReport::new(seed),
         };
         runner.run().await;
