@@ -1,52 +1,14 @@
 //! Checks a key against its record.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{ApiKeyError, ApiKeyErrorKind, ApiKeyHash, ApiKeyId, ApiKeyRecord, ApiKeyStore};
 use crate::{
     clock::{Clock, Moment},
     context::{Identity, Principal},
     strategy::{InvalidError, Outcome, UnavailableError},
-    token::{TokenCache, VerdictCache, Weighed},
+    token::{Confirmed, ConfirmedIdentities},
 };
-
-/// The identity of a key that was found good.
-pub(super) struct Known {
-    identity: Identity,
-    checked: Moment,
-}
-
-impl Weighed for Known {
-    fn size(&self) -> usize {
-        0
-    }
-}
-
-/// The keys that were found good, for as long as they are not looked up again.
-#[derive(Debug)]
-pub(super) struct KnownKeys {
-    keys: VerdictCache<Known>,
-    period: Duration,
-}
-
-impl KnownKeys {
-    pub(super) fn new(period: Duration, limits: TokenCache) -> Self {
-        let keys = VerdictCache::new(limits);
-        Self { keys, period }
-    }
-
-    /// Returns whose key it is, if the key was looked up within the period and has not ended.
-    pub(super) fn get(&self, hash: &ApiKeyHash, clock: &dyn Clock) -> Option<Identity> {
-        let known = self.keys.get(hash.as_bytes())?;
-        let now = clock.now();
-        let is_fresh = known.checked.elapsed(Moment::at(now)) < self.period;
-        if is_fresh && !known.identity.has_ended_by(now) {
-            return Some(known.identity.clone());
-        }
-        self.keys.remove(hash.as_bytes());
-        None
-    }
-}
 
 /// A key that was sent, and what is needed to check it.
 pub(super) struct Lookup<S> {
@@ -54,13 +16,12 @@ pub(super) struct Lookup<S> {
     pub(super) hash: ApiKeyHash,
     pub(super) store: Arc<S>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) known: Option<Arc<KnownKeys>>,
+    pub(super) known: Option<Arc<ConfirmedIdentities>>,
 }
 
 impl<S: ApiKeyStore> Lookup<S> {
     pub(super) async fn outcome(self) -> Outcome {
-        // Before the store is asked, so that what it says then is not kept longer than the period.
-        let checked = Moment::at(self.clock.now());
+        let asked = Moment::at(self.clock.now());
         let record = match self.store.find(&self.id).await {
             Ok(record) => record,
             Err(error) => return UnavailableError::new(error).into(),
@@ -71,8 +32,12 @@ impl<S: ApiKeyStore> Lookup<S> {
         };
         if let Some(known) = self.known {
             let identity = identity.clone();
-            let verdict = Arc::new(Known { identity, checked });
-            known.keys.insert(*self.hash.as_bytes(), verdict);
+            let confirmed = Confirmed {
+                identity,
+                asked,
+                size: 0,
+            };
+            known.insert(*self.hash.as_bytes(), Arc::new(confirmed));
         }
         identity.into()
     }

@@ -7,14 +7,14 @@ use http::{HeaderName, HeaderValue, request::Parts};
 use super::{
     ApiKeyError, ApiKeyErrorKind, ApiKeyHash, ApiKeyId, ApiKeyStore,
     form::{MAX_LEN, Prefix, id_of},
-    lookup::{KnownKeys, Lookup},
+    lookup::Lookup,
 };
 use crate::{
     clock::{Clock, SystemClock},
     config_error::ConfigError,
     maybe_future::MaybeFuture,
     strategy::{InvalidError, Outcome, OutcomeFuture, Presence, Strategy, Stripped},
-    token::{TokenCache, TokenPlaces, TokenSource},
+    token::{ConfirmedIdentities, TokenCache, TokenPlaces, TokenSource},
 };
 
 /// Takes the user from an API key whose record is in a store of the application's.
@@ -73,7 +73,7 @@ struct Settings {
     leaves_other_tokens: bool,
     cache: TokenCache,
     cache_for: Duration,
-    known: Option<Arc<KnownKeys>>,
+    known: Option<Arc<ConfirmedIdentities>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -149,7 +149,7 @@ impl<S: ApiKeyStore> ApiKeys<S> {
             cache_for, cache, ..
         } = self.settings;
         let is_used = !cache_for.is_zero();
-        self.settings.known = is_used.then(|| Arc::new(KnownKeys::new(cache_for, cache)));
+        self.settings.known = is_used.then(|| Arc::new(ConfirmedIdentities::new(cache_for, cache)));
     }
 }
 
@@ -189,7 +189,8 @@ where
         };
         let hash = ApiKeyHash::of(&token);
         let known = settings.known.as_ref();
-        if let Some(identity) = known.and_then(|known| known.get(&hash, &*settings.clock)) {
+        let remembered = known.and_then(|known| known.get(hash.as_bytes(), settings.clock.now()));
+        if let Some(identity) = remembered {
             return MaybeFuture::Ready(identity.into());
         }
         let lookup = Lookup {

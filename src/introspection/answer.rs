@@ -11,11 +11,11 @@ use crate::{
     clock::Moment,
     context::Identity,
     jwt::{
-        Claims, Identify, Requirement, Round, TokenError, TokenErrorKind, VerifiedToken, truncated,
-        unix_seconds, utc,
+        Claims, Identify, Requirement, TokenError, TokenErrorKind, VerifiedToken, truncated,
+        unix_seconds,
     },
     strategy::{InvalidError, Outcome, UnavailableError},
-    token::Weighed,
+    token::Confirmed,
 };
 
 /// What an answer is checked against.
@@ -29,22 +29,6 @@ pub(super) struct Rules {
     pub(super) required: Vec<Requirement>,
     pub(super) accept_sender_constrained: bool,
     pub(super) identify: Identify,
-}
-
-/// Whose an active token is.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    pub(super) identity: Identity,
-    /// When the call began.
-    pub(super) asked: Moment,
-    /// The length of the answer, in bytes.
-    size: usize,
-}
-
-impl Weighed for Verdict {
-    fn size(&self) -> usize {
-        self.size
-    }
 }
 
 /// Why a token was not accepted.
@@ -82,7 +66,7 @@ impl Rules {
         json: &[u8],
         asked: Moment,
         now: SystemTime,
-    ) -> Result<Verdict, Refusal> {
+    ) -> Result<Confirmed, Refusal> {
         let claims = Claims::read(json).map_err(|_| IntrospectionError::Answer)?;
         match claims.value(&Cow::Borrowed("active")) {
             Ok(Some(Value::Bool(true))) => {}
@@ -97,7 +81,7 @@ impl Rules {
                 let user = self.identify.user_for_audit(&claims);
                 invalid.of_user(user.map(|user| truncated(&user)))
             })?;
-        Ok(Verdict {
+        Ok(Confirmed {
             identity,
             asked,
             size: json.len(),
@@ -169,17 +153,8 @@ const LEEWAY: u64 = 30;
 
 /// Checks `exp` and `nbf`, if the answer has them, and returns when the token ends. The issuer has just
 /// said that it has not ended.
-fn check_times(claims: &Claims<'_>, now: u64) -> Result<Option<u64>, InvalidError> {
-    let end = claims.time("exp", Round::Down)?;
-    if let Some(end) = end.filter(|end| *end <= now) {
-        let error = TokenError::from(TokenErrorKind::Expired);
-        return Err(error.comparing([&*utc(now)], [&*utc(end)]).into());
-    }
-    match claims.time("nbf", Round::Up)? {
-        Some(start) if start > now.saturating_add(LEEWAY) => {
-            let error = TokenError::from(TokenErrorKind::NotYetValid);
-            Err(error.comparing([&*utc(now)], [&*utc(start)]).into())
-        }
-        _ => Ok(end),
-    }
+fn check_times(claims: &Claims<'_>, now: u64) -> Result<Option<u64>, TokenError> {
+    let end = claims.check_end(now, 0)?;
+    claims.check_start(now, LEEWAY)?;
+    Ok(end)
 }

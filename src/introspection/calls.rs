@@ -7,23 +7,20 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{
-    answer::{Refusal, Verdict},
-    under_way::UnderWay,
-};
+use super::{answer::Refusal, under_way::UnderWay};
 use crate::{
     clock::Moment,
     strategy::{InvalidError, Outcome},
-    token::{Fingerprint, TokenCache, VerdictCache, Weighed},
+    token::{Confirmed, ConfirmedIdentities, Fingerprint, TokenCache, VerdictCache, Weighed},
 };
 
 /// What is known of a token after a call.
-pub(super) type Answered = Result<Arc<Verdict>, Refusal>;
+pub(super) type Answered = Result<Arc<Confirmed>, Refusal>;
 
 #[derive(Debug)]
 pub(super) struct Calls {
     period: Duration,
-    good: VerdictCache<Verdict>,
+    good: ConfirmedIdentities,
     /// Apart, so that a sender of many bad tokens pushes out no good one.
     bad: VerdictCache<Refused>,
     pub(super) under_way: UnderWay<Answered>,
@@ -51,7 +48,7 @@ impl Calls {
     pub(super) fn new(period: Duration, limits: TokenCache, at_once: usize) -> Self {
         Self {
             period,
-            good: VerdictCache::new(limits),
+            good: ConfirmedIdentities::new(period, limits),
             bad: VerdictCache::new(Self::BAD_LIMITS),
             under_way: UnderWay::new(),
             permits: Semaphore::new(at_once),
@@ -60,16 +57,11 @@ impl Calls {
 
     /// Returns what is remembered of a token.
     pub(super) fn remembered(&self, token: &Fingerprint, now: SystemTime) -> Option<Outcome> {
-        let moment = Moment::at(now);
-        if let Some(verdict) = self.good.get(token) {
-            let is_fresh = verdict.asked.elapsed(moment) < self.period;
-            if is_fresh && !verdict.identity.has_ended_by(now) {
-                return Some(verdict.identity.clone().into());
-            }
-            self.good.remove(token);
+        if let Some(identity) = self.good.get(token, now) {
+            return Some(identity.into());
         }
         let refused = self.bad.get(token)?;
-        if refused.asked.elapsed(moment) < self.period.min(Self::BAD_PERIOD) {
+        if refused.asked.elapsed(Moment::at(now)) < self.period.min(Self::BAD_PERIOD) {
             return Some(refused.invalid.clone().into());
         }
         self.bad.remove(token);
@@ -83,7 +75,7 @@ impl Calls {
             return;
         }
         match answered {
-            Ok(verdict) => self.good.insert(token, Arc::clone(verdict)),
+            Ok(confirmed) => self.good.insert(token, Arc::clone(confirmed)),
             Err(Refusal::Invalid(invalid)) => {
                 let invalid = invalid.clone();
                 self.bad.insert(token, Arc::new(Refused { invalid, asked }));

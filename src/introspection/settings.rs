@@ -98,22 +98,21 @@ impl Settings {
             let Ok(_permit) = calls.permits.acquire().await else {
                 unreachable!("the semaphore is never closed")
             };
-            // Before the endpoint is asked, so that what it says then is not kept any longer.
             let asked = Moment::at(self.clock.now());
             let answered = self.ask(&token, asked).await;
             calls.remember(fingerprint, asked, &answered);
             answered
         };
         match calls.under_way.join(fingerprint, call).await {
-            Ok(verdict) => verdict.identity.clone().into(),
+            Ok(confirmed) => confirmed.identity.clone().into(),
             Err(refusal) => refusal.into(),
         }
     }
 
     async fn ask(&self, token: &str, asked: Moment) -> Answered {
         let answer = self.call(token).await?;
-        let verdict = self.rules.verdict(&answer, asked, self.clock.now())?;
-        Ok(Arc::new(verdict))
+        let confirmed = self.rules.verdict(&answer, asked, self.clock.now())?;
+        Ok(Arc::new(confirmed))
     }
 
     async fn call(&self, token: &str) -> Result<Bytes, IntrospectionError> {

@@ -68,13 +68,12 @@ impl<'a> Claims<'a> {
     /// Returns `sub` of a claim that names an actor (RFC 8693 section 4.1); `None` if nobody acts. An
     /// actor without a `sub` is an error, because it is somebody.
     pub(super) fn actor(&self, name: &Cow<'static, str>) -> Result<Option<String>, TokenErrorKind> {
-        match self.value(name)? {
-            None => Ok(None),
-            Some(Value::Object(mut actor)) => match actor.remove("sub") {
-                Some(Value::String(id)) => Ok(Some(id)),
-                _ => Err(TokenErrorKind::ClaimType(name.clone())),
-            },
-            Some(_) => Err(TokenErrorKind::ClaimType(name.clone())),
+        let Some(actor) = self.value(name)? else {
+            return Ok(None);
+        };
+        match actor.get("sub") {
+            Some(Value::String(id)) => Ok(Some(id.clone())),
+            _ => Err(TokenErrorKind::ClaimType(name.clone())),
         }
     }
 
@@ -126,30 +125,39 @@ impl<'a> Claims<'a> {
 
     /// Checks `exp` and `nbf` against `now`, and returns when the token ends, leeway included. All
     /// are in seconds since 1970.
-    pub(crate) fn check_times(&self, now: u64, leeway: u64) -> Result<u64, TokenError> {
-        let end = self
-            .time("exp", Round::Down)?
-            .ok_or(TokenErrorKind::MissingClaim(Cow::Borrowed("exp")))?
-            .saturating_add(leeway);
-        if end <= now {
-            let error = TokenError::from(TokenErrorKind::Expired);
-            return Err(error.comparing([&*utc(now)], [&*utc(end)]));
-        }
-        match self.time("nbf", Round::Up)? {
-            Some(start) if start > now.saturating_add(leeway) => {
-                let error = TokenError::from(TokenErrorKind::NotYetValid);
-                Err(error.comparing([&*utc(now)], [&*utc(start)]))
+    pub(super) fn check_times(&self, now: u64, leeway: u64) -> Result<u64, TokenError> {
+        let end = self.check_end(now, leeway)?;
+        let end = end.ok_or(TokenErrorKind::MissingClaim(Cow::Borrowed("exp")))?;
+        self.check_start(now, leeway)?;
+        Ok(end)
+    }
+
+    /// Checks `exp`, and returns when the token ends, leeway included; `None` if it does not say.
+    pub(crate) fn check_end(&self, now: u64, leeway: u64) -> Result<Option<u64>, TokenError> {
+        let end = self.time("exp", Round::Down)?;
+        let end = end.map(|end| end.saturating_add(leeway));
+        match end {
+            Some(end) if end <= now => {
+                let error = TokenError::from(TokenErrorKind::Expired);
+                Err(error.comparing([&*utc(now)], [&*utc(end)]))
             }
             _ => Ok(end),
         }
     }
 
+    /// Checks `nbf`, if the token has it.
+    pub(crate) fn check_start(&self, now: u64, leeway: u64) -> Result<(), TokenError> {
+        match self.time("nbf", Round::Up)? {
+            Some(start) if start > now.saturating_add(leeway) => {
+                let error = TokenError::from(TokenErrorKind::NotYetValid);
+                Err(error.comparing([&*utc(now)], [&*utc(start)]))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns a time in seconds since 1970.
-    pub(crate) fn time(
-        &self,
-        name: &'static str,
-        round: Round,
-    ) -> Result<Option<u64>, TokenErrorKind> {
+    fn time(&self, name: &'static str, round: Round) -> Result<Option<u64>, TokenErrorKind> {
         let Some(json) = self.0.get(name) else {
             return Ok(None);
         };

@@ -171,7 +171,7 @@ pub(crate) fn truncated(value: &str) -> String {
 }
 
 /// Formats seconds since 1970 as RFC 3339.
-pub(crate) fn utc(seconds: u64) -> String {
+pub(super) fn utc(seconds: u64) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     // The civil calendar in eras of 400 years that begin on the first of March: a leap day is the
     // last day of its year then (Hinnant, "chrono-Compatible Low-Level Date Algorithms").

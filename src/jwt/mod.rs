@@ -78,9 +78,8 @@ pub use self::{
 #[cfg(feature = "introspection")]
 pub(crate) use self::{
     claims::Claims,
-    error::{truncated, utc},
+    error::truncated,
     identify::{ContextClaim, Identify},
-    numeric_date::Round,
     remote::{PlainHttp, body, bounded, checked, redacted, send, timer},
     requirement::Requirement,
     verify::unix_seconds,

@@ -8,7 +8,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The direction in which a fraction is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Round {
+pub(super) enum Round {
     /// To the second before: for `exp`, so that it ends early.
     Down,
     /// To the second after: for `nbf`, so that it begins late.

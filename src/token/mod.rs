@@ -12,12 +12,16 @@
 
 mod authorization;
 mod cache;
+#[cfg(any(feature = "api-keys", feature = "introspection"))]
+mod identities;
 mod places;
 mod source;
 mod websocket;
 
 #[cfg(feature = "jwt")]
 pub(crate) use self::authorization::looks_like_jwt;
+#[cfg(any(feature = "api-keys", feature = "introspection"))]
+pub(crate) use self::identities::{Confirmed, ConfirmedIdentities};
 pub use self::{cache::TokenCache, source::TokenSource, websocket::OfferedProtocol};
 pub(crate) use self::{
     cache::{Fingerprint, VerdictCache, Weighed, fingerprint},
