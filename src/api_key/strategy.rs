@@ -10,7 +10,7 @@ use super::{
     lookup::Lookup,
 };
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, system_clock},
     config_error::ConfigError,
     maybe_future::MaybeFuture,
     strategy::{InvalidError, Outcome, OutcomeFuture, Presence, Strategy, Stripped},
@@ -93,7 +93,7 @@ impl<S: ApiKeyStore> ApiKeys<S> {
                 cache: TokenCache::new(),
                 cache_for: Duration::ZERO,
                 known: None,
-                clock: Arc::new(SystemClock),
+                clock: system_clock(),
             },
             store: Arc::new(store),
         }
@@ -220,9 +220,11 @@ where
     }
 
     fn use_clock(&mut self, clock: &Arc<dyn Clock>) {
-        self.settings.clock = Arc::clone(clock);
         // Times by another clock mean nothing.
-        self.forget();
+        if !Arc::ptr_eq(&self.settings.clock, clock) {
+            self.settings.clock = Arc::clone(clock);
+            self.forget();
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -440,6 +440,24 @@ async fn a_clock_that_is_set_back_prolongs_nothing() {
 }
 
 #[tokio::test]
+async fn a_clone_in_a_new_layer_keeps_the_keys_that_were_looked_up() {
+    let table = Table::new(Mode::Answers);
+    let key = table.add(|record| record);
+    let strategy = keys(&table).cache_for(3_600 * SECOND);
+    let (head, ()) = with_key(key.expose_secret()).into_parts();
+    for _ in 0..3 {
+        let layer = UserScopeLayer::builder()
+            .strategy(strategy.clone())
+            .context_only()
+            .build()
+            .expect("a valid configuration");
+        let found = layer.explain(&head).await;
+        assert!(found.answer().is_ok(), "{found}");
+    }
+    assert_eq!(table.asked(), 1);
+}
+
+#[tokio::test]
 async fn without_a_period_the_store_is_asked_for_each_request() {
     let table = Table::new(Mode::Answers);
     let key = table.add(|record| record);
