@@ -167,6 +167,8 @@ mod service;
 #[cfg(feature = "session")]
 #[cfg_attr(docsrs, doc(cfg(feature = "session")))]
 pub mod session;
+#[cfg(any(feature = "limit", feature = "open-scopes"))]
+mod sharded;
 mod stage;
 pub mod strategy;
 mod stripped;

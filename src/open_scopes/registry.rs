@@ -1,11 +1,9 @@
 //! The registry of open scopes.
 
 use std::{
-    collections::HashMap,
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -19,10 +17,8 @@ use crate::{
     clock::{Clock, SystemClock},
     context::{Subject, UserContext},
     lifetime::EndReason,
+    sharded::Sharded,
 };
-
-/// Requests of different subjects rarely wait for one another.
-const SHARDS: usize = 16;
 
 /// The open scopes of the layers that were given it. Clones are the same registry.
 ///
@@ -38,8 +34,7 @@ struct Registry {
     keep_for: Duration,
     revoked: Revoked,
     next: AtomicU64,
-    hasher: RandomState,
-    shards: [Mutex<HashMap<Subject, Vec<Entry>>>; SHARDS],
+    open: Sharded<Subject, Vec<Entry>>,
 }
 
 /// A scope that is open.
@@ -95,8 +90,7 @@ impl OpenScopes {
                 keep_for,
                 revoked: Revoked::default(),
                 next: AtomicU64::new(0),
-                hasher: RandomState::new(),
-                shards: Default::default(),
+                open: Sharded::new(),
             }),
         }
     }
@@ -104,15 +98,15 @@ impl OpenScopes {
     /// Returns how many scopes a subject has open: whether it is here.
     #[must_use]
     pub fn count(&self, subject: &Subject) -> usize {
-        self.registry
-            .with_shard(subject, |scopes| scopes.get(subject).map_or(0, Vec::len))
+        let open = &self.registry.open;
+        open.with(subject, |scopes| scopes.get(subject).map_or(0, Vec::len))
     }
 
     /// Returns how many scopes are open, of all subjects.
     #[must_use]
     pub fn total(&self) -> usize {
         let mut total = 0;
-        self.registry.each(|scopes| total += scopes.len());
+        self.registry.open.each(|scopes| total += scopes.len());
         total
     }
 
@@ -120,7 +114,7 @@ impl OpenScopes {
     #[must_use]
     pub fn list(&self, most: usize) -> Vec<OpenScope> {
         let mut list = Vec::new();
-        self.registry.each(|scopes| {
+        self.registry.open.each(|scopes| {
             let left = most - list.len();
             list.extend(scopes.iter().take(left).map(|entry| entry.scope.clone()));
         });
@@ -148,7 +142,7 @@ impl OpenScopes {
             }
         };
         match &revocation.whom {
-            Whom::Subject(subject) => registry.with_shard(subject, |scopes| {
+            Whom::Subject(subject) => registry.open.with(subject, |scopes| {
                 scopes
                     .get(subject)
                     .into_iter()
@@ -156,7 +150,9 @@ impl OpenScopes {
                     .for_each(&mut collect);
             }),
             Whom::Session(_) | Whom::Token(_) => {
-                registry.each(|scopes| scopes.iter().for_each(&mut collect));
+                registry
+                    .open
+                    .each(|scopes| scopes.iter().for_each(&mut collect));
             }
         }
         // Outside of the locks: this wakes the scopes' tasks.
@@ -186,7 +182,7 @@ impl OpenScopes {
             method: head.method.clone(),
             uri: head.uri.clone(),
         };
-        registry.with_shard(&subject, |scopes| {
+        registry.open.with(&subject, |scopes| {
             let of_subject = scopes.entry(subject.clone()).or_default();
             of_subject.push(Entry { number, scope });
         });
@@ -204,31 +200,9 @@ impl OpenScopes {
     }
 }
 
-impl Registry {
-    fn with_shard<R>(
-        &self,
-        subject: &Subject,
-        work: impl FnOnce(&mut HashMap<Subject, Vec<Entry>>) -> R,
-    ) -> R {
-        let shard = self.hasher.hash_one(subject) % (SHARDS as u64);
-        let Some(shard) = usize::try_from(shard).ok().and_then(|i| self.shards.get(i)) else {
-            unreachable!("the remainder is smaller than the number of shards")
-        };
-        work(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Calls a closure with the scopes of each subject.
-    fn each(&self, mut work: impl FnMut(&[Entry])) {
-        for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.values().for_each(|scopes| work(scopes));
-        }
-    }
-}
-
 impl Drop for Registered {
     fn drop(&mut self) {
-        let closed = self.registry.with_shard(&self.subject, |scopes| {
+        let closed = self.registry.open.with(&self.subject, |scopes| {
             let of_subject = scopes.get_mut(&self.subject)?;
             let place = (of_subject.iter()).position(|entry| entry.number == self.number)?;
             let closed = of_subject.swap_remove(place);
