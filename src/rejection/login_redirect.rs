@@ -1,8 +1,9 @@
 //! Sends browsers to a log-in page.
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use std::fmt::Write as _;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{DefaultResponder, Rejection, RespondToRejection, grpc::Protocol};
 use crate::{config_error::ConfigError, peer::original_path};
@@ -195,15 +196,13 @@ fn is_plain_path(path: &str) -> bool {
 
 /// Percent-encodes all but what RFC 3986 section 2.3 calls unreserved.
 fn encoded(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             encoded.push(char::from(byte));
         } else {
-            encoded.push('%');
-            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-            encoded.push(char::from(HEX[usize::from(byte & 15)]));
+            // Writing to a string can't fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -6,12 +6,15 @@ use std::{
     fmt,
     io::{self, Write},
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
 };
 
 use self::record::Record;
 use super::{AuditEvent, Observer, UserIdTelemetry};
-use crate::{config_error::ConfigError, outcome::UnavailableError};
+use crate::{
+    clock::{Clock, SystemClock},
+    config_error::ConfigError,
+    outcome::UnavailableError,
+};
 
 /// An [`Observer`] that writes each event as one line of JSON, for an audit log.
 ///
@@ -107,7 +110,7 @@ where
     }
 
     fn write(&self, event: &AuditEvent<'_>) -> io::Result<()> {
-        let Some(record) = Record::of(event, &self.user_ids, SystemTime::now()) else {
+        let Some(record) = Record::of(event, &self.user_ids, SystemClock.now()) else {
             return Ok(());
         };
         let mut line = serde_json::to_vec(&record)?;
