@@ -93,6 +93,17 @@ fn layer(
     (layer, closings)
 }
 
+/// Asserts that the next scope to close is alice's, and that it was cut off.
+async fn alices_scope_is_cut_off(closings: &mut Closings) {
+    let closed = soon("the scope closes", closings.recv())
+        .await
+        .expect("the layer lives");
+    assert_eq!(
+        closed,
+        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
+    );
+}
+
 async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(20)));
     Sse::new(ticks.map(|_| Ok(Event::default().data("tick"))))
@@ -192,13 +203,7 @@ async fn b55_an_event_stream_ends_with_an_event_that_says_why() {
         text.ends_with("event: scope-ended\ndata: expired\n\n"),
         "{text}"
     );
-    let closed = soon("the scope closes", closings.recv())
-        .await
-        .expect("the layer lives");
-    assert_eq!(
-        closed,
-        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
-    );
+    alices_scope_is_cut_off(&mut closings).await;
     // A browser connects again, and stops at this.
     assert_eq!(ask(address, "/events", "alice").await.status(), 401);
     for _ in 0..3 {
@@ -230,13 +235,7 @@ async fn b55_a_download_ends_with_an_error() {
             Err(_) => break,
         }
     }
-    let closed = soon("the scope closes", closings.recv())
-        .await
-        .expect("the layer lives");
-    assert_eq!(
-        closed,
-        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
-    );
+    alices_scope_is_cut_off(&mut closings).await;
     for _ in 0..100 {
         next(&mut bob)
             .await
@@ -354,13 +353,7 @@ async fn b55_a_grpc_stream_ends_as_unauthenticated() {
     };
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
     assert_eq!(status.message(), "the identity has ended: expired");
-    let closed = soon("the scope closes", closings.recv())
-        .await
-        .expect("the layer lives");
-    assert_eq!(
-        closed,
-        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
-    );
+    alices_scope_is_cut_off(&mut closings).await;
     assert_eq!(
         watch("alice").await.expect_err("expired").code(),
         Code::Unauthenticated
