@@ -39,7 +39,7 @@ impl Ends {
     }
 
     /// Adds the scope to the open ones until what is attached is dropped; or returns why its credential
-    /// is good for nothing.
+    /// is no longer valid.
     #[cfg(feature = "open-scopes")]
     pub(crate) fn register(
         &self,

@@ -21,7 +21,7 @@ pub struct ApiKeyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum ApiKeyErrorKind {
-    /// It has not the form of a key with the configured prefix.
+    /// It does not have the form of a key with the configured prefix.
     #[error("the key is malformed")]
     Malformed,
     /// The store has no key with its identifier.

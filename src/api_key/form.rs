@@ -46,7 +46,7 @@ const MAX_SECRET_LEN: usize = 128;
 /// The length of the longest key, in bytes.
 pub(super) const MAX_LEN: usize = Prefix::MAX_LEN + ApiKeyId::MAX_LEN + MAX_SECRET_LEN + 2;
 
-/// Returns the identifier of a key without its prefix; `None` if it has not the form of a key.
+/// Returns the identifier of a key without its prefix; `None` if it does not have the form of a key.
 pub(super) fn id_of(rest: &str) -> Option<ApiKeyId> {
     let (id, secret) = rest.split_once('_')?;
     let fits = (MIN_SECRET_LEN..=MAX_SECRET_LEN).contains(&secret.len())

@@ -34,7 +34,7 @@ use crate::{
 /// | --- | --- | --- |
 /// | nothing in the key's places | [`Absent`](Outcome::Absent) | |
 /// | two keys, or a place that can't be read | [`Invalid`](Outcome::Invalid) | 400 |
-/// | a key that has not the form | `Invalid`, the store is not asked | 401 |
+/// | a key of another form | `Invalid`, the store is not asked | 401 |
 /// | a key that is unknown, or has a wrong secret | `Invalid` | 401 |
 /// | a key that was revoked or has expired | `Invalid` | 401 |
 /// | a key that is good | [`Found`](Outcome::Found) | |

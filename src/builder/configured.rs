@@ -12,13 +12,13 @@ use crate::{
 impl<L, M, A> LayerBuilder<L, M, A> {
     /// Sets whether the layer resolves requests. By default it does.
     ///
-    /// A layer that is off lets every request through and knows nobody: there is no context, no
+    /// A layer that is off lets every request through without a user: there is no context, no
     /// factory and no scope, so that extractors and [`RequireLayer`](crate::middleware::RequireLayer)
     /// refuse with 500. It still removes the headers that its strategies read, and refuses trailers of
     /// their names: a client can't identify itself because the layer is off. Each
     /// [`build`](Self::build) of such a layer logs a warning.
     ///
-    /// [`UserScopeLayer::run`](crate::UserScopeLayer::run) works as ever, because it resolves nobody.
+    /// [`UserScopeLayer::run`](crate::UserScopeLayer::run) still works, because it does not resolve a request.
     ///
     /// It is for a layer that is rolled out step by step. To work without a log-in, add a
     /// [`DevelopmentUser`](crate::DevelopmentUser) or a [`Fallback`](crate::Fallback) instead.

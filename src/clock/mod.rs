@@ -94,8 +94,8 @@ pub type ClockFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-/// Returns the clock of whoever sets none: one and the same, so that parts of two layers can tell that
-/// they have the same clock.
+/// Returns the clock of layers and strategies for which none is set. It is one and the same, so that two
+/// of them can tell that they have the same clock.
 pub(crate) fn system_clock() -> Arc<dyn Clock> {
     static CLOCK: LazyLock<Arc<SystemClock>> = LazyLock::new(|| Arc::new(SystemClock));
     let clock: Arc<SystemClock> = Arc::clone(&CLOCK);

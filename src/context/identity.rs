@@ -219,7 +219,7 @@ impl Identity {
         self
     }
 
-    /// Says who acts for the principal, such as an administrator that impersonates a user, or a
+    /// Sets who acts for the principal, such as an administrator that impersonates a user, or a
     /// service with a delegated token (RFC 8693 section 4.1).
     ///
     /// The principal alone decides what is seen: an actor changes neither the
@@ -303,7 +303,7 @@ impl Identity {
         self.evidence
     }
 
-    /// Who acts for the principal, where somebody does.
+    /// Returns who acts for the principal, if somebody does.
     #[must_use]
     pub fn actor(&self) -> Option<&Principal> {
         self.actor.as_deref()

@@ -200,7 +200,7 @@ impl UserContext {
         self.identity().tenant_id()
     }
 
-    /// Who acts for the principal, where somebody does; see [`Identity::with_actor`].
+    /// Returns who acts for the principal, if somebody does; see [`Identity::with_actor`].
     #[must_use]
     pub fn actor(&self) -> Option<&Principal> {
         self.identity().actor()

@@ -21,7 +21,7 @@ pub(super) type Answered = Result<Arc<Confirmed>, Refusal>;
 pub(super) struct Calls {
     period: Duration,
     good: ConfirmedIdentities,
-    /// Apart, so that a sender of many bad tokens pushes out no good one.
+    /// Apart, so that a sender of many bad tokens does not evict good ones.
     bad: VerdictCache<Refused>,
     pub(super) under_way: UnderWay<Answered>,
     pub(super) permits: Semaphore,

@@ -1,4 +1,4 @@
-//! Joins those who ask about the same token: one call is under way for each.
+//! Lets concurrent requests with the same token share one call.
 
 use std::{
     collections::HashMap,
@@ -29,9 +29,9 @@ impl<T: Clone> UnderWay<T> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the result of the call about this token that is under way, or else makes it.
+    /// Returns the result of the call about this token that is under way, or makes the call.
     ///
-    /// Whoever makes it may go away meanwhile: then one of those who wait makes it anew.
+    /// If the request that makes the call is cancelled, one of the requests that wait makes it again.
     pub(super) async fn join(&self, token: Fingerprint, call: impl Future<Output = T>) -> T {
         let waiting = Waiting {
             all: self,
@@ -51,7 +51,7 @@ impl<T> fmt::Debug for UnderWay<T> {
     }
 }
 
-/// Somebody who waits for a call.
+/// A request that waits for a call.
 struct Waiting<'a, T: Clone> {
     all: &'a UnderWay<T>,
     token: Fingerprint,
@@ -60,8 +60,8 @@ struct Waiting<'a, T: Clone> {
 }
 
 impl<T: Clone> Drop for Waiting<'_, T> {
-    /// Removes the call if it has ended, or if nobody else waits for it. A result is not for those who
-    /// come later.
+    /// Removes the call if it has ended, or if no other request waits for it. Later requests do not
+    /// get its result.
     fn drop(&mut self) {
         let mut calls = self.all.calls();
         // Dropped before the lock is released, so that the count is right for the next one.

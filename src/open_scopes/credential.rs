@@ -1,8 +1,8 @@
-//! What a credential is known by, beside whose it is.
+//! Identifies a credential, so that it can be revoked.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-/// What the credential behind an identity is known by: an
+/// Identifies the credential behind an identity: an
 /// [attribute](crate::Identity::with_attribute) by which an application can revoke it.
 ///
 /// [`Jwt`](crate::jwt::Jwt) sets it from `sid`, `jti` and `iat`, and

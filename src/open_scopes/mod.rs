@@ -1,4 +1,4 @@
-//! Who is here: the open scopes of a service, and how to end them.
+//! Lists, counts and ends the open scopes of a service.
 //!
 //! [`OpenScopes`] knows the scopes of every layer that was given it
 //! ([`LayerBuilder::open_scopes`](crate::middleware::LayerBuilder::open_scopes)). It counts them, lists

@@ -167,7 +167,7 @@ impl OpenScopes {
         }
     }
 
-    /// Adds a scope that is about to open, or returns why its credential is good for nothing.
+    /// Adds a scope that is about to open, or returns why its credential is no longer valid.
     pub(crate) fn register(
         &self,
         context: &UserContext,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use super::Credential;
 use crate::{context::Subject, lifetime::EndReason};
 
-/// Names credentials that are good for nothing any longer; for
+/// Names credentials that are no longer valid; for
 /// [`OpenScopes::revoke`](super::OpenScopes::revoke).
 ///
 /// ```

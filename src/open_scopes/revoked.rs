@@ -58,7 +58,7 @@ impl Revoked {
         true
     }
 
-    /// Returns why a credential is good for nothing, if it was revoked.
+    /// Returns why a credential is no longer valid, if it was revoked.
     pub(super) fn find(
         &self,
         subject: &Subject,

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use super::{DefaultResponder, Rejection, RespondToRejection, grpc::Protocol};
 use crate::{config_error::ConfigError, peer::original_path};
 
-/// Redirects a browser that nobody is logged in with to a log-in page (303), and leaves every other
-/// refusal to another responder.
+/// Redirects a browser without a valid log-in to a log-in page (303), and leaves every other refusal to
+/// another responder.
 ///
 /// Only what a person opens is redirected: a `GET` or `HEAD` that accepts `text/html` by name, whose
 /// `Sec-Fetch-Mode` is `navigate` and whose `Sec-Fetch-Dest` is `document` (W3C Fetch Metadata), where
