@@ -440,6 +440,24 @@ async fn a_clock_that_is_set_back_prolongs_nothing() {
 }
 
 #[tokio::test]
+async fn a_remembered_key_that_has_ended_is_looked_up_again() {
+    let clock = TestClock::now();
+    let table = Table::new(Mode::Answers);
+    let end = clock.now() + 10 * SECOND;
+    let key = table.add(|record| record.with_expires_at(end));
+    let good = key.expose_secret();
+    let asked =
+        Setup::new([keys(&table).cache_for(3_600 * SECOND).boxed()]).service_at(clock.clone());
+    assert_eq!(asked.came(with_key(good)).await, Came::alice());
+    // Its owner has prolonged it.
+    let prolonged = ApiKeyRecord::new(key.hash(), alice()).with_expires_at(end + 10 * SECOND);
+    table.set(key.id(), prolonged);
+    clock.advance(10 * SECOND);
+    assert_eq!(asked.came(with_key(good)).await, Came::alice());
+    assert_eq!(table.asked(), 2);
+}
+
+#[tokio::test]
 async fn a_clone_in_a_new_layer_keeps_the_keys_that_were_looked_up() {
     let table = Table::new(Mode::Answers);
     let key = table.add(|record| record);

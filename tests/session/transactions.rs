@@ -203,6 +203,8 @@ const SCHEMA: &str = "
         token text NOT NULL,
         UNIQUE (token) DEFERRABLE INITIALLY DEFERRED
     );
+    -- Without it each request reads all rows of all requests before it.
+    CREATE INDEX ON orders (owner);
     ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
     CREATE POLICY own ON orders USING (owner = current_setting('app.user_id'))
         WITH CHECK (owner = current_setting('app.user_id'));
