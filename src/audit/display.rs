@@ -137,8 +137,8 @@ impl fmt::Display for AuditEvent<'_> {
                 unavailable,
             } => write!(
                 f,
-                "request {}: limit `{limit}` was not checked: {unavailable}",
-                context.request_id()
+                "{}: limit `{limit}` was not checked: {unavailable}",
+                Of(context)
             ),
             Self::FactoryUsedOutsideScope {
                 context,
@@ -146,8 +146,8 @@ impl fmt::Display for AuditEvent<'_> {
                 place,
             } => write!(
                 f,
-                "request {}: `{factory}` was used outside every scope at {place}, and not checked",
-                context.request_id()
+                "{}: `{factory}` was used outside every scope at {place}, and not checked",
+                Of(context)
             ),
             Self::FactoryUsedAfterClose {
                 context,
@@ -156,8 +156,8 @@ impl fmt::Display for AuditEvent<'_> {
                 refused,
             } => write!(
                 f,
-                "request {}: `{factory}` was used at {place} after its scope had closed, and {}",
-                context.request_id(),
+                "{}: `{factory}` was used at {place} after its scope had closed, and {}",
+                Of(context),
                 if *refused { "refused" } else { "allowed" }
             ),
             Self::ScopeClosed {

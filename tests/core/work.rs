@@ -572,6 +572,26 @@ async fn b53_the_name_of_the_work_is_in_the_log() {
 }
 
 #[tokio::test]
+async fn b53_events_about_a_factory_that_work_kept_name_the_work() {
+    let recorder = Recorder::new();
+    let (layer, _) = desks(&recorder);
+    let work = async |desk: Scoped<Desk>| Ok::<_, Infallible>(desk);
+    let desk = layer.run("invoices", &context("alice"), work).await;
+    let desk = desk.expect("may").expect("infallible");
+    drop(recorder.take());
+    assert!(Scoped::try_get(&desk).is_ok(), "outside every scope");
+    context("alice").enter(|| assert!(Scoped::try_get(&desk).is_ok(), "after its own"));
+    let lines = lines(&recorder);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        assert!(
+            line.starts_with("request r-alice, work `invoices`: `"),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn b53_the_layers_isolation_holds_in_the_scope_of_work() {
     let strict = builder().factory(name).build().expect("good");
     let report = builder()
