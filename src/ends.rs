@@ -5,9 +5,16 @@ use std::sync::Arc;
 #[cfg(feature = "open-scopes")]
 use http::request::Parts;
 
-use crate::{clock::Clock, context::UserContext, lifetime::Lifetime};
+use crate::{
+    clock::Clock,
+    context::UserContext,
+    lifetime::{EndReason, Lifetime},
+};
 #[cfg(feature = "open-scopes")]
-use crate::{lifetime::EndReason, open_scopes::OpenScopes, scope::Attached};
+use crate::{
+    open_scopes::{Credential, OpenScopes},
+    scope::Attached,
+};
 
 /// What ends the scopes of a layer.
 #[derive(Default)]
@@ -20,11 +27,41 @@ pub(crate) struct Ends {
 impl Ends {
     /// Begins the life of a context's scope, if something can end it.
     pub(crate) fn begin(&self, context: &UserContext, clock: &Arc<dyn Clock>) {
-        let end = (context.identity().expires_at()).filter(|_| self.at_expiry);
-        if end.is_some() || self.may_revoke() {
+        let end = context.identity().expires_at();
+        if (end.is_some() && self.at_expiry) || self.may_revoke() {
             let life = context.life();
-            life.begin(|| Lifetime::new(Arc::clone(clock), end));
+            life.begin(|| Lifetime::new(Arc::clone(clock), end, self.at_expiry));
         }
+    }
+
+    /// Moves the end of a context's scope to that of the fresh one, whose credential the open scope is
+    /// known by from then on; or returns why one of them has ended.
+    pub(crate) fn renew(
+        &self,
+        context: &UserContext,
+        fresh: &UserContext,
+    ) -> Result<(), EndReason> {
+        #[cfg(feature = "open-scopes")]
+        self.check_revoked(fresh)?;
+        let Some(life) = context.life().get() else {
+            return Ok(());
+        };
+        life.renew(fresh.identity().expires_at())?;
+        #[cfg(feature = "open-scopes")]
+        {
+            let credential = fresh.attributes().get::<Credential>();
+            life.set_credential(Arc::new(credential.cloned().unwrap_or_default()));
+            // Looked at again: a revocation that comes in between finds the scope by its new credential.
+            self.check_revoked(fresh)
+                .inspect_err(|reason| life.end_as(*reason))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "open-scopes")]
+    fn check_revoked(&self, context: &UserContext) -> Result<(), EndReason> {
+        let reason = (self.open_scopes.as_ref()).and_then(|open| open.why_revoked(context));
+        reason.map_or(Ok(()), Err)
     }
 
     #[cfg(feature = "open-scopes")]

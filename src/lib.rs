@@ -159,6 +159,8 @@ mod peer;
 mod policy;
 pub mod rejection;
 mod reload;
+#[cfg(feature = "tokio")]
+mod renew;
 mod require;
 mod resolve;
 mod response;

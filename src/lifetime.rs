@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of scopes and of who acts.
 
+#[cfg(feature = "open-scopes")]
+use std::any::Any;
 use std::{
     fmt,
     future::{Future, pending, poll_fn},
@@ -63,30 +65,78 @@ pub(crate) struct Lifetime(Arc<Shared>);
 
 struct Shared {
     clock: Arc<dyn Clock>,
+    /// Whether it ends at the expiry of its identity.
+    at_expiry: bool,
     state: watch::Sender<State>,
 }
 
-#[derive(Clone, Copy)]
 struct State {
     expires_at: Option<SystemTime>,
     /// Set where it ended before that.
     ended: Option<EndReason>,
+    /// The credential that it was renewed with, of a type that this room does not know.
+    #[cfg(feature = "open-scopes")]
+    credential: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl State {
+    fn end(&self, clock: &dyn Clock) -> Option<EndReason> {
+        let has_expired = || self.expires_at.is_some_and(|end| end <= clock.now());
+        self.ended
+            .or_else(|| has_expired().then_some(EndReason::Expired))
+    }
 }
 
 impl Lifetime {
-    pub(crate) fn new(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>) -> Self {
+    /// Begins a life that ends at `expires_at`, if it ends at expiry at all.
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        expires_at: Option<SystemTime>,
+        at_expiry: bool,
+    ) -> Self {
         let state = watch::Sender::new(State {
-            expires_at,
+            expires_at: expires_at.filter(|_| at_expiry),
             ended: None,
+            #[cfg(feature = "open-scopes")]
+            credential: None,
         });
-        Self(Arc::new(Shared { clock, state }))
+        Self(Arc::new(Shared {
+            clock,
+            at_expiry,
+            state,
+        }))
     }
 
     /// Returns why the life has ended, if it has.
     pub(crate) fn end(&self) -> Option<EndReason> {
-        let state = *self.0.state.borrow();
-        let has_expired = (state.expires_at).is_some_and(|end| end <= self.0.clock.now());
-        (state.ended).or(has_expired.then_some(EndReason::Expired))
+        self.0.state.borrow().end(&*self.0.clock)
+    }
+
+    /// Moves the end, unless it has come.
+    pub(crate) fn renew(&self, expires_at: Option<SystemTime>) -> Result<(), EndReason> {
+        let mut ended = None;
+        self.0.state.send_if_modified(|state| {
+            ended = state.end(&*self.0.clock);
+            if ended.is_none() {
+                state.expires_at = expires_at.filter(|_| self.0.at_expiry);
+            }
+            ended.is_none()
+        });
+        ended.map_or(Ok(()), Err)
+    }
+
+    /// Remembers the credential that the life was renewed with.
+    #[cfg(feature = "open-scopes")]
+    pub(crate) fn set_credential(&self, credential: Arc<dyn Any + Send + Sync>) {
+        self.0
+            .state
+            .send_modify(|state| state.credential = Some(credential));
+    }
+
+    /// Returns the credential that the life was renewed with, if it was.
+    #[cfg(feature = "open-scopes")]
+    pub(crate) fn credential(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.0.state.borrow().credential.clone()
     }
 
     /// Ends the life. The first reason stays.
@@ -101,7 +151,7 @@ impl Lifetime {
     pub(crate) async fn ended(self) -> EndReason {
         let mut state = self.0.state.subscribe();
         loop {
-            let State { expires_at, .. } = *state.borrow_and_update();
+            let expires_at = state.borrow_and_update().expires_at;
             if let Some(reason) = self.end() {
                 return reason;
             }

@@ -1,6 +1,6 @@
-//! The context of work that is not a request, such as a job.
+//! The contexts of work that is not a request, such as a job, and of a scope that was renewed.
 
-use super::{Handles, UserContext};
+use super::{CorrelationError, Handles, Identity, RunId, ThreadId, UserContext};
 
 impl UserContext {
     /// Returns the name of the work that this context is of, if that is not a request; see
@@ -24,5 +24,24 @@ impl UserContext {
         );
         context.inner.life.share(&self.inner.life);
         context
+    }
+
+    /// Makes the context of the same scope with the fresh identity of a renewal. A credential that is
+    /// bound to another thread or run is not for this scope.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn renewed(
+        &self,
+        identity: Identity,
+        strategy: &'static str,
+        handles: Handles,
+    ) -> Result<Self, CorrelationError> {
+        let fresh = self.continued(identity, strategy, handles)?;
+        if fresh.thread_id() != self.thread_id() {
+            return Err(CorrelationError::not_of_credential(ThreadId::FIELD));
+        }
+        if fresh.run_id() != self.run_id() {
+            return Err(CorrelationError::not_of_credential(RunId::FIELD));
+        }
+        Ok(fresh)
     }
 }

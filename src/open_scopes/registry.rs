@@ -16,7 +16,7 @@ use super::{Credential, Revocation, revocation::Whom, revoked::Revoked};
 use crate::{
     clock::{Clock, SystemClock},
     context::{Subject, UserContext},
-    lifetime::EndReason,
+    lifetime::{EndReason, Lifetime},
     sharded::Sharded,
 };
 
@@ -136,9 +136,13 @@ impl OpenScopes {
         let mut lives = Vec::new();
         let mut collect = |entry: &Entry| {
             let context = &entry.scope.context;
-            let credential = context.attributes().get::<Credential>();
+            let life = context.life().get();
+            // That of the renewal, if there was one.
+            let renewed = life.and_then(Lifetime::credential);
+            let renewed = renewed.as_deref().and_then(|it| it.downcast_ref());
+            let credential = renewed.or_else(|| context.attributes().get::<Credential>());
             if revocation.names(context.subject(), credential) && revocation.covers(credential) {
-                lives.extend(context.life().get().cloned());
+                lives.extend(life.cloned());
             }
         };
         match &revocation.whom {
@@ -192,11 +196,17 @@ impl OpenScopes {
             number,
         };
         // Looked at after it is registered: a revocation that comes in between finds the scope.
-        let credential = context.attributes().get::<Credential>();
-        match registry.revoked.find(context.subject(), credential) {
+        match self.why_revoked(context) {
             Some(reason) => Err(reason),
             None => Ok(registered),
         }
+    }
+
+    /// Returns why a context's credential is no longer valid, if it was revoked.
+    pub(crate) fn why_revoked(&self, context: &UserContext) -> Option<EndReason> {
+        let credential = context.attributes().get::<Credential>();
+        let revoked = &self.registry.revoked;
+        revoked.find(context.subject(), credential)
     }
 }
 

@@ -145,6 +145,12 @@ pub enum RejectionKind {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     #[error("the identity has ended: {0}")]
     IdentityEnded(EndReason),
+    /// The fresh credential of a [renewal](crate::UserScopeLayer::renew) is that of another subject or
+    /// another actor than the scope's. 403.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    #[error("the fresh credential is of another subject than the scope")]
+    OtherSubject,
     /// The subject has used all of a limit. 429.
     #[cfg(feature = "limit")]
     #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
@@ -273,6 +279,8 @@ impl Rejection {
             }
             #[cfg(feature = "tokio")]
             RejectionKind::IdentityEnded(_) => StatusCode::UNAUTHORIZED,
+            #[cfg(feature = "tokio")]
+            RejectionKind::OtherSubject => StatusCode::FORBIDDEN,
             #[cfg(feature = "limit")]
             RejectionKind::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             #[cfg(feature = "limit")]

@@ -48,6 +48,8 @@ impl Rejection {
             RejectionKind::BeforeResponseTimedOut { .. } => "before_response_timed_out",
             #[cfg(feature = "tokio")]
             RejectionKind::IdentityEnded(reason) => reason.as_str(),
+            #[cfg(feature = "tokio")]
+            RejectionKind::OtherSubject => "other_subject",
             #[cfg(feature = "limit")]
             RejectionKind::Limited(_) => "limited",
             #[cfg(feature = "limit")]

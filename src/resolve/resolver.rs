@@ -114,26 +114,35 @@ impl<L: List> Resolver<L> {
         found
     }
 
-    /// Takes the steps up to the context for the sake of the answer: nothing is authorized or
-    /// built.
+    /// Takes the steps up to the context for the sake of the answer.
     pub(crate) async fn explain(&self, head: &Parts, handles: Handles) -> Explanation {
         let mut head = head.clone();
         let steps = Arc::new(Steps::default());
         let answer = {
             let audit = Audit::hypothetical(Arc::clone(&steps) as _);
-            let (mut tally, progress) = self.begin(&mut head, &audit);
-            if let Progress::Waiting(pending) = progress {
-                let (mut pending, mut deadline) = (pin!(pending), pin!(Deadline::default()));
-                poll_fn(|cx| {
-                    let (pending, deadline) = (pending.as_mut(), deadline.as_mut());
-                    self.poll(pending, &mut tally, &head, &audit, deadline, cx)
-                })
-                .await;
-            }
-            let identified = self.identify(&mut head, &mut tally, &audit, handles);
+            let identified = self.resolve(&mut head, &audit, handles).await;
             identified.map_err(|refused| refused.rejection)
         };
         Explanation::new(Arc::into_inner(steps).unwrap_or_default(), answer)
+    }
+
+    /// Takes the steps up to the context.
+    pub(crate) async fn resolve(
+        &self,
+        head: &mut Parts,
+        audit: &Audit,
+        handles: Handles,
+    ) -> Result<UserContext, Refused> {
+        let (mut tally, progress) = self.begin(head, audit);
+        if let Progress::Waiting(pending) = progress {
+            let (mut pending, mut deadline) = (pin!(pending), pin!(Deadline::default()));
+            poll_fn(|cx| {
+                let (pending, deadline) = (pending.as_mut(), deadline.as_mut());
+                self.poll(pending, &mut tally, head, audit, deadline, cx)
+            })
+            .await;
+        }
+        self.identify(head, &mut tally, audit, handles)
     }
 
     /// Makes a context of the list's answer, or says why there is none; removes from the head what

@@ -29,6 +29,7 @@ mod open_scopes;
 mod order;
 mod outside;
 mod rejections;
+mod renewal;
 mod request_ids;
 mod require;
 mod scope;
