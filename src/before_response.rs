@@ -7,6 +7,7 @@ use std::{
     error::Error as StdError,
     fmt,
     future::Future,
+    marker::PhantomData,
     net::IpAddr,
     pin::Pin,
     sync::Arc,
@@ -28,36 +29,82 @@ use crate::{
 
 /// A response that the inner service has made and that has not gone out: the argument of
 /// [`LayerBuilder::before_response`](crate::middleware::LayerBuilder::before_response).
-pub struct Answered<'a> {
+///
+/// `H` is what the layer gives to handlers: a [`Scoped`], or a [`UserContext`] from a layer without a
+/// factory.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use tower_user_scope::{ExistingContext, Scoped, UserScopeLayer, middleware::Answered};
+///
+/// struct Orders;
+///
+/// fn log(answered: &Answered<'_, Scoped<Orders>>) -> Result<(), Infallible> {
+///     let _orders: Scoped<Orders> = answered.scoped();
+///     println!("{} for {:?}", answered.status(), answered.context().user_id());
+///     Ok(())
+/// }
+///
+/// let layer = UserScopeLayer::builder()
+///     .strategy(ExistingContext::new())
+///     .factory(|_user| Orders)
+///     .before_response(log)
+///     .build()?;
+/// # let _ = layer;
+/// # Ok::<(), tower_user_scope::ConfigError>(())
+/// ```
+pub struct Answered<'a, H = UserContext> {
+    response: &'a Untyped<'a>,
+    of_layer: PhantomData<fn() -> H>,
+}
+
+/// An [`Answered`] without the type of the layer's factory, so that a layer's type doesn't depend on its
+/// steps.
+struct Untyped<'a> {
     context: &'a UserContext,
     handle: Option<&'a Arc<dyn Handle>>,
     status: StatusCode,
     headers: &'a HeaderMap,
 }
 
-impl Answered<'_> {
+impl Untyped<'_> {
+    fn typed<H>(&self) -> Answered<'_, H> {
+        Answered {
+            response: self,
+            of_layer: PhantomData,
+        }
+    }
+}
+
+impl<F: Send + Sync + 'static> Answered<'_, Scoped<F>> {
+    /// Returns the factory of the request.
+    #[must_use]
+    pub fn scoped(&self) -> Scoped<F> {
+        let handle = self.response.handle.map(Arc::clone);
+        let Some(scoped) = handle.and_then(Scoped::from_handle) else {
+            unreachable!("the step was added to a builder of this factory")
+        };
+        scoped
+    }
+}
+
+impl<H> Answered<'_, H> {
     /// Returns the context of the request.
     #[must_use]
     pub fn context(&self) -> &UserContext {
-        self.context
-    }
-
-    /// Returns the factory of the request; `None` where the layer built another type or none.
-    #[must_use]
-    pub fn scoped<F: Send + Sync + 'static>(&self) -> Option<Scoped<F>> {
-        Scoped::from_handle(Arc::clone(self.handle?))
+        self.response.context
     }
 
     /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.response.status
     }
 
     /// Returns the headers of the response.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        self.headers
+        self.response.headers
     }
 
     /// Whether the response says that the request succeeded: its status is 2xx, and its head has no
@@ -66,23 +113,23 @@ impl Answered<'_> {
     /// A gRPC stream that fails after its first message says so in the trailers, which come later.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        let grpc = self.headers.get("grpc-status").map(HeaderValue::as_bytes);
-        self.status.is_success() && grpc.is_none_or(|status| status == b"0")
+        let grpc = self.headers().get("grpc-status").map(HeaderValue::as_bytes);
+        self.status().is_success() && grpc.is_none_or(|status| status == b"0")
     }
 }
 
-impl fmt::Debug for Answered<'_> {
+impl<H> fmt::Debug for Answered<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answered")
-            .field("context", &self.context)
-            .field("status", &self.status)
+            .field("context", self.context())
+            .field("status", &self.status())
             .finish_non_exhaustive()
     }
 }
 
 type StepFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-type StepFn<T> = Box<dyn Fn(&Answered<'_>) -> T + Send + Sync>;
+type StepFn<T> = Box<dyn Fn(&Untyped<'_>) -> T + Send + Sync>;
 
 enum Step {
     Sync(StepFn<Result<(), BoxError>>),
@@ -98,22 +145,24 @@ impl BeforeResponse {
         self.0.is_empty()
     }
 
-    pub(crate) fn add<E: Into<BoxError>>(
+    /// `H` has to be the handle of the layer's factory.
+    pub(crate) fn add<H: 'static, E: Into<BoxError>>(
         &mut self,
-        step: impl Fn(&Answered<'_>) -> Result<(), E> + Send + Sync + 'static,
+        step: impl Fn(&Answered<'_, H>) -> Result<(), E> + Send + Sync + 'static,
     ) {
-        let step = move |answered: &Answered<'_>| step(answered).map_err(Into::into);
+        let step = move |response: &Untyped<'_>| step(&response.typed()).map_err(Into::into);
         self.0.push(Step::Sync(Box::new(step)));
     }
 
-    pub(crate) fn add_async<F, Fut, E>(&mut self, step: F)
+    /// As [`add`](Self::add), for a step that is waited for.
+    pub(crate) fn add_async<H: 'static, F, Fut, E>(&mut self, step: F)
     where
-        F: Fn(&Answered<'_>) -> Fut + Send + Sync + 'static,
+        F: Fn(&Answered<'_, H>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let step = move |answered: &Answered<'_>| {
-            let work = step(answered);
+        let step = move |response: &Untyped<'_>| {
+            let work = step(&response.typed());
             Box::pin(async move { work.await.map_err(Into::into) }) as StepFuture
         };
         self.0.push(Step::Async(Box::new(step)));
@@ -131,7 +180,7 @@ impl BeforeResponse {
         };
         let handle = scope.handle().cloned();
         scope.run(|| {
-            let answered = Answered {
+            let response = Untyped {
                 context: &context,
                 handle: handle.as_ref(),
                 status: response.status(),
@@ -139,9 +188,9 @@ impl BeforeResponse {
             };
             for (index, step) in self.0.iter().enumerate().skip(first) {
                 match step {
-                    Step::Sync(step) => step(&answered)?,
+                    Step::Sync(step) => step(&response)?,
                     Step::Async(step) => {
-                        let (future, next) = (step(&answered), index + 1);
+                        let (future, next) = (step(&response), index + 1);
                         return Ok(Some(Pending { future, next }));
                     }
                 }

@@ -5,7 +5,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::LayerBuilder;
-use crate::{before_response::Answered, factory::BoxError};
+use crate::{
+    before_response::Answered,
+    factory::{BoxError, ProvideFactory},
+};
 
 /// # Before the response
 impl<L, M, A> LayerBuilder<L, M, A> {
@@ -13,7 +16,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// turns the response into a refusal: 500, or 503 for an
     /// [`UnavailableError`](crate::UnavailableError).
     ///
-    /// This is where a transaction commits: the client gets a 200 only if it did. Steps are taken in the
+    /// This is where a transaction commits: the client gets a 200 only if it did. The step gets the factory
+    /// with its type ([`Answered::scoped`]), so it is added after the factory. Steps are taken in the
     /// order in which they were added, in the request's scope, also for responses that are errors
     /// ([`Answered::is_success`] tells). They are not taken for refused requests, and not where the
     /// inner service fails with an error, as there is no response then: what is not committed has to be
@@ -37,10 +41,12 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// let layer = UserScopeLayer::builder()
     ///     .strategy(ExistingContext::new())
     ///     .factory(|_user| Transaction)
-    ///     .before_response(|answered| match answered.scoped::<Transaction>() {
-    ///         Some(transaction) if answered.is_success() => transaction.commit(),
-    ///         // Dropped, it is rolled back.
-    ///         _ => Ok(()),
+    ///     .before_response(|answered| {
+    ///         if answered.is_success() {
+    ///             answered.scoped().commit()
+    ///         } else {
+    ///             Ok(()) // Dropped, it is rolled back.
+    ///         }
     ///     })
     ///     .build()?;
     /// # let _ = layer;
@@ -48,7 +54,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// ```
     pub fn before_response<F, E>(mut self, step: F) -> Self
     where
-        F: Fn(&Answered<'_>) -> Result<(), E> + Send + Sync + 'static,
+        M: ProvideFactory,
+        F: Fn(&Answered<'_, M::Handle>) -> Result<(), E> + Send + Sync + 'static,
         E: Into<BoxError>,
     {
         self.settings.before_response.add(step);
@@ -74,12 +81,9 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     ///     .strategy(ExistingContext::new())
     ///     .factory(|_user| Transaction)
     ///     .before_response_async(|answered| {
-    ///         let transaction = answered.scoped::<Transaction>().filter(|_| answered.is_success());
+    ///         let (transaction, is_success) = (answered.scoped(), answered.is_success());
     ///         async move {
-    ///             match transaction {
-    ///                 Some(transaction) => transaction.commit().await,
-    ///                 None => Ok(()),
-    ///             }
+    ///             if is_success { transaction.commit().await } else { Ok(()) }
     ///         }
     ///     })
     ///     .build()?;
@@ -88,7 +92,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     /// ```
     pub fn before_response_async<F, Fut, E>(mut self, step: F) -> Self
     where
-        F: Fn(&Answered<'_>) -> Fut + Send + Sync + 'static,
+        M: ProvideFactory,
+        F: Fn(&Answered<'_, M::Handle>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {

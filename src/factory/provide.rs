@@ -18,11 +18,13 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "the layer doesn't say what it builds for each request",
     label = "no factory was given",
-    note = "call `.factory(|user| ..)`, `.factory_async(..)` or `.make_factory(..)` before `.build()`",
+    note = "call `.factory(|user| ..)`, `.factory_async(..)` or `.make_factory(..)` before \
+            `.before_response(..)` and `.build()`",
     note = "or `.context_only()` where handlers need nothing but the `UserContext`"
 )]
 pub trait ProvideFactory: MakeFactory + private::Insert {
-    /// What work gets of a layer ([`UserScopeLayer::run`](crate::UserScopeLayer::run)): a
+    /// What work ([`UserScopeLayer::run`](crate::UserScopeLayer::run)) and steps
+    /// [before the response](crate::middleware::Answered) get of a layer: a
     /// [`Scoped`](crate::Scoped), or a [`UserContext`](crate::UserContext) from a layer without a
     /// factory.
     type Handle: Clone + Send + Sync + 'static;

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::{Ready, ready},
     io,
     pin::Pin,
     sync::{
@@ -17,14 +18,16 @@ use bytes::Bytes;
 use futures::{FutureExt, task::noop_waker};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use tower::{BoxError, Service, ServiceExt, service_fn};
+use tower::{BoxError, Service, ServiceExt, service_fn, util::ServiceFn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    Rejection, UnavailableError, UserContext, UserScopeLayer,
+    CredentialSource, MaybeFuture, Rejection, Scoped, UnavailableError, UserContext,
+    UserScopeLayer,
     audit::AuditEvent,
     authorize::Anyone,
-    factory::{FactoryFn, Provided},
-    middleware::{Answered, Empty, LayerBuilder, Then},
+    factory::{FactoryFn, MakeFactory, Provided},
+    from_fn,
+    middleware::{Answered, Empty, LayerBuilder, ReloadLayer, Then},
     rejection::RejectionKind,
     scope::{ClosedScope, Ending},
     strategy::FromFn,
@@ -92,8 +95,8 @@ fn builder(log: &Log) -> Builder {
         committed: AtomicBool::new(false),
     });
     UserScopeLayer::builder()
-        .strategy(tower_user_scope::from_fn(
-            tower_user_scope::CredentialSource::header("x-user"),
+        .strategy(from_fn(
+            CredentialSource::header("x-user"),
             alice as fn(&http::request::Parts) -> tower_user_scope::Outcome,
         ))
         .factory(make)
@@ -117,7 +120,7 @@ fn answering(
     service_fn(move |_| {
         let mut response = Response::new(Noting(Arc::clone(&log)));
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-        std::future::ready(Ok::<_, Infallible>(response))
+        ready(Ok::<_, Infallible>(response))
     })
 }
 
@@ -146,9 +149,9 @@ impl Drop for Noting {
 
 /// Commits where the response is a success.
 #[expect(clippy::unnecessary_wraps, reason = "it is a step, and steps may fail")]
-fn commit(answered: &Answered<'_>) -> Result<(), Infallible> {
-    if let (true, Some(work)) = (answered.is_success(), answered.scoped::<Work>()) {
-        work.commit();
+fn commit(answered: &Answered<'_, Scoped<Work>>) -> Result<(), Infallible> {
+    if answered.is_success() {
+        answered.scoped().commit();
     }
     Ok(())
 }
@@ -179,6 +182,128 @@ async fn b54_a_success_is_committed_before_its_first_byte_and_an_error_is_not() 
             "{status}: {after:?}"
         );
     }
+}
+
+/// Serves one request of alice's with the layer, and returns what its steps have noted.
+async fn noted_by<T>(layer: T, log: &Log) -> Vec<String>
+where
+    T: Layer<ServiceFn<fn(Request<Body>) -> Ready<Result<Response<Body>, Infallible>>>>,
+    T::Service: Service<Request<Body>, Error = Infallible>,
+{
+    let answer: fn(_) -> _ = |_| ready(Ok(Response::new(Body::empty())));
+    let service = layer.layer(service_fn(answer));
+    drop(service.oneshot(request()).await.expect("infallible"));
+    taken(log)
+}
+
+#[tokio::test]
+async fn a_step_gets_the_factory_with_its_type_however_the_layer_builds_it() {
+    struct Named(String);
+    #[derive(Clone)]
+    struct MakesNamed;
+    impl MakeFactory for MakesNamed {
+        type Factory = Named;
+        type Error = Infallible;
+        type Future = Ready<Result<Named, Infallible>>;
+
+        fn make(&self, user: &UserContext) -> MaybeFuture<Self::Future> {
+            MaybeFuture::Ready(Ok(named(user)))
+        }
+    }
+    fn named(user: &UserContext) -> Named {
+        Named(user.user_id().map(ToString::to_string).unwrap_or_default())
+    }
+    let log = Log::default();
+    let noted = Arc::clone(&log);
+    let step = move |answered: &Answered<'_, Scoped<Named>>| {
+        note(&noted, format!("of {}", answered.scoped().0));
+        Ok::<_, Infallible>(())
+    };
+    let layer =
+        || UserScopeLayer::builder().strategy(from_fn(CredentialSource::header("x-user"), alice));
+
+    let at_once = layer().factory(named).before_response(step.clone());
+    let as_arc = layer()
+        .factory(named)
+        .before_response(step.clone())
+        .insert_as_arc();
+    let waits = layer()
+        .factory_async(async |user| Ok::<_, Infallible>(named(&user)))
+        .before_response(step.clone());
+    let made = layer()
+        .make_factory(MakesNamed)
+        .before_response(step.clone());
+    assert_eq!(
+        noted_by(at_once.build().expect("good"), &log).await,
+        ["of alice"]
+    );
+    assert_eq!(
+        noted_by(as_arc.build().expect("good"), &log).await,
+        ["of alice"]
+    );
+    assert_eq!(
+        noted_by(waits.build().expect("good"), &log).await,
+        ["of alice"]
+    );
+    assert_eq!(
+        noted_by(made.build().expect("good"), &log).await,
+        ["of alice"]
+    );
+
+    let boxed_first = layer().factory(named).boxed().before_response(step.clone());
+    let boxed_last = layer()
+        .make_factory(MakesNamed)
+        .before_response(step.clone())
+        .boxed();
+    let reloaded = ReloadLayer::new(boxed_first.build().expect("good"));
+    assert_eq!(noted_by(reloaded.clone(), &log).await, ["of alice"]);
+    reloaded.reload(boxed_last.build().expect("good"));
+    assert_eq!(noted_by(reloaded, &log).await, ["of alice"]);
+
+    let noted = Arc::clone(&log);
+    let lazy = layer()
+        .lazy_factory(|user| Ok::<_, Infallible>(named(user)))
+        .before_response(move |answered| {
+            let named = answered.scoped();
+            note(&noted, format!("built: {}", named.peek().is_some()));
+            named
+                .get()
+                .map(|named| note(&noted, format!("of {}", named.0)))
+        });
+    let lazy = lazy.build().expect("good");
+    assert_eq!(noted_by(lazy, &log).await, ["built: false", "of alice"]);
+
+    let noted = Arc::clone(&log);
+    let lazy = layer()
+        .lazy_factory_async(async |user| Ok::<_, Infallible>(named(&user)))
+        .before_response_async(move |answered| {
+            let (lazy, noted) = (answered.scoped(), Arc::clone(&noted));
+            async move {
+                lazy.get()
+                    .await
+                    .map(|named| note(&noted, format!("of {}", named.0)))
+            }
+        });
+    assert_eq!(
+        noted_by(lazy.build().expect("good"), &log).await,
+        ["of alice"]
+    );
+
+    let noted = Arc::clone(&log);
+    let none = layer()
+        .context_only()
+        .before_response(move |answered: &Answered<'_>| {
+            note(
+                &noted,
+                format!("context of {:?}", answered.context().user_id()),
+            );
+            Ok::<_, Infallible>(())
+        });
+    let none = none.boxed().build().expect("good");
+    assert_eq!(
+        noted_by(none, &log).await,
+        ["context of Some(UserId(\"alice\"))"]
+    );
 }
 
 /// What comes of a step that fails with this error.
@@ -253,7 +378,7 @@ async fn steps_are_taken_in_order_and_in_scope_and_may_wait() {
     let log = Log::default();
     let step = |name: &'static str| {
         let log = Arc::clone(&log);
-        move |answered: &Answered<'_>| {
+        move |answered: &Answered<'_, Scoped<Work>>| {
             let current = UserContext::current().expect("a scope");
             assert_eq!(&current, answered.context());
             note(&log, name);
@@ -262,7 +387,7 @@ async fn steps_are_taken_in_order_and_in_scope_and_may_wait() {
     };
     let waits = |name: &'static str| {
         let log = Arc::clone(&log);
-        move |_: &Answered<'_>| {
+        move |_: &Answered<'_, Scoped<Work>>| {
             let log = Arc::clone(&log);
             async move {
                 tokio::task::yield_now().await;
@@ -444,13 +569,13 @@ async fn a_grpc_response_is_a_success_by_its_status_too_and_a_refusal_is_one_of_
                 let value = status.parse().expect("a value");
                 response.headers_mut().insert("grpc-status", value);
             }
-            std::future::ready(Ok::<_, Infallible>(response))
+            ready(Ok::<_, Infallible>(response))
         }));
         drop(service.oneshot(request()).await.expect("infallible"));
         assert_eq!(taken(&log) == ["committed"], done, "{grpc_status:?}");
     }
     let log = Log::default();
-    let fails = |_: &Answered<'_>| Err(io::Error::other("planted"));
+    let fails = |_: &Answered<'_, Scoped<Work>>| Err(io::Error::other("planted"));
     let layer = builder(&log).before_response(fails).build().expect("good");
     let mut request = request();
     let grpc = "application/grpc".parse().expect("a value");
@@ -464,7 +589,7 @@ async fn a_grpc_response_is_a_success_by_its_status_too_and_a_refusal_is_one_of_
 #[tokio::test]
 async fn an_upgrade_that_a_step_refuses_does_not_happen() {
     let log = Log::default();
-    let fails = |_: &Answered<'_>| Err(io::Error::other("planted"));
+    let fails = |_: &Answered<'_, Scoped<Work>>| Err(io::Error::other("planted"));
     let layer = builder(&log)
         .before_response(fails)
         .on_close(endings(&log))
@@ -515,7 +640,7 @@ async fn a_closed_scope_knows_how_much_was_sent_and_who_still_holds_the_factory(
             .push(work);
         let frames = ["four", "", "five."].map(|data| Ok::<_, Infallible>(Bytes::from(data)));
         let body = Body::from_stream(futures::stream::iter(frames));
-        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+        ready(Ok::<_, Infallible>(Response::new(body)))
     }));
     let response = service.oneshot(request()).await.expect("infallible");
     let body = response

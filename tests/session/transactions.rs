@@ -179,13 +179,8 @@ fn app(pool: PgPool) -> Router {
             })
         })
         .before_response_async(|answered| {
-            let (work, commit) = (answered.scoped::<UnitOfWork>(), answered.is_success());
-            async move {
-                match work {
-                    Some(work) => work.finish(commit).await,
-                    None => Ok(()),
-                }
-            }
+            let (work, commit) = (answered.scoped(), answered.is_success());
+            async move { work.finish(commit).await }
         })
         .build()
         .expect("good");
