@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{ApiKeyError, ApiKeyErrorKind, ApiKeyHash, ApiKeyId, ApiKeyRecord, ApiKeyStore};
+#[cfg(feature = "open-scopes")]
+use crate::open_scopes::Credential;
 use crate::{
     clock::{Clock, Moment},
     context::{Identity, Principal},
@@ -27,7 +29,7 @@ impl<S: ApiKeyStore> Lookup<S> {
             Err(error) => return UnavailableError::new(error).into(),
         };
         let identity = match self.checked(record) {
-            Ok(identity) => identity.with_attribute(self.id),
+            Ok(identity) => revocable(identity, &self.id).with_attribute(self.id),
             Err(invalid) => return invalid.into(),
         };
         if let Some(known) = self.known {
@@ -69,6 +71,20 @@ impl<S: ApiKeyStore> Lookup<S> {
             None => Ok(record.identity),
         }
     }
+}
+
+/// Names the credential of an identity by the key's identifier, unless the application has named it.
+#[cfg(feature = "open-scopes")]
+fn revocable(identity: Identity, id: &ApiKeyId) -> Identity {
+    if identity.attributes().get::<Credential>().is_some() {
+        return identity;
+    }
+    identity.with_attribute(Credential::new().with_token_id(id.as_str()))
+}
+
+#[cfg(not(feature = "open-scopes"))]
+fn revocable(identity: Identity, _: &ApiKeyId) -> Identity {
+    identity
 }
 
 /// What an unknown key is compared with. Its comparison never counts.

@@ -10,6 +10,7 @@
 //! | [`testing`] | tests of handlers, of the list, and of isolation |
 //! | [`migrating`] | from a singleton to a factory for each request, in three phases |
 //! | [`jobs_and_sockets`] | scopes of spawned work, WebSockets, event streams and gRPC |
+//! | [`ending_scopes`] | what ends open streams, what clients see of it, and log-out at an identity provider |
 //! | [`demo`] | which mistakes the demo shows, and what the layer does instead |
 //! | [`performance`] | what the layer costs beside what others do |
 //!
@@ -38,6 +39,9 @@ pub mod migrating {}
 
 #[doc = include_str!("jobs_and_sockets.md")]
 pub mod jobs_and_sockets {}
+
+#[doc = include_str!("ending_scopes.md")]
+pub mod ending_scopes {}
 
 #[doc = include_str!("demo.md")]
 pub mod demo {}

@@ -65,6 +65,42 @@ impl<'a> Claims<'a> {
         value.map_err(|_| TokenErrorKind::ClaimType(name.clone()))
     }
 
+    /// Whether there is a claim of this name, also where it is `null`.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.has(name)
+    }
+
+    /// Returns a claim that has to be an object if it is there.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn object(&self, name: &'static str) -> Result<Option<Object<'a>>, TokenErrorKind> {
+        let Some(json) = self.0.get(name) else {
+            return Ok(None);
+        };
+        let object = Object::read(json.as_bytes());
+        object
+            .map(Some)
+            .map_err(|_| TokenErrorKind::ClaimType(Cow::Borrowed(name)))
+    }
+
+    /// Returns a claim that has to be there, and has to be a string that is not empty.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn required_text(&self, name: &'static str) -> Result<Cow<'a, str>, TokenErrorKind> {
+        let name = Cow::Borrowed(name);
+        match self.text(name.clone())? {
+            Some(text) if text.is_empty() => Err(TokenErrorKind::ClaimType(name)),
+            Some(text) => Ok(text),
+            None => Err(TokenErrorKind::MissingClaim(name)),
+        }
+    }
+
+    /// Returns a time that has to be there, in seconds since 1970.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn required_time(&self, name: &'static str) -> Result<u64, TokenErrorKind> {
+        let time = self.time(name, Round::Down)?;
+        time.ok_or(TokenErrorKind::MissingClaim(Cow::Borrowed(name)))
+    }
+
     /// Returns `sub` of a claim that names an actor (RFC 8693 section 4.1); `None` if nobody acts. An
     /// actor without a `sub` is an error, because it is somebody.
     pub(super) fn actor(&self, name: &Cow<'static, str>) -> Result<Option<String>, TokenErrorKind> {

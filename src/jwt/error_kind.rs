@@ -93,6 +93,15 @@ pub enum TokenErrorKind {
     /// A revocation check refused it.
     #[error("the token was revoked")]
     Revoked,
+    /// It has a claim that tokens of its kind must not have, such as `nonce` in a log-out token.
+    #[error("the token has the claim `{0}`, which its kind must not have")]
+    ForbiddenClaim(&'static str),
+    /// Its `events` are about something else than what is verified here.
+    #[error("the token is about another event")]
+    OtherEvent,
+    /// A token that may be used once was used before.
+    #[error("the token was used before")]
+    Replayed,
 }
 
 impl TokenErrorKind {
@@ -124,6 +133,9 @@ impl TokenErrorKind {
             Self::SenderConstrained => "token_sender_constrained",
             Self::Inactive => "token_inactive",
             Self::Revoked => "token_revoked",
+            Self::ForbiddenClaim(_) => "token_forbidden_claim",
+            Self::OtherEvent => "token_other_event",
+            Self::Replayed => "token_replayed",
         }
     }
 }

@@ -68,6 +68,12 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
+    /// Returns how many members there are.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// Whether there is a member of this name, whatever its value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()

@@ -54,6 +54,8 @@ mod requirement;
 mod revocation;
 mod rsa;
 mod secret;
+#[cfg(feature = "open-scopes")]
+mod security_events;
 mod settings;
 mod skipped;
 mod strategy;
@@ -61,6 +63,11 @@ mod typestate;
 mod verified;
 mod verify;
 
+#[cfg(feature = "open-scopes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+pub use self::security_events::{
+    EndedSessions, EventTokenError, LogoutTokens, SessionRevokedEvents,
+};
 pub use self::{
     builder::Jwt,
     error::TokenError,

@@ -9,11 +9,10 @@ use std::{
 };
 
 use super::{
-    CryptoProvider, FetchError, KeySet, TokenConfigError, TokenErrorKind,
+    CryptoProvider, KeySet, TokenConfigError, TokenErrorKind,
     identify::Identify,
     issuer::IssuerRules,
     issuers::AcceptedIssuers,
-    remote::Refreshed,
     requirement::Requirement,
     revocation::{Revocation, outcome_of},
     verify::{Checks, Refused, Unverified, Verdict},
@@ -49,7 +48,7 @@ pub(super) struct Settings {
 impl Settings {
     const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
-    fn provider(&self) -> Result<CryptoProvider, TokenConfigError> {
+    pub(super) fn provider(&self) -> Result<CryptoProvider, TokenConfigError> {
         self.provider.map_or_else(CryptoProvider::only_one, Ok)
     }
 
@@ -176,20 +175,10 @@ impl Settings {
             Some(keys) => self.verdict(&unverified, issuer, keys, self.clock.now()),
             None => Err(Refused::UnknownKey),
         };
-        let verdict = match (verdict, refreshed) {
+        let verdict = match (verdict, refreshed.why_incomplete()) {
             (Ok(verdict), _) => Arc::new(verdict),
             // The key may be one that could not be fetched, so the token is not called invalid.
-            (
-                Err(Refused::UnknownKey),
-                Refreshed {
-                    result: Err(error), ..
-                },
-            ) => {
-                return UnavailableError::new(error).into();
-            }
-            (Err(Refused::UnknownKey), Refreshed { keys: None, .. }) => {
-                return UnavailableError::new(FetchError::TimedOut).into();
-            }
+            (Err(Refused::UnknownKey), Some(error)) => return UnavailableError::new(error).into(),
             (Err(refused), _) => return Outcome::Invalid(refused.into()),
         };
         self.cache_verdict(fingerprint, &verdict);

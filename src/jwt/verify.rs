@@ -117,36 +117,31 @@ impl Signed<'_> {
         })
     }
 
+    /// Returns the claims.
+    #[cfg(feature = "open-scopes")]
+    pub(super) fn claims(&self) -> Result<Claims<'_>, TokenErrorKind> {
+        Claims::read(self.payload)
+    }
+
+    /// Checks `typ`.
+    pub(super) fn check_type(&self, wanted: &str) -> Result<(), TokenError> {
+        if self.header.is_of_type(wanted) {
+            return Ok(());
+        }
+        let sent = self.header.token_type();
+        Err(TokenError::from(TokenErrorKind::WrongType).comparing([wanted], sent.as_deref()))
+    }
+
     fn check(&self, claims: &Claims<'_>, checks: &Checks<'_>) -> Result<Verdict, InvalidError> {
-        let wrong_type = |wanted: &&str| !self.header.is_of_type(wanted);
-        if let Some(wanted) = checks.token_type.filter(wrong_type) {
-            let sent = self.header.token_type();
-            return Err(TokenError::from(TokenErrorKind::WrongType)
-                .comparing([wanted], sent.as_deref())
-                .into());
+        if let Some(wanted) = checks.token_type {
+            self.check_type(wanted)?;
         }
         if claims.is_sender_constrained() && !checks.accept_sender_constrained {
             return Err(TokenErrorKind::SenderConstrained.into());
         }
         let rules = checks.issuer;
         let expires_at = claims.check_times(unix_seconds(checks.now), checks.leeway)?;
-        if let Some(name) = &rules.name {
-            let sent = claims.issuer()?;
-            if *sent != **name {
-                return Err(TokenError::from(TokenErrorKind::WrongIssuer)
-                    .comparing([&**name], [&*sent])
-                    .into());
-            }
-        }
-        let audience = if rules.audiences.is_empty() {
-            None
-        } else {
-            let wrong = || TokenErrorKind::WrongAudience;
-            Some(claims.one_of(&rules.audience_claim, &rules.audiences, wrong)?)
-        };
-        for requirement in checks.required.iter().chain(&rules.required) {
-            requirement.check(claims)?;
-        }
+        let audience = check_names(claims, rules, checks.required)?;
         if checks.revocable {
             claims.check_revocable()?;
         }
@@ -163,6 +158,33 @@ impl Signed<'_> {
             size: self.payload.len(),
         })
     }
+}
+
+/// Checks the issuer, the audience and what else is required, and returns the accepted audience that the
+/// token is for.
+pub(super) fn check_names<'r>(
+    claims: &Claims<'_>,
+    rules: &'r IssuerRules,
+    required: &[Requirement],
+) -> Result<Option<&'r str>, TokenError> {
+    if let Some(name) = &rules.name {
+        let sent = claims.issuer()?;
+        if *sent != **name {
+            return Err(
+                TokenError::from(TokenErrorKind::WrongIssuer).comparing([&**name], [&*sent])
+            );
+        }
+    }
+    let audience = if rules.audiences.is_empty() {
+        None
+    } else {
+        let wrong = || TokenErrorKind::WrongAudience;
+        Some(claims.one_of(&rules.audience_claim, &rules.audiences, wrong)?)
+    };
+    for requirement in required.iter().chain(&rules.required) {
+        requirement.check(claims)?;
+    }
+    Ok(audience)
 }
 
 impl From<TokenErrorKind> for Refused {

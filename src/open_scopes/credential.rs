@@ -5,9 +5,12 @@ use std::{fmt, sync::Arc, time::SystemTime};
 /// Identifies the credential behind an identity: an
 /// [attribute](crate::Identity::with_attribute) by which an application can revoke it.
 ///
-/// [`Jwt`](crate::jwt::Jwt) sets it from `sid`, `jti` and `iat`, and
-/// [`SessionCookie`](crate::session::SessionCookie) from the session's id. A strategy of an
-/// application's own that knows one of them adds it:
+/// [`Jwt`](crate::jwt::Jwt) and [`Introspection`](crate::introspection::Introspection) set it from `sid`,
+/// `jti` and `iat`, [`SessionCookie`](crate::session::SessionCookie) and
+/// [`FromSession`](crate::session::FromSession) from the session's id, and
+/// [`ApiKeys`](crate::api_key::ApiKeys) from the key's identifier, as a token id. An application that
+/// sets it in a closure of one of them names the session itself, such as by the `sid` of the log-in. A
+/// strategy of an application's own that knows one of them adds it:
 ///
 /// ```
 /// use tower_user_scope::{Identity, UserId, open_scopes::Credential};

@@ -25,6 +25,7 @@ pub struct Revocation {
     pub(super) whom: Whom,
     issued_before: Option<SystemTime>,
     except_session: Option<Arc<str>>,
+    only_session: Option<Arc<str>>,
     pub(super) reason: EndReason,
 }
 
@@ -57,6 +58,7 @@ impl Revocation {
             whom,
             issued_before: None,
             except_session: None,
+            only_session: None,
             reason: EndReason::Revoked,
         }
     }
@@ -74,6 +76,13 @@ impl Revocation {
     /// Leaves the credentials of one session alone: "log me out everywhere else".
     pub fn except_session(mut self, id: impl Into<Arc<str>>) -> Self {
         self.except_session = Some(id.into());
+        self
+    }
+
+    /// Revokes the credentials of one session only: a session of a subject, where ids of sessions may
+    /// be another subject's too.
+    pub fn only_session(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.only_session = Some(id.into());
         self
     }
 
@@ -96,6 +105,9 @@ impl Revocation {
     pub(super) fn covers(&self, credential: Option<&Credential>) -> bool {
         let session = credential.and_then(Credential::session_id);
         if self.except_session.is_some() && session == self.except_session.as_deref() {
+            return false;
+        }
+        if self.only_session.is_some() && session != self.only_session.as_deref() {
             return false;
         }
         let issued_at = credential.and_then(Credential::issued_at);
@@ -127,6 +139,7 @@ impl fmt::Debug for Revocation {
             .field("whom", &whom)
             .field("issued_before", &self.issued_before)
             .field("except_session", &self.except_session.is_some())
+            .field("only_session", &self.only_session.is_some())
             .field("reason", &self.reason)
             .finish()
     }

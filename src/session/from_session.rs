@@ -7,6 +7,8 @@ use serde_json::Value;
 use tower_sessions_core::{Expiry, Session};
 use tower_sessions_core_0_14::{Expiry as Expiry014, Session as Session014};
 
+#[cfg(feature = "open-scopes")]
+use super::lookup::revocable;
 use super::{
     SessionData, SessionError,
     lookup::system_time,
@@ -167,6 +169,10 @@ trait OuterSession: Send + Sync + 'static {
     /// Returns whether the session has an id, from the request's cookie.
     fn is_named(&self) -> bool;
 
+    /// Returns the session's id as text.
+    #[cfg(feature = "open-scopes")]
+    fn id_text(&self) -> Option<String>;
+
     /// Returns the session's value of this key, and loads the session first if needed.
     fn value(
         &self,
@@ -182,6 +188,11 @@ macro_rules! outer_session {
         impl OuterSession for $session {
             fn is_named(&self) -> bool {
                 self.id().is_some()
+            }
+
+            #[cfg(feature = "open-scopes")]
+            fn id_text(&self) -> Option<String> {
+                self.id().map(|id| id.to_string())
             }
 
             async fn value(&self, key: &str) -> Result<Option<Value>, UnavailableError> {
@@ -219,5 +230,11 @@ async fn resolve_session(session: impl OuterSession, options: Arc<SessionOptions
     if was_named && !session.is_named() {
         return options.unknown(SessionError::Unknown);
     }
-    options.outcome(&SessionData::new(&values, session.end()))
+    let outcome = options.outcome(&SessionData::new(&values, session.end()));
+    #[cfg(feature = "open-scopes")]
+    let outcome = match session.id_text() {
+        Some(id) => revocable(outcome, &id),
+        None => outcome,
+    };
+    outcome
 }

@@ -49,14 +49,26 @@ fn outcome_of(
     if expires_at.is_some_and(|end| end <= clock.now()) {
         return options.unknown(SessionError::Expired);
     }
-    match options.outcome(&SessionData::new(&record.data, expires_at)) {
-        #[cfg(feature = "open-scopes")]
-        Outcome::Found(identity) => {
-            let credential = Credential::new().with_session_id(requested.to_string());
-            identity.with_attribute(credential).into()
-        }
-        outcome => outcome,
-    }
+    let outcome = options.outcome(&SessionData::new(&record.data, expires_at));
+    #[cfg(feature = "open-scopes")]
+    let outcome = revocable(outcome, &requested.to_string());
+    outcome
+}
+
+/// Names the credential of a found identity by the session's id, unless the application names another
+/// session.
+#[cfg(feature = "open-scopes")]
+pub(super) fn revocable(outcome: Outcome, session_id: &str) -> Outcome {
+    let Outcome::Found(identity) = outcome else {
+        return outcome;
+    };
+    let own = identity.attributes().get::<Credential>().cloned();
+    let credential = own.unwrap_or_default();
+    let credential = match credential.session_id() {
+        Some(_) => credential,
+        None => credential.with_session_id(session_id),
+    };
+    identity.with_attribute(credential).into()
 }
 
 /// Converts a Unix time. A time before 1970 becomes 1970: both are past.

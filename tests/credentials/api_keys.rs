@@ -9,6 +9,7 @@ use tower_user_scope::{
     audit::AuditEvent,
     authorize::{Grants, Require},
     clock::Clock,
+    open_scopes::Credential,
     strategy::{InvalidErrorKind, Strategy, StripReason},
     testing::TestClock,
     token::{TokenCache, TokenSource},
@@ -365,6 +366,9 @@ async fn handlers_know_the_scopes_and_the_identifier_of_a_key() {
         .outcome
         .expect("accepted");
     assert_eq!(context.attributes().get::<ApiKeyId>(), Some(key.id()));
+    let credential = context.attributes().get::<Credential>();
+    let id = credential.expect("it can be revoked").token_id();
+    assert_eq!(id, Some(key.id().as_str()));
     assert!(context.evidence().is_proved());
     assert!(
         Grants::of(&context)

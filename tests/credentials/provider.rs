@@ -1,10 +1,12 @@
-//! Tokens of a real OpenID provider, by its own discovery and keys: `oidc-provider` of npm.
+//! Tokens of a real OpenID provider, by its own discovery and keys: `oidc-provider` of npm. B55: it says who
+//! has logged out there.
 //!
 //! The provider is a program in `oidc/`: `.ci/oidc-provider` installs what it depends on, sets
 //! `OIDC_PROVIDER` to the folder, and runs this.
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     process::Stdio,
     sync::{
         Arc,
@@ -13,19 +15,32 @@ use std::{
     time::Duration,
 };
 
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawForm, State},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use futures::{StreamExt, stream};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect::Policy};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
     process::{Child, Command},
     task::JoinSet,
 };
 use tower_user_scope::{
-    Identity, Principal, UserId,
+    Identity, Principal, UserId, UserScopeLayer,
     authorize::Grants,
     context::ServiceName,
-    jwt::{CryptoProvider, HasAudience, HasIssuer, Jwt, RemoteKeys, TokenError, TokenErrorKind},
+    jwt::{
+        CryptoProvider, HasAudience, HasIssuer, Jwt, LogoutTokens, RemoteKeys, TokenError,
+        TokenErrorKind,
+    },
+    open_scopes::OpenScopes,
     strategy::{InvalidErrorKind, Strategy},
     testing::TestClock,
 };
@@ -49,6 +64,11 @@ struct Provider {
 impl Provider {
     /// Starts the provider; `None` where it is not installed.
     async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with these environment variables.
+    async fn start_with(variables: &[(&str, &str)]) -> Option<Self> {
         let Some(folder) = std::env::var_os("OIDC_PROVIDER") else {
             eprintln!("not run: `.ci/oidc-provider` installs the provider and runs this");
             return None;
@@ -56,6 +76,7 @@ impl Provider {
         let mut process = Command::new("node")
             .arg("provider.mjs")
             .current_dir(folder)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -105,10 +126,22 @@ impl Provider {
 
     /// Logs a user in, as a browser and then the client would: the code flow with PKCE.
     async fn log_in(&self, user: &str, resource: Option<&str>) -> Tokens {
-        let mut browser = Browser {
+        self.log_in_with(&mut self.browser(), user, resource).await
+    }
+
+    fn browser(&self) -> Browser {
+        Browser {
             http: self.http.clone(),
             cookies: BTreeMap::new(),
-        };
+        }
+    }
+
+    async fn log_in_with(
+        &self,
+        browser: &mut Browser,
+        user: &str,
+        resource: Option<&str>,
+    ) -> Tokens {
         let mut url = self.url("/auth");
         url.query_pairs_mut()
             .append_pair("client_id", "web")
@@ -137,6 +170,36 @@ impl Provider {
             url = next;
         }
         panic!("the log-in does not end")
+    }
+
+    /// Logs out as a browser does: the provider asks whether, and the user says yes.
+    async fn log_out(&self, browser: &mut Browser, id_token: &str) {
+        let mut url = self.url("/session/end");
+        url.query_pairs_mut().append_pair("id_token_hint", id_token);
+        let page = browser.get(url).send().await.expect("an answer");
+        browser.keep_cookies(&page);
+        assert_eq!(page.status(), StatusCode::OK);
+        let page = page.text().await.expect("a page");
+        let between = |start: &str| {
+            let (_, rest) = page
+                .split_once(start)
+                .unwrap_or_else(|| panic!("no {start} in {page}"));
+            rest.split('"').next().unwrap_or_default().to_owned()
+        };
+        let xsrf = between(r#"name="xsrf" value=""#);
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("xsrf", &*xsrf), ("logout", "yes")])
+            .finish();
+        let confirmed = self
+            .http
+            .post(between(r#"action=""#))
+            .header(header::COOKIE, browser.cookies())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .expect("an answer");
+        assert!(confirmed.status().is_redirection(), "{confirmed:?}");
     }
 
     fn jwt(&self) -> Jwt<HasIssuer, HasAudience> {
@@ -175,22 +238,28 @@ struct Browser {
 
 impl Browser {
     fn get(&self, url: Url) -> RequestBuilder {
+        self.http.get(url).header(header::COOKIE, self.cookies())
+    }
+
+    fn cookies(&self) -> String {
         let cookies: Vec<String> = (self.cookies.iter())
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        self.http
-            .get(url)
-            .header(header::COOKIE, cookies.join("; "))
+        cookies.join("; ")
     }
 
-    async fn follow(&mut self, url: Url) -> Url {
-        let response = self.get(url.clone()).send().await.expect("an answer");
+    fn keep_cookies(&mut self, response: &Response) {
         for cookie in response.headers().get_all(header::SET_COOKIE) {
             let cookie = cookie.to_str().expect("ASCII");
             let (name, value) = cookie.split_once('=').expect("a pair");
             let value = value.split(';').next().unwrap_or_default();
             self.cookies.insert(name.to_owned(), value.to_owned());
         }
+    }
+
+    async fn follow(&mut self, url: Url) -> Url {
+        let response = self.get(url.clone()).send().await.expect("an answer");
+        self.keep_cookies(&response);
         let to = response
             .headers()
             .get(header::LOCATION)
@@ -378,4 +447,101 @@ async fn a_provider_that_is_killed_is_503_for_new_keys_alone() {
         matches!(malformed, Came::Refused(InvalidErrorKind::Rejected(_))),
         "{malformed:?}"
     );
+}
+
+/// An application: an event stream for users, and the endpoint that the provider tells of log-outs.
+async fn serve(listener: TcpListener, provider: &Provider, open: &OpenScopes) {
+    let layer = UserScopeLayer::builder()
+        .strategy(provider.jwt())
+        .open_scopes(open)
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let events = async || {
+        let first = stream::iter([Ok::<_, Infallible>("data: hello\n\n")]);
+        let body = Body::from_stream(first.chain(stream::pending()));
+        ([(header::CONTENT_TYPE, "text/event-stream")], body)
+    };
+    let own = Jwt::new(RemoteKeys::discover(&*provider.issuer))
+        .crypto_provider(CryptoProvider::aws_lc_rs())
+        .issuer(&*provider.issuer)
+        .audience("web");
+    let tokens = Arc::new(LogoutTokens::new(own).expect("a valid configuration"));
+    let app = Router::new()
+        .route("/events", get(events))
+        .layer(layer)
+        .route("/log-out", post(logged_out))
+        .with_state((tokens, open.clone()));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+}
+
+async fn logged_out(
+    State((tokens, open)): State<(Arc<LogoutTokens>, OpenScopes)>,
+    RawForm(form): RawForm,
+) -> impl IntoResponse {
+    let posted = form_urlencoded::parse(&form).find(|(name, _)| name == "logout_token");
+    let (_, token) = posted.expect("the provider sends one");
+    let ended = tokens.verify(&token).await.expect("a valid log-out token");
+    assert!(ended.subject().is_some() && ended.session_id().is_some());
+    assert_eq!(open.revoke(ended.revocation()).expect("room"), 1);
+    // Delivered once more.
+    let again = tokens.verify(&token).await.expect_err("it was used");
+    assert_eq!(again.kind(), Some(&TokenErrorKind::Replayed));
+    [(header::CACHE_CONTROL, "no-store")]
+}
+
+/// The next part of a stream.
+async fn next(stream: &mut Response) -> Option<String> {
+    let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk());
+    let chunk = chunk.await.expect("in time").expect("no error")?;
+    Some(String::from_utf8(chunk.to_vec()).expect("text"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b55_a_log_out_at_the_provider_ends_the_streams_of_that_session_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let endpoint = format!("http://{address}/log-out");
+    let variables = [("BACKCHANNEL_LOGOUT_URI", &*endpoint)];
+    let Some(provider) = Provider::start_with(&variables).await else {
+        return;
+    };
+    let open = OpenScopes::new(Duration::from_secs(600));
+    serve(listener, &provider, &open).await;
+
+    let connect = async |tokens: &Tokens| {
+        let request = provider.http.get(format!("http://{address}/events"));
+        let request = request.bearer_auth(tokens.get("access_token"));
+        request.send().await.expect("an answer")
+    };
+    let (mut laptop, mut phone, mut bobs) =
+        (provider.browser(), provider.browser(), provider.browser());
+    let on_laptop = provider.log_in_with(&mut laptop, "alice", Some(API)).await;
+    let on_phone = provider.log_in_with(&mut phone, "alice", Some(API)).await;
+    let of_bob = provider.log_in_with(&mut bobs, "bob", Some(API)).await;
+    let mut streams = Vec::new();
+    for tokens in [&on_laptop, &on_phone, &of_bob] {
+        let mut stream = connect(tokens).await;
+        assert_eq!(next(&mut stream).await.as_deref(), Some("data: hello\n\n"));
+        streams.push(stream);
+    }
+    assert_eq!(open.total(), 3);
+
+    provider
+        .log_out(&mut laptop, on_laptop.get("id_token"))
+        .await;
+    let last = next(&mut streams[0]).await;
+    assert_eq!(
+        last.as_deref(),
+        Some("event: scope-ended\ndata: logged_out\n\n")
+    );
+    assert_eq!(next(&mut streams[0]).await, None);
+    // Nobody else's, and not hers on another device.
+    assert_eq!(open.total(), 2);
+    assert_eq!(connect(&on_laptop).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(connect(&on_phone).await.status(), StatusCode::OK);
+    assert_eq!(connect(&of_bob).await.status(), StatusCode::OK);
+    // She logs in again.
+    let again = provider.log_in_with(&mut laptop, "alice", Some(API)).await;
+    assert_eq!(connect(&again).await.status(), StatusCode::OK);
 }

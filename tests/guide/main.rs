@@ -28,6 +28,7 @@ documents! {
     testing: "../../src/guide/testing.md"
     migrating: "../../src/guide/migrating.md"
     jobs_and_sockets: "../../src/guide/jobs_and_sockets.md"
+    ending_scopes: "../../src/guide/ending_scopes.md"
     demo: "../../src/guide/demo.md"
     performance: "../../src/guide/performance.md"
 }

@@ -7,6 +7,7 @@ mod actors;
 mod attacks;
 mod claims;
 mod clock;
+mod ended_sessions;
 mod grants;
 mod issuer;
 mod issuers;

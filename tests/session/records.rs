@@ -1,4 +1,4 @@
-//! B21, B26, B34: the user of a session, and all errors of records and stores.
+//! B21, B26, B34, B55: the user of a session, and all errors of records and stores.
 
 use std::{
     error::Error as StdError,
@@ -20,8 +20,9 @@ use tower_sessions::{
 use tower_user_scope::{
     Fallback, Identity, InvalidError, Rejection, UserId, UserScopeLayer,
     context::{IdRules, TenantId},
+    open_scopes::Credential,
     rejection::RejectionKind,
-    session::{FromSession, SessionCookie, SessionError},
+    session::{FromSession, SessionCookie, SessionData, SessionError},
     strategy::{BoxStrategy, InvalidErrorKind, Strategy, UnavailableErrorKind},
     testing::Scripted,
 };
@@ -147,6 +148,42 @@ async fn an_identity_is_proved_and_ends_with_its_session() {
     assert_eq!(context.identity().expires_at(), Some(at.into()));
 }
 
+/// What a session is revoked by.
+#[tokio::test]
+async fn b55_a_credential_has_the_sessions_id_unless_the_application_names_it() {
+    let store = MemoryStore::default();
+    let alice = session_of(&store, "alice").await;
+    let own = Credential::new().with_session_id("sid of the log-in");
+    let issued = Credential::new().with_issued_at(SystemTime::UNIX_EPOCH);
+    let id = alice.to_string();
+    let table = [
+        (None, Credential::new().with_session_id(&*id)),
+        (Some(own.clone()), own),
+        (Some(issued.clone()), issued.with_session_id(&*id)),
+    ];
+    for (own, expected) in table {
+        let read = move |data: &SessionData<'_>| {
+            let user = data.get::<String>("user_id")?.expect("a user");
+            let identity = Identity::proved(UserId::try_from(user)?);
+            Ok(Some(match own.clone() {
+                Some(own) => identity.with_attribute(own),
+                None => identity,
+            }))
+        };
+        let cookie = SessionCookie::new(SID, store.clone()).identity(read.clone());
+        let taken = FromSession::new().identity(["user_id"], read);
+        let answers = [
+            ask(cookie, with_cookies([format!("{SID}={alice}")])).await,
+            ask(taken, with_session(&store, alice)).await,
+        ];
+        for answered in answers {
+            let context = answered.expect("alice");
+            let credential = context.attributes().get::<Credential>();
+            assert!(credential == Some(&expected), "{credential:?}");
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Account {
     id: String,
@@ -154,9 +191,7 @@ struct Account {
     locked: bool,
 }
 
-fn account(
-    data: &tower_user_scope::session::SessionData<'_>,
-) -> Result<Option<Identity>, SessionError> {
+fn account(data: &SessionData<'_>) -> Result<Option<Identity>, SessionError> {
     let Some(account) = data.get::<Account>("account")? else {
         return Ok(None);
     };

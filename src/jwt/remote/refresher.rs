@@ -59,6 +59,19 @@ pub(in super::super) struct Refreshed {
     pub(in super::super) result: Result<(), FetchError>,
 }
 
+impl Refreshed {
+    /// Returns why a key may be missing that the issuer has; `None` if the set is complete.
+    pub(in super::super) fn why_incomplete(self) -> Option<FetchError> {
+        match self {
+            Self {
+                result: Err(error), ..
+            } => Some(error),
+            Self { keys: None, .. } => Some(FetchError::TimedOut),
+            Self { .. } => None,
+        }
+    }
+}
+
 enum Start {
     Pending(watch::Receiver<u64>),
     /// No attempt was started: one ended a moment ago, or there is no runtime.

@@ -1,6 +1,8 @@
 // An OpenID provider on loopback, with everybody's log-in accepted: `oidc-provider` and what it leaves
 // to its users. It prints its issuer once it listens, and ends when its standard input does.
 //
+// With BACKCHANNEL_LOGOUT_URI it tells the client `web` there who has logged out.
+//
 // POST /test/rotate adds a signing key, which is used from then on; POST /test/withdraw removes the
 // others.
 
@@ -23,6 +25,10 @@ const clients = [
     grant_types: ["authorization_code", "refresh_token", "client_credentials"],
     response_types: ["code"],
     id_token_signed_response_alg: "ES256",
+    ...(process.env.BACKCHANNEL_LOGOUT_URI && {
+      backchannel_logout_uri: process.env.BACKCHANNEL_LOGOUT_URI,
+      backchannel_logout_session_required: true,
+    }),
   },
   {
     client_id: "orders",
@@ -48,9 +54,17 @@ function make() {
     cookies: { keys: ["a key of these tests"] },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     ttl: { AccessToken: 600, Grant: 600, IdToken: 600, Interaction: 600, RefreshToken: 600, Session: 600 },
+    // Its dispatcher refuses loopback, where the client of these tests is.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     issueRefreshToken: () => true,
+    // An access token has the session of its log-in, as the ID token does.
+    extraTokenClaims: ({ oidc }) => {
+      const sid = oidc.entities.AuthorizationCode?.sid;
+      return sid && { sid };
+    },
     features: {
       devInteractions: { enabled: false },
+      backchannelLogout: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
       revocation: { enabled: true },
       clientCredentials: { enabled: true },
