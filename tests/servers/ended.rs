@@ -1,5 +1,6 @@
-//! B55 on real servers: when alice's identity expires, each kind of response of hers ends in a way
-//! that its client can tell, and bob's goes on. B60: the slots of her limit come back with it.
+//! B55 on real servers: when alice's identity expires, when she logs out, and when her token or all of
+//! hers is revoked, each kind of response of hers ends in a way that its client can tell, and bob's goes
+//! on. B60: the slots of her limit come back with it.
 
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
@@ -27,10 +28,12 @@ use tower_user_scope::{
     CredentialSource, Identity, Outcome, Scoped, UserContext, UserId, UserScopeLayer,
     authorize::Authorize,
     clock::Clock,
+    context::Subject,
     factory::ProvideFactory,
     from_fn,
     limit::Limit,
     middleware::StrategyList,
+    open_scopes::{Credential, OpenScopes, Revocation},
     scope::{EndReason, Ending},
     testing::TestClock,
 };
@@ -51,9 +54,44 @@ struct Owner;
 
 type Closings = mpsc::UnboundedReceiver<(String, Ending)>;
 
+/// What ends alice's scopes.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Expiry,
+    LogOut,
+    OfToken,
+    OfUser,
+}
+
+impl End {
+    const ALL: [Self; 4] = [Self::Expiry, Self::LogOut, Self::OfToken, Self::OfUser];
+
+    fn reason(self) -> EndReason {
+        match self {
+            Self::Expiry => EndReason::Expired,
+            Self::LogOut => EndReason::LoggedOut,
+            Self::OfToken | Self::OfUser => EndReason::Revoked,
+        }
+    }
+
+    /// Ends the one scope that she has open.
+    fn happens(self, clock: &TestClock, open: &OpenScopes) {
+        let revocation = match self {
+            Self::Expiry => return clock.advance(MINUTE),
+            Self::LogOut => Revocation::of_session("session-of-alice").as_log_out(),
+            Self::OfToken => Revocation::of_token("token-of-alice"),
+            Self::OfUser => {
+                Revocation::of_subject(Subject::new("alice".parse::<UserId>().expect("an id")))
+            }
+        };
+        assert_eq!(open.revoke(revocation).expect("room"), 1, "{self:?}");
+    }
+}
+
 /// Alice's identity ends after a minute, and that of others after an hour.
 fn layer(
     clock: &TestClock,
+    open: &OpenScopes,
 ) -> (
     UserScopeLayer<
         impl StrategyList<Pending: Send> + Send + Sync + 'static + use<>,
@@ -76,12 +114,19 @@ fn layer(
                     return Outcome::Absent;
                 };
                 let lasts = if user == "alice" { MINUTE } else { 60 * MINUTE };
+                let credential = Credential::new()
+                    .with_session_id(format!("session-of-{user}"))
+                    .with_token_id(format!("token-of-{user}"));
                 let user: UserId = user.parse().expect("an id");
-                Identity::proved(user).with_expires_at(start + lasts).into()
+                Identity::proved(user)
+                    .with_expires_at(start + lasts)
+                    .with_attribute(credential)
+                    .into()
             },
         ))
         .clock(clock.clone())
         .end_scopes_at_expiry()
+        .open_scopes(open)
         .limit(Limit::concurrency("open", 1))
         .factory(|_: &UserContext| Owner)
         .on_close(move |scope| {
@@ -94,14 +139,11 @@ fn layer(
 }
 
 /// Asserts that the next scope to close is alice's, and that it was cut off.
-async fn alices_scope_is_cut_off(closings: &mut Closings) {
+async fn alices_scope_is_cut_off(closings: &mut Closings, end: End) {
     let closed = soon("the scope closes", closings.recv())
         .await
         .expect("the layer lives");
-    assert_eq!(
-        closed,
-        ("alice".to_owned(), Ending::CutOff(EndReason::Expired))
-    );
+    assert_eq!(closed, ("alice".to_owned(), Ending::CutOff(end.reason())));
 }
 
 async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
@@ -141,8 +183,8 @@ async fn socket(upgrade: WebSocketUpgrade, owner: Scoped<Owner>) -> Response {
     })
 }
 
-async fn start(clock: &TestClock) -> (SocketAddr, Closings) {
-    let (layer, closings) = layer(clock);
+async fn start(clock: &TestClock, open: &OpenScopes) -> (SocketAddr, Closings) {
+    let (layer, closings) = layer(clock, open);
     let app = Router::new()
         .route("/events", get(events))
         .route("/download", get(download))
@@ -152,6 +194,13 @@ async fn start(clock: &TestClock) -> (SocketAddr, Closings) {
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, app).await });
     (address, closings)
+}
+
+/// A clock of the test's, and a registry of open scopes by it.
+fn clock_and_scopes() -> (TestClock, OpenScopes) {
+    let clock = TestClock::now();
+    let open = OpenScopes::with_clock(60 * MINUTE, clock.clone());
+    (clock, open)
 }
 
 fn request(address: SocketAddr, path: &str, user: &str) -> Request<Body> {
@@ -182,8 +231,14 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b55_an_event_stream_ends_with_an_event_that_says_why() {
-    let clock = TestClock::now();
-    let (address, mut closings) = start(&clock).await;
+    for end in End::ALL {
+        event_stream_ends(end).await;
+    }
+}
+
+async fn event_stream_ends(end: End) {
+    let (clock, scopes) = clock_and_scopes();
+    let (address, mut closings) = start(&clock, &scopes).await;
     let mut alice = open(address, "/events", "alice").await;
     let mut bob = open(address, "/events", "bob").await;
     for stream in [&mut alice, &mut bob] {
@@ -193,17 +248,15 @@ async fn b55_an_event_stream_ends_with_an_event_that_says_why() {
         );
     }
     assert_eq!(ask(address, "/events", "alice").await.status(), 429);
-    clock.advance(MINUTE);
+    end.happens(&clock, &scopes);
     let mut all = Vec::new();
     while let Some(bytes) = next(&mut alice).await.expect("a clean end") {
         all.extend_from_slice(&bytes);
     }
     let text = String::from_utf8(all).expect("text");
-    assert!(
-        text.ends_with("event: scope-ended\ndata: expired\n\n"),
-        "{text}"
-    );
-    alices_scope_is_cut_off(&mut closings).await;
+    let last = format!("event: scope-ended\ndata: {}\n\n", end.reason());
+    assert!(text.ends_with(&last), "{text}");
+    alices_scope_is_cut_off(&mut closings, end).await;
     // A browser connects again, and stops at this.
     assert_eq!(ask(address, "/events", "alice").await.status(), 401);
     for _ in 0..3 {
@@ -220,14 +273,20 @@ async fn b55_an_event_stream_ends_with_an_event_that_says_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b55_a_download_ends_with_an_error() {
-    let clock = TestClock::now();
-    let (address, mut closings) = start(&clock).await;
+    for end in End::ALL {
+        download_ends(end).await;
+    }
+}
+
+async fn download_ends(end: End) {
+    let (clock, scopes) = clock_and_scopes();
+    let (address, mut closings) = start(&clock, &scopes).await;
     let mut alice = open(address, "/download", "alice").await;
     let mut bob = open(address, "/download", "bob").await;
     for body in [&mut alice, &mut bob] {
         next(body).await.expect("a frame").expect("data");
     }
-    clock.advance(MINUTE);
+    end.happens(&clock, &scopes);
     loop {
         match next(&mut alice).await {
             Ok(Some(_)) => {}
@@ -235,7 +294,7 @@ async fn b55_a_download_ends_with_an_error() {
             Err(_) => break,
         }
     }
-    alices_scope_is_cut_off(&mut closings).await;
+    alices_scope_is_cut_off(&mut closings, end).await;
     for _ in 0..100 {
         next(&mut bob)
             .await
@@ -246,8 +305,14 @@ async fn b55_a_download_ends_with_an_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b55_a_websocket_is_closed_with_a_code_of_its_own() {
-    let clock = TestClock::now();
-    let (address, mut closings) = start(&clock).await;
+    for end in End::ALL {
+        websocket_ends(end).await;
+    }
+}
+
+async fn websocket_ends(end: End) {
+    let (clock, scopes) = clock_and_scopes();
+    let (address, mut closings) = start(&clock, &scopes).await;
     let connect = async |user: &'static str| {
         let mut request = format!("ws://{address}/socket")
             .into_client_request()
@@ -264,7 +329,7 @@ async fn b55_a_websocket_is_closed_with_a_code_of_its_own() {
         panic!("not an answer");
     };
     assert_eq!(refused.status(), 429);
-    clock.advance(MINUTE);
+    end.happens(&clock, &scopes);
     let message = soon("a close", alice.next())
         .await
         .expect("a message")
@@ -274,7 +339,7 @@ async fn b55_a_websocket_is_closed_with_a_code_of_its_own() {
     };
     assert_eq!(
         (u16::from(close.code), close.reason.as_str()),
-        (4401, "expired")
+        (4401, end.reason().as_str())
     );
     drop(alice);
     let (user, _) = soon("the scope closes", closings.recv())
@@ -314,8 +379,14 @@ impl WhoAmI for Ticks {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b55_a_grpc_stream_ends_as_unauthenticated() {
-    let clock = TestClock::now();
-    let (layer, mut closings) = layer(&clock);
+    for end in End::ALL {
+        grpc_stream_ends(end).await;
+    }
+}
+
+async fn grpc_stream_ends(end: End) {
+    let (clock, scopes) = clock_and_scopes();
+    let (layer, mut closings) = layer(&clock, &scopes);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let server = Server::builder()
@@ -343,7 +414,7 @@ async fn b55_a_grpc_stream_ends_as_unauthenticated() {
     }
     let limited = watch("alice").await.expect_err("a limit");
     assert_eq!(limited.code(), Code::ResourceExhausted);
-    clock.advance(MINUTE);
+    end.happens(&clock, &scopes);
     let status = loop {
         match soon("a message", alice.message()).await {
             Ok(Some(_)) => {}
@@ -352,10 +423,11 @@ async fn b55_a_grpc_stream_ends_as_unauthenticated() {
         }
     };
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
-    assert_eq!(status.message(), "the identity has ended: expired");
-    alices_scope_is_cut_off(&mut closings).await;
+    let message = format!("the identity has ended: {}", end.reason());
+    assert_eq!(status.message(), message);
+    alices_scope_is_cut_off(&mut closings, end).await;
     assert_eq!(
-        watch("alice").await.expect_err("expired").code(),
+        watch("alice").await.expect_err("it has ended").code(),
         Code::Unauthenticated
     );
     for _ in 0..3 {
