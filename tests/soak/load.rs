@@ -1,5 +1,6 @@
 //! B11, B15, B33, B34: under full load on real servers, with faults planted in every stage and
-//! clients that disconnect, users stay apart, all requests are counted and no memory is retained.
+//! clients that disconnect, users stay apart, all requests are counted and no memory is retained. B60:
+//! every slot that was taken has come back, and no scope stays in the registry.
 //!
 //! It runs for a few seconds, or for `SOAK_SECONDS`.
 
@@ -28,7 +29,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::server::{Counts, ENDINGS, Plan, read, serve, waits};
+use crate::server::{Counts, ENDINGS, MOST_OPEN, Plan, Servers, read, serve, waits};
 
 const USERS: u64 = 400;
 const HTTP1_CONNECTIONS: u64 = 8;
@@ -91,6 +92,7 @@ struct Tally {
     refused: u64,
     broken: u64,
     left: u64,
+    timed_out: u64,
 }
 
 /// Checks that every id in a text is the user's own.
@@ -188,7 +190,9 @@ async fn one(
     );
     assert!(!breaks, "{user} with {plan:?} was to be broken off: {text}");
     assert_own(user, &text, plan);
-    if accepted {
+    if plan == Plan::TimesOut {
+        tally.timed_out += 1;
+    } else if accepted {
         assert!(
             text.matches(user).count() >= 3,
             "{user}'s own answer: {text}"
@@ -228,6 +232,29 @@ async fn take_turns(
     tally
 }
 
+/// Takes all slots of a user: the storm has left every one of them free.
+async fn use_up(servers: &Servers, user: &str, tally: &mut Tally) {
+    let mut client = Client::connect(servers.addresses[1], true).await;
+    let mut open = Vec::new();
+    for number in 0..=MOST_OPEN {
+        let request = Request::post("http://localhost/")
+            .header("x-user", user)
+            .header("x-plan", Plan::LeavesInTheBody.name())
+            .body(Body::empty())
+            .expect("a request");
+        let answer = client.send(request).await.expect("an answer");
+        tally.sent += 1;
+        if number < MOST_OPEN {
+            assert_eq!(answer.status(), StatusCode::OK, "slot {number} of {user}");
+            tally.left += 1;
+            open.push(answer);
+        } else {
+            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            tally.refused += 1;
+        }
+    }
+}
+
 /// Waits until the condition holds. A test that would hang fails.
 async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), happens)
@@ -262,6 +289,16 @@ async fn load(counts: &Arc<Counts>, until: Instant) -> Tally {
         all.refused += tally.refused;
         all.broken += tally.broken;
         all.left += tally.left;
+        all.timed_out += tally.timed_out;
+    }
+    let all_back = async {
+        while read(&counts.slots_back) < read(&counts.slots_out) {
+            waits(1).await;
+        }
+    };
+    soon("every slot comes back", all_back).await;
+    for number in 0..3 {
+        use_up(&servers, &format!("user-{number:04}"), &mut all).await;
     }
     counts.kept.lock().expect("no panic in there").take();
     let mut alive = counts.alive.subscribe();
@@ -297,6 +334,8 @@ fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
         mixed,
         stolen,
         caught,
+        slots_out,
+        slots_back,
     ] = [
         &counts.arrived,
         &counts.accepted,
@@ -306,16 +345,23 @@ fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
         &counts.mixed,
         &counts.stolen,
         &counts.caught,
+        &counts.slots_out,
+        &counts.slots_back,
     ]
     .map(read);
     let closed = [0, 1, 2, 3].map(|place: usize| read(&counts.closed[place]));
     println!(
-        "sent {}, answered {}, refused {}, broken off by the server {}, left by the client {}; \
+        "sent {}, answered {}, refused {}, broken off by the server {}, left by the client {}, \
+         timed out {}; slots {slots_out} out and {slots_back} back; \
          arrived {arrived}, accepted {accepted}, refused {refused}, given up before {given_up}; \
          built {built}, closed {closed:?} as {ENDINGS:?}, mixed {mixed}, \
          caught {caught} of {stolen}",
-        seen.sent, seen.answered, seen.refused, seen.broken, seen.left
+        seen.sent, seen.answered, seen.refused, seen.broken, seen.left, seen.timed_out
     );
+    assert_eq!(slots_out, slots_back, "every slot has come back");
+    assert!(slots_out >= accepted, "each that was accepted has had one");
+    assert_eq!(counts.open.0.total(), 0, "no scope stays open");
+    assert!(seen.timed_out > 0, "time limits have struck");
     assert_eq!(mixed, 0, "nobody held what is another's");
     assert_eq!(caught, stolen, "who used what is another's was caught");
     assert!(stolen > 0, "and it was tried");
@@ -325,7 +371,7 @@ fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
         "all are accounted for"
     );
     assert_eq!(
-        seen.answered + seen.refused + seen.broken + seen.left,
+        seen.answered + seen.refused + seen.broken + seen.left + seen.timed_out,
         seen.sent,
         "and so they are by those who sent them"
     );

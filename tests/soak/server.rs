@@ -8,12 +8,14 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
     Router,
     body::{Body, Bytes},
     http::{HeaderMap, Request, Response, StatusCode},
+    middleware::{self, Next},
     routing::any,
 };
 use futures::{StreamExt, stream};
@@ -31,7 +33,9 @@ use tower_user_scope::{
     authorize::{Authorize, ForbiddenError},
     factory::{FactoryUnavailableError, ProvideFactory},
     from_async_fn,
+    limit::{Limit, LimitStore, OnUnavailable, Quota, TakeFuture, Taken},
     middleware::StrategyList,
+    open_scopes::OpenScopes,
     scope::Ending,
     strategy::InvalidErrorKind,
 };
@@ -53,6 +57,8 @@ pub(super) enum Plan {
     HandlerPanics,
     BodyPanics,
     BodyFails,
+    /// The handler is never ready, and a time limit around the layer strikes.
+    TimesOut,
     /// The client disconnects while a stage runs.
     LeavesEarly,
     LeavesInTheRequest,
@@ -61,7 +67,7 @@ pub(super) enum Plan {
 
 impl Plan {
     /// Ordinary requests are more frequent.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Nothing,
         Self::Steals,
         Self::Nothing,
@@ -78,6 +84,7 @@ impl Plan {
         Self::HandlerPanics,
         Self::BodyPanics,
         Self::BodyFails,
+        Self::TimesOut,
         Self::LeavesEarly,
         Self::LeavesEarly,
         Self::LeavesInTheRequest,
@@ -100,6 +107,7 @@ impl Plan {
             Self::WrongKey => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::FactoryFails => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TimesOut => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::OK,
         }
     }
@@ -117,6 +125,10 @@ pub(super) struct Counts {
     pub(super) closed: [AtomicU64; 4],
     pub(super) built: AtomicU64,
     pub(super) alive: watch::Sender<u64>,
+    /// Slots that were taken, and that came back.
+    pub(super) slots_out: AtomicU64,
+    pub(super) slots_back: AtomicU64,
+    pub(super) open: Open,
     /// A place where a handler wrongly leaves its factory for the next request.
     pub(super) kept: Mutex<Option<Scoped<Agents>>>,
     /// Uses of another user's factory, as reported by the handlers and by the layer.
@@ -124,6 +136,42 @@ pub(super) struct Counts {
     pub(super) caught: AtomicU64,
     /// Alarms of the layer, and of the handler that compares context, factory and scope.
     pub(super) mixed: AtomicU64,
+}
+
+/// The registry of open scopes.
+pub(super) struct Open(pub(super) OpenScopes);
+
+impl Default for Open {
+    fn default() -> Self {
+        Self(OpenScopes::new(Duration::from_secs(60)))
+    }
+}
+
+/// How many scopes a user may have open: more than the storm opens of one at a time.
+pub(super) const MOST_OPEN: u32 = 64;
+
+/// Counts the slots that are taken and given back, and refuses nobody.
+struct CountedSlots(Arc<Counts>);
+
+struct Slot(Arc<Counts>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        add(&self.0.slots_back);
+    }
+}
+
+impl LimitStore for CountedSlots {
+    fn take(&self, _key: String, _quota: Quota) -> TakeFuture {
+        let counts = self.0.clone();
+        Box::pin(async move {
+            let underway = Underway(Some(counts.clone()));
+            waits(1).await;
+            underway.ends();
+            add(&counts.slots_out);
+            Ok(Taken::granted().with_slot(Slot(counts)))
+        })
+    }
 }
 
 pub(super) const ENDINGS: [Ending; 4] = [
@@ -209,6 +257,12 @@ pub(super) fn layer(
             Plan::Forbidden => Err(ForbiddenError::new("planted").into()),
             _ => Ok(()),
         })
+        .open_scopes(&counts.open.0)
+        .limit(Limit::concurrency("open", MOST_OPEN))
+        .limit(
+            Limit::concurrency("counted", MOST_OPEN)
+                .in_store(CountedSlots(counts.clone()), OnUnavailable::Refuse),
+        )
         .factory_async(move |user| {
             let (counts, underway) = (builds.clone(), Underway(Some(builds.clone())));
             async move {
@@ -306,7 +360,7 @@ async fn handle(
     }
     let chunks = match plan {
         Plan::HandlerPanics => resume_unwind(Box::new("planted")),
-        Plan::LeavesEarly => pending().await,
+        Plan::LeavesEarly | Plan::TimesOut => pending().await,
         Plan::LeavesInTheBody => usize::MAX,
         Plan::SlowBody => 12,
         _ => 3,
@@ -334,6 +388,20 @@ async fn handle(
         .expect("a response")
 }
 
+/// The time limit around the layer, which drops its future.
+async fn time_limit(request: Request<Body>, next: Next) -> Response<Body> {
+    if Plan::of(request.headers()) != Plan::TimesOut {
+        return next.run(request).await;
+    }
+    // Long enough for most of them to reach the handler.
+    let answer = tokio::time::timeout(Duration::from_millis(20), next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        response
+    })
+}
+
 /// The addresses of the two servers, and how to stop them.
 pub(super) struct Servers {
     pub(super) addresses: [std::net::SocketAddr; 2],
@@ -348,7 +416,8 @@ pub(super) async fn serve(counts: &Arc<Counts>) -> Servers {
         .layer(MapRequestLayer::new(move |request: Request<Body>| {
             add(&arrives.arrived);
             request
-        }));
+        }))
+        .layer(middleware::from_fn(time_limit));
     let listen = || async { TcpListener::bind("127.0.0.1:0").await.expect("a free port") };
     let (first, second) = (listen().await, listen().await);
     let addresses = [&first, &second].map(|it| it.local_addr().expect("an address"));
