@@ -257,6 +257,8 @@ pub(super) fn layer(
             Plan::Forbidden => Err(ForbiddenError::new("planted").into()),
             _ => Ok(()),
         })
+        // A machine that is busy is not one of the planted faults.
+        .without_time_limit()
         .open_scopes(&counts.open.0)
         .limit(Limit::concurrency("open", MOST_OPEN))
         .limit(
