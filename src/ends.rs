@@ -88,9 +88,6 @@ impl Ends {
             return Ok(attached);
         };
         let registered = open_scopes.register(context, head)?;
-        Ok(Some(match attached {
-            None => Box::new(registered),
-            Some(attached) => Box::new((registered, attached)),
-        }))
+        Ok(attached.and(registered))
     }
 }

@@ -165,9 +165,15 @@ impl<L, M, A> Policy<L, M, A> {
     fn answered<B>(
         &self,
         mut response: Response<B>,
-        scope: Option<OpenScope>,
+        mut scope: Option<OpenScope>,
         expects: Expects,
     ) -> Response<ResponseBody<B>> {
+        if let Some(fields) = scope.as_mut().and_then(OpenScope::take_fields) {
+            // An inner layer may have limits of its own: the fields are lists.
+            for (name, value) in &*fields {
+                response.headers_mut().append(name, value.clone());
+            }
+        }
         if let Some(context) = scope.as_ref().and_then(OpenScope::context) {
             self.complete(response.headers_mut(), context);
         }

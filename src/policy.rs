@@ -86,6 +86,8 @@ impl<L, M, A> Policy<L, M, A> {
     #[inline]
     pub(crate) fn of_responses(self: &Arc<Self>) -> Option<Arc<Self>> {
         let is_used = self.request_id.is_some() || !self.before_response.is_empty();
+        #[cfg(feature = "limit")]
+        let is_used = is_used || self.subject_limits.are_returned();
         is_used.then(|| Arc::clone(self))
     }
 
@@ -198,7 +200,7 @@ where
     #[cfg(feature = "limit")]
     fn count(&self, head: &mut Parts, context: UserContext) -> StepOf<L, M, A> {
         if self.subject_limits.is_empty() {
-            return self.make(head, context, None);
+            return self.make(head, context, Attached::default());
         }
         match (self.subject_limits).take(&context, head, self.limits.each) {
             MaybeFuture::Ready(counted) => self.counted(head, context, counted),
@@ -215,7 +217,11 @@ where
         counted: Result<Granted, LimitRefusal>,
     ) -> StepOf<L, M, A> {
         let kind = match counted {
-            Ok(Granted { slots, skipped }) => {
+            Ok(Granted {
+                slots,
+                skipped,
+                fields,
+            }) => {
                 for (limit, unavailable) in &skipped {
                     self.audit.emit(&AuditEvent::LimitSkipped {
                         context: Cow::Borrowed(&context),
@@ -223,7 +229,7 @@ where
                         unavailable: Cow::Borrowed(unavailable),
                     });
                 }
-                return self.make(head, context, slots);
+                return self.make(head, context, Attached::new(slots, fields));
             }
             Err(LimitRefusal::UsedUp(limited)) => RejectionKind::Limited(limited),
             Err(LimitRefusal::Unavailable(limit, unavailable)) => {
@@ -235,7 +241,7 @@ where
 
     #[cfg(not(feature = "limit"))]
     fn count(&self, head: &mut Parts, context: UserContext) -> StepOf<L, M, A> {
-        self.make(head, context, None)
+        self.make(head, context, Attached::default())
     }
 
     /// Builds the factory. What is attached is dropped when the scope closes.

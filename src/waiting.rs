@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -140,7 +141,7 @@ impl<P, A, M> Stage<P, A, M> {
             } => match future.poll(cx) {
                 Poll::Ready(built) => {
                     policy.audit.waited(WaitedStep::Factory, since);
-                    policy.built(head, context.clone(), built, attached.take())
+                    policy.built(head, context.clone(), built, mem::take(attached))
                 }
                 Poll::Pending => {
                     let limit = || policy.limits.factory();

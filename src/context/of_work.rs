@@ -1,6 +1,8 @@
 //! The contexts of work that is not a request, such as a job, and of a scope that was renewed.
 
-use super::{CorrelationError, Handles, Identity, RunId, ThreadId, UserContext};
+#[cfg(feature = "tokio")]
+use super::{CorrelationError, Identity, RunId, ThreadId};
+use super::{Handles, UserContext};
 
 impl UserContext {
     /// Returns the name of the work that this context is of, if that is not a request; see

@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::{
     counted::{Counted, Per},
+    fields::Left,
     gcra::Rates,
     quota::{Quota, Rate},
     slots::{Slot, Slots},
@@ -40,7 +41,9 @@ pub(super) enum Counts {
 
 /// What a limit of this process answers.
 pub(super) enum Answer {
-    Counted(Option<Slot>),
+    /// The limit is not one of this request.
+    Passed,
+    Counted(Option<Slot>, Left),
     UsedUp(Duration),
     /// The store has to be asked under this key.
     Ask(Arc<dyn LimitStore + Send + Sync>, OnUnavailable, String),
@@ -155,16 +158,22 @@ impl Limit {
     /// Counts a request.
     pub(super) fn take(&self, context: &UserContext, head: &Parts) -> Answer {
         if self.only.as_ref().is_some_and(|only| !only(context, head)) {
-            return Answer::Counted(None);
+            return Answer::Passed;
         }
         let who = Counted::of(self.per, context, head);
         match &self.counts {
             Counts::Rates(rates) => match rates.take(&who) {
-                Ok(()) => Answer::Counted(None),
+                Ok(left) => Answer::Counted(None, left),
                 Err(wait) => Answer::UsedUp(wait),
             },
             Counts::Slots(slots) => match slots.take(who) {
-                Some(slot) => Answer::Counted(Some(slot)),
+                Some((slot, left)) => {
+                    let left = Left {
+                        remaining: left.into(),
+                        reset: None,
+                    };
+                    Answer::Counted(Some(slot), left)
+                }
                 None => Answer::UsedUp(Duration::ZERO),
             },
             Counts::Elsewhere(store, rule) => {

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use thiserror::Error;
 
-use super::quota::Quota;
+use super::{
+    fields::{Fields, Left, whole_seconds},
+    quota::Quota,
+};
 
 /// A subject has used all of a limit.
 ///
@@ -31,9 +34,6 @@ pub struct LimitError {
     pub(super) quota: Quota,
     pub(super) wait: Duration,
 }
-
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 impl LimitError {
     /// Returns the name of the limit.
@@ -61,31 +61,13 @@ impl LimitError {
     ///
     /// There is no partition key (`pk`) among them, because the partition is the subject.
     pub fn set_headers(&self, headers: &mut HeaderMap) {
-        let (limit, wait) = (&*self.limit, self.retry_after());
-        let policy = match self.quota {
-            Quota::Rate(rate) => {
-                let window = whole_seconds(rate.period());
-                format!("\"{limit}\";q={};w={window}", rate.most())
-            }
-            Quota::Concurrency { most } => {
-                format!("\"{limit}\";q={most};qu=\"concurrent-requests\"")
-            }
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after()));
+        let mut fields = Fields::default();
+        let left = Left {
+            remaining: 0,
+            reset: Some(self.wait),
         };
-        for (name, value) in [
-            (header::RETRY_AFTER, wait.to_string()),
-            (RATE_LIMIT, format!("\"{limit}\";r=0;t={wait}")),
-            (RATE_LIMIT_POLICY, policy),
-        ] {
-            // `build()` has checked the characters of the name.
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
-        }
+        fields.add(&self.limit, self.quota, Some(left));
+        fields.set_on(headers);
     }
-}
-
-/// Rounds up, so that a client that waits so long is not too early.
-fn whole_seconds(wait: Duration) -> u64 {
-    let begun = u64::from(wait.subsec_nanos() > 0);
-    wait.as_secs().saturating_add(begun).max(1)
 }

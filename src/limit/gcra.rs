@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{counted::Counted, quota::Rate};
+use super::{counted::Counted, fields::Left, quota::Rate};
 
 /// The entries of a set: few enough to look at all of them.
 const WAYS: usize = 8;
@@ -52,8 +52,8 @@ impl Rates {
         }
     }
 
-    /// Counts a request, or returns after how long the next one is allowed.
-    pub(super) fn take(&self, who: &Counted) -> Result<(), Duration> {
+    /// Counts a request and returns what is left, or returns after how long the next one is allowed.
+    pub(super) fn take(&self, who: &Counted) -> Result<Left, Duration> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let [place, tag] = self.hashers.each_ref().map(|hasher| hasher.hash_one(who));
         let index = place % (self.sets.len() as u64);
@@ -77,6 +77,10 @@ impl Rates {
                 fresh_at: next,
             };
         }
-        Ok(())
+        let used = next - now;
+        Ok(Left {
+            remaining: (self.tolerance - used) / self.interval,
+            reset: Some(Duration::from_nanos(used)),
+        })
     }
 }

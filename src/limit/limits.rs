@@ -7,6 +7,7 @@ use http::request::Parts;
 use super::{
     config::{Answer, Limit},
     error::LimitError,
+    fields::Fields,
     slots::Slot,
     take::{Asked, Granted, Refusal, TakeAll, ask_stores},
 };
@@ -14,24 +15,37 @@ use crate::{config_error::ConfigError, context::UserContext, maybe_future::Maybe
 
 /// The limits of a layer, in the order in which they are asked.
 #[derive(Default)]
-pub(crate) struct Limits(Vec<Limit>);
+pub(crate) struct Limits {
+    all: Vec<Limit>,
+    /// Whether responses say what is left.
+    are_returned: bool,
+}
 
 impl Limits {
     pub(crate) fn add(&mut self, limit: Limit) {
-        self.0.push(limit);
+        self.all.push(limit);
+    }
+
+    pub(crate) fn set_returned(&mut self) {
+        self.are_returned = true;
+    }
+
+    /// Whether responses say what is left of a limit.
+    pub(crate) fn are_returned(&self) -> bool {
+        self.are_returned && !self.all.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Checks the configuration, and makes what counts in this process.
     pub(crate) fn prepare(&mut self) -> Result<(), ConfigError> {
-        for limit in &mut self.0 {
+        for limit in &mut self.all {
             limit.prepare()?;
         }
-        self.0.sort_by_key(Limit::place);
-        let mut names: Vec<&str> = self.0.iter().map(|limit| &*limit.name).collect();
+        self.all.sort_by_key(Limit::place);
+        let mut names: Vec<&str> = self.all.iter().map(|limit| &*limit.name).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(ConfigError::LimitReused {
@@ -50,9 +64,16 @@ impl Limits {
     ) -> MaybeFuture<TakeAll> {
         let mut slots = Taken::default();
         let mut stores = Vec::new();
-        for limit in &self.0 {
+        let mut fields = self.are_returned.then(Fields::default);
+        for limit in &self.all {
             match limit.take(context, head) {
-                Answer::Counted(slot) => slots.extend(slot),
+                Answer::Passed => {}
+                Answer::Counted(slot, left) => {
+                    slots.extend(slot);
+                    if let Some(fields) = &mut fields {
+                        fields.add(&limit.name, limit.quota, Some(left));
+                    }
+                }
                 Answer::UsedUp(wait) => {
                     return MaybeFuture::Ready(Err(Refusal::UsedUp(LimitError {
                         limit: Arc::clone(&limit.name),
@@ -73,9 +94,11 @@ impl Limits {
             return MaybeFuture::Ready(Ok(Granted {
                 slots: slots.into_held(),
                 skipped: Vec::new(),
+                fields: fields.and_then(Fields::into_headers),
             }));
         }
-        MaybeFuture::Future(Box::pin(ask_stores(stores, slots.into_held(), time_limit)))
+        let slots = slots.into_held();
+        MaybeFuture::Future(Box::pin(ask_stores(stores, slots, fields, time_limit)))
     }
 }
 

@@ -41,6 +41,13 @@
 //! ([`Principal::Visitor`](crate::Principal::Visitor)), or leave them out with
 //! [`only`](Limit::only).
 //!
+//! # What clients are told
+//!
+//! A refusal has `Retry-After`, and the fields `RateLimit` and `RateLimit-Policy` of
+//! draft-ietf-httpapi-ratelimit-headers for its limit. With
+//! [`return_rate_limits`](crate::middleware::LayerBuilder::return_rate_limits), other responses have the
+//! fields for each limit that counted their request.
+//!
 //! # Memory
 //!
 //! A rate limit takes about 17 bytes for each of [`remember`](Limit::remember) subjects, 1.1 MiB
@@ -50,6 +57,7 @@
 mod config;
 mod counted;
 mod error;
+mod fields;
 mod gcra;
 mod limits;
 mod quota;

@@ -25,19 +25,20 @@ impl Slots {
         }
     }
 
-    /// Takes a slot; `None` where the subject has taken all of its own.
-    pub(super) fn take(self: &Arc<Self>, who: Counted) -> Option<Slot> {
-        self.taken
-            .with(&who, |taken| {
-                let count = taken.entry(who.clone()).or_insert(0);
-                let is_free = *count < self.most;
-                *count += u32::from(is_free);
-                is_free
-            })
-            .then(|| Slot {
-                slots: Arc::clone(self),
-                who,
-            })
+    /// Takes a slot, and returns it with how many are left; `None` where the subject has taken all of its
+    /// own.
+    pub(super) fn take(self: &Arc<Self>, who: Counted) -> Option<(Slot, u32)> {
+        let left = self.taken.with(&who, |taken| {
+            let count = taken.entry(who.clone()).or_insert(0);
+            let left = self.most.checked_sub(*count)?.checked_sub(1)?;
+            *count += 1;
+            Some(left)
+        })?;
+        let slot = Slot {
+            slots: Arc::clone(self),
+            who,
+        };
+        Some((slot, left))
     }
 }
 

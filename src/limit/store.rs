@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, future::Future, pin::Pin, time::Duration};
 
-use super::quota::Quota;
+use super::{fields::Left, quota::Quota};
 use crate::outcome::UnavailableError;
 
 /// Counts the use of limits outside of this process, so that replicas share one count.
@@ -63,6 +63,7 @@ pub type TakeFuture = Pin<Box<dyn Future<Output = Result<Taken, UnavailableError
 pub struct Taken {
     pub(super) outcome: Result<(), Duration>,
     pub(super) slot: Option<Box<dyn Any + Send + Sync>>,
+    pub(super) left: Option<Left>,
 }
 
 impl Taken {
@@ -72,6 +73,7 @@ impl Taken {
         Self {
             outcome: Ok(()),
             slot: None,
+            left: None,
         }
     }
 
@@ -81,6 +83,7 @@ impl Taken {
         Self {
             outcome: Err(Duration::ZERO),
             slot: None,
+            left: None,
         }
     }
 
@@ -89,6 +92,15 @@ impl Taken {
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.outcome = self.outcome.map_err(|_| wait);
+        self
+    }
+
+    /// Says how many requests or scopes the subject has left, and for a rate after how long it has all of
+    /// them again. Responses have it where the layer
+    /// [returns its limits](crate::middleware::LayerBuilder::return_rate_limits).
+    #[must_use]
+    pub fn with_remaining(mut self, remaining: u64, reset: Option<Duration>) -> Self {
+        self.left = Some(Left { remaining, reset });
         self
     }
 
@@ -105,6 +117,7 @@ impl fmt::Debug for Taken {
         f.debug_struct("Taken")
             .field("outcome", &self.outcome)
             .field("slot", &self.slot.is_some())
+            .field("left", &self.left)
             .finish()
     }
 }

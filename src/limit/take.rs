@@ -9,8 +9,11 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
+
 use super::{
     error::LimitError,
+    fields::Fields,
     quota::Quota,
     store::{LimitStore, OnUnavailable, TakeFuture, Taken},
 };
@@ -25,6 +28,8 @@ pub(crate) struct Granted {
     pub(crate) slots: Option<Box<dyn Any + Send + Sync>>,
     /// Limits that were not checked, because their store is down.
     pub(crate) skipped: Vec<(Arc<str>, UnavailableError)>,
+    /// What the response says of the limits, if it does.
+    pub(crate) fields: Option<Box<HeaderMap>>,
 }
 
 /// A request that is above a limit, or whose limit could not be checked.
@@ -50,6 +55,7 @@ pub(super) struct Asked {
 pub(super) async fn ask_stores(
     asked: Vec<Asked>,
     local: Option<Box<dyn Any + Send + Sync>>,
+    mut fields: Option<Fields>,
     time_limit: Option<Duration>,
 ) -> Result<Granted, Refusal> {
     let mut slots: Vec<Box<dyn Any + Send + Sync>> = local.into_iter().collect();
@@ -70,9 +76,15 @@ pub(super) async fn ask_stores(
                 Ok(Taken {
                     outcome: Ok(()),
                     slot,
+                    left,
                 }),
                 _,
-            ) => slots.extend(slot),
+            ) => {
+                slots.extend(slot);
+                if let Some(fields) = &mut fields {
+                    fields.add(&limit, quota, left);
+                }
+            }
             (
                 Ok(Taken {
                     outcome: Err(wait), ..
@@ -91,7 +103,11 @@ pub(super) async fn ask_stores(
         0 | 1 => slots.pop(),
         _ => Some(Box::new(slots)),
     };
-    Ok(Granted { slots, skipped })
+    Ok(Granted {
+        slots,
+        skipped,
+        fields: fields.and_then(Fields::into_headers),
+    })
 }
 
 async fn in_time(

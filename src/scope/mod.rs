@@ -34,6 +34,7 @@
 //!
 //! The [threat model](crate::guide::threat_model) has a cure for each.
 
+mod attached;
 mod close;
 mod current;
 #[cfg(feature = "tokio")]
@@ -46,18 +47,19 @@ mod places;
 mod running;
 mod state;
 
-pub use self::{
-    close::ClosedScope,
-    instrument::{InScope, InstrumentScope},
-};
 pub(crate) use self::{
+    attached::Attached,
     close::{Hooks, Watch},
     current::{checks_within_current, within},
     guard::{Guard, Use},
     handle::Handle,
-    open::{Attached, OpenScope},
+    open::OpenScope,
     running::Running,
     state::ScopeState,
+};
+pub use self::{
+    close::ClosedScope,
+    instrument::{InScope, InstrumentScope},
 };
 #[cfg(feature = "tokio")]
 pub use self::{ended::ScopeEndedError, instrument::spawn};

@@ -1,7 +1,6 @@
 //! One open scope, from the acceptance of a request to the end of its response.
 
 use std::{
-    any::Any,
     borrow::Cow,
     sync::{
         Arc,
@@ -11,11 +10,12 @@ use std::{
     time::Instant,
 };
 
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use tracing::{Span, span::Entered};
 
 use super::{
     ClosedScope, Ending,
+    attached::Attached,
     close::Watch,
     current::{enter, within},
     handle::Handle,
@@ -24,9 +24,6 @@ use crate::{
     audit::{AuditEvent, HeldFactory},
     context::UserContext,
 };
-
-/// What is dropped when a scope closes, after its factory, such as the slots of limits.
-pub(crate) type Attached = Option<Box<dyn Any + Send + Sync>>;
 
 /// An open scope. It closes exactly once, when it is dropped.
 pub(crate) struct OpenScope {
@@ -86,18 +83,23 @@ impl OpenScope {
 
     /// Keeps something until the scope has closed.
     pub(crate) fn attach(mut self, attached: Attached) -> Self {
-        if attached.is_some() {
+        if !attached.is_empty() {
             let listeners = self.listeners.get_or_insert_with(|| {
                 Box::new(Listeners {
                     span: Span::none(),
                     watched: None,
                     connection: None,
-                    attached: None,
+                    attached: Attached::default(),
                 })
             });
             listeners.attached = attached;
         }
         self
+    }
+
+    /// Returns the fields that the response gets.
+    pub(crate) fn take_fields(&mut self) -> Option<Box<HeaderMap>> {
+        self.listeners.as_mut()?.attached.take_fields()
     }
 
     /// Returns the context, except while something of the scope is polled.
@@ -196,7 +198,7 @@ impl OpenScope {
                 span: span.unwrap_or_else(Span::none),
                 watched: None,
                 connection: Some(Arc::clone(&handle)),
-                attached: None,
+                attached: Attached::default(),
             })),
             ending: Ending::Completed,
             panicked: AtomicBool::new(false),
@@ -247,7 +249,7 @@ impl OpenScope {
         // Events and hooks run in the scope and its span, on whatever thread it is dropped.
         let (span, watched, attached) = match self.listeners.take() {
             Some(listeners) => (listeners.span, listeners.watched, listeners.attached),
-            None => (Span::none(), None, None),
+            None => (Span::none(), None, Attached::default()),
         };
         let tell = || self.tell(&context, holders, watched);
         within(&context, || span.in_scope(tell));
@@ -347,7 +349,7 @@ impl Listeners {
                 bytes: 0,
             }),
             connection: None,
-            attached: None,
+            attached: Attached::default(),
         })
     }
 }

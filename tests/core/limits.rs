@@ -842,3 +842,84 @@ fn a_limit_that_nothing_can_meet_is_an_error_of_build() {
         assert!(is_expected(&error), "case {number}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_response_says_what_is_left_where_the_application_asks_for_it() {
+    let limits = || {
+        builder!()
+            .limit(Limit::rate("requests", Rate::new(3, MINUTE)))
+            .limit(Limit::concurrency("open", 2))
+            .limit(Limit::concurrency("uploads", 1).only(|_, head| head.uri.path() == "/upload"))
+    };
+    let app: App = app!(limits().return_rate_limits());
+    let policy = r#""open";q=2;qu="concurrent-requests", "requests";q=3;w=60"#;
+    for (requests, reset) in [(2, 20), (1, 40)] {
+        let (status, headers, _) = seen(&app, get("alice", "/")).await;
+        assert_eq!(status, 200);
+        assert_eq!(header(&headers, "ratelimit-policy"), Some(policy));
+        let left = format!(r#""open";r=1, "requests";r={requests};t={reset}"#);
+        assert_eq!(header(&headers, "ratelimit"), Some(&*left));
+        assert_eq!(header(&headers, "retry-after"), None);
+    }
+    // Nobody else's use is in it (B61), and a limit of other requests is not.
+    let held = ask(&app, get("bob", "/hold")).await;
+    let (_, headers, _) = seen(&app, get("bob", "/")).await;
+    let left = r#""open";r=0, "requests";r=1;t=40"#;
+    assert_eq!(header(&headers, "ratelimit"), Some(left));
+    drop(held);
+    // A refusal is about its own limit, and an answer that the application makes of an error is its.
+    let (status, headers, _) = seen(&app, get("alice", "/error")).await;
+    assert_eq!(status, 500);
+    let left = r#""open";r=1, "requests";r=0;t=60"#;
+    assert_eq!(header(&headers, "ratelimit"), Some(left));
+    let (status, headers, _) = seen(&app, get("alice", "/")).await;
+    assert_eq!(status, 429);
+    let left = header(&headers, "ratelimit");
+    assert_eq!(left, Some(r#""requests";r=0;t=20"#));
+    // Without being asked for, there is nothing.
+    let (_, headers, _) = seen(&app!(limits()), get("alice", "/")).await;
+    assert_eq!(header(&headers, "ratelimit-policy"), None);
+    assert_eq!(header(&headers, "ratelimit"), None);
+}
+
+/// Grants everything, and says what is left if it knows.
+struct Granting(Option<(u64, Option<Duration>)>);
+
+impl LimitStore for Granting {
+    fn take(&self, _: String, _: Quota) -> TakeFuture {
+        let taken = Taken::granted();
+        let taken = match self.0 {
+            Some((remaining, reset)) => taken.with_remaining(remaining, reset),
+            None => taken,
+        };
+        Box::pin(async { Ok(taken) })
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_knows_to_be_left_is_in_the_response_too() {
+    let second = Duration::from_secs(1);
+    for (left, expected) in [
+        (
+            Some((41, Some(second))),
+            Some(r#""here";r=7, "there";r=41;t=1"#),
+        ),
+        (Some((41, None)), Some(r#""here";r=7, "there";r=41"#)),
+        (None, Some(r#""here";r=7"#)),
+    ] {
+        let app: App = app!(
+            builder!()
+                .limit(Limit::concurrency("here", 8))
+                .limit(
+                    Limit::rate("there", Rate::new(42, MINUTE))
+                        .in_store(Granting(left), OnUnavailable::Refuse),
+                )
+                .return_rate_limits()
+        );
+        let (status, headers, _) = seen(&app, get("alice", "/")).await;
+        assert_eq!(status, 200);
+        assert_eq!(header(&headers, "ratelimit"), expected);
+        let policy = r#""here";q=8;qu="concurrent-requests", "there";q=42;w=60"#;
+        assert_eq!(header(&headers, "ratelimit-policy"), Some(policy));
+    }
+}
