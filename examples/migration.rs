@@ -5,25 +5,29 @@
 //! side by side under `/old` and `/new`, as a service moves route by route.
 //!
 //! Both have the same handler. It gets the one shared object, and then a fresh one in the shape
-//! that it asks for. In phase 2 handlers change their arguments one by one; phase 3 is the end.
+//! that it asks for. A `Singleton` holds the shared object, so that at the end there is a list of the
+//! routes that still use it. In phase 2 handlers change their arguments one by one; phase 3 is the end.
 
 mod support;
 
 use std::{
     error::Error,
     net::SocketAddr,
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use axum::{
     Extension, Router,
     body::Body,
+    extract::MatchedPath,
     http::{HeaderMap, HeaderValue, Request, StatusCode, Uri},
     routing::get,
 };
 use tokio::net::TcpListener;
 use tower_user_scope::{
     ConfigError, PeerAddr, Scoped, TrustedHeader, UserId, UserScopeLayer,
+    migration::{RouteLayer, Singleton},
     scope::Isolation,
     strategy::Strategy,
     testing::{IsolationCheck, IsolationReport, Recorder, TestUser},
@@ -49,8 +53,11 @@ impl AgentFactory {
     }
 }
 
-/// The handler as it always was: the same in phases 0 and 1.
-async fn run_agent(Extension(agents): Extension<Arc<AgentFactory>>, headers: HeaderMap) -> String {
+/// The handler as it always was: the same in phases 0 and 1, for a `Singleton` and for an `Arc`.
+async fn run_agent<A>(Extension(agents): Extension<A>, headers: HeaderMap) -> String
+where
+    A: Deref<Target = AgentFactory>,
+{
     let user = headers.get("x-user-id").and_then(|id| id.to_str().ok());
     agents.start(user.unwrap_or("default"))
 }
@@ -60,11 +67,15 @@ async fn run_own_agent(agents: Scoped<AgentFactory>, user: UserId) -> String {
     agents.start(user.as_str())
 }
 
-/// Phase 0: one object for everybody.
-fn singleton() -> Router {
+/// Phase 0: one object for everybody. It knows the routes that use it.
+fn singleton(agents: Singleton<AgentFactory>) -> Router {
     Router::new()
-        .route("/agents", get(run_agent))
-        .layer(Extension(Arc::new(AgentFactory::default())))
+        .route("/agents", get(run_agent::<Singleton<AgentFactory>>))
+        .layer(Extension(agents))
+        .layer(RouteLayer::new(|head| {
+            let route = head.extensions.get::<MatchedPath>()?;
+            Some(format!("{} {}", head.method, route.as_str()))
+        }))
 }
 
 /// Phase 1: a fresh object for each request, behind the same handler. Mistakes are reported.
@@ -77,7 +88,7 @@ fn fresh(recorder: &Recorder) -> Result<Router, ConfigError> {
         .observer(recorder.clone())
         .build()?;
     Ok(Router::new()
-        .route("/agents", get(run_agent))
+        .route("/agents", get(run_agent::<Arc<AgentFactory>>))
         .layer(user_scope))
 }
 
@@ -124,7 +135,7 @@ async fn check(app: Router, recorder: Option<&Recorder>) -> IsolationReport {
 
 /// Checks each phase and prints its report. Only the first one may have findings.
 async fn check_phases() -> Result<(), Box<dyn Error>> {
-    let report = check(singleton(), None).await;
+    let report = check(singleton(Singleton::default()), None).await;
     println!("phase 0, the singleton:\n{report}");
     if report.findings().is_empty() {
         return Err("the check did not find the leak of the singleton".into());
@@ -184,11 +195,18 @@ const CASES: &[Case<'_>] = &[
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     check_phases().await?;
+    let agents = Singleton::default();
     let app = Router::new()
-        .nest("/old", singleton())
+        .nest("/old", singleton(agents.clone()))
         .nest("/new", fresh(&Recorder::new())?)
         .into_make_service_with_connect_info::<SocketAddr>();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    serve_and_ask(address, axum::serve(listener, app).into_future(), CASES).await
+    serve_and_ask(address, axum::serve(listener, app).into_future(), CASES).await?;
+    let report = Singleton::report(&agents);
+    println!("\nwhat still uses the singleton:\n{report}");
+    match report.uses() {
+        [used] if used.route() == Some("GET /old/agents") && used.count() == 3 => Ok(()),
+        _ => Err("the report is not as expected".into()),
+    }
 }

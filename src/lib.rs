@@ -70,7 +70,7 @@
 //! | What is protected, and what is not? | [`guide::threat_model`] | |
 //! | Why was a request refused? | [`guide::operating`] | [`audit`], [`explain`], [`rejection`] |
 //! | How is it tested? | [`guide::testing`] | [`testing`], [`clock`] |
-//! | How does a singleton become a factory? | [`guide::migrating`] | |
+//! | How does a singleton become a factory? | [`guide::migrating`] | [`migration`] |
 //! | What does it cost? | [`guide::performance`] | |
 //!
 //! # The rules
@@ -151,6 +151,8 @@ mod lifetime;
 #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
 pub mod limit;
 mod maybe_future;
+mod measured;
+pub mod migration;
 #[cfg(feature = "open-scopes")]
 #[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
 pub mod open_scopes;

@@ -33,6 +33,7 @@ mod renewal;
 mod request_ids;
 mod require;
 mod scope;
+mod singleton;
 mod stricter;
 mod tenants;
 mod timers;

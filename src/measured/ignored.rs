@@ -1,0 +1,45 @@
+//! Nothing is measured.
+
+use std::panic::Location;
+#[cfg(feature = "jwt")]
+use std::{fmt, time::SystemTime};
+
+pub(crate) struct SingletonUses;
+
+impl SingletonUses {
+    pub(crate) fn at(_: &'static str, _: &Location<'_>, _: Option<&str>) -> Self {
+        Self
+    }
+
+    pub(crate) fn of_others(_: &'static str) -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the other implementation has a counter")]
+    pub(crate) fn add(&self) {}
+}
+
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+pub(crate) struct TokenLookups;
+
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+#[expect(clippy::unused_self, reason = "the other implementation has counters")]
+impl TokenLookups {
+    pub(crate) const fn new(_: &'static str) -> Self {
+        Self
+    }
+
+    pub(crate) fn add(&self, _: bool) {}
+}
+
+#[cfg(feature = "jwt")]
+#[derive(Default)]
+pub(crate) struct KeySetFetches;
+
+#[cfg(feature = "jwt")]
+#[expect(clippy::unused_self, reason = "the other implementation has counters")]
+impl KeySetFetches {
+    pub(crate) fn succeeded(&self, _: &dyn fmt::Display, _: SystemTime) {}
+
+    pub(crate) fn failed(&self, _: &dyn fmt::Display) {}
+}
