@@ -2,8 +2,8 @@
 
 use crate::{config_error::ConfigError, context::Principal};
 
-/// How user ids appear in spans and `tracing` events. The fields are `user.id` and `user.hash`, as in
-/// OpenTelemetry's conventions.
+/// How user ids appear in spans and `tracing` events, and in an audit log. The fields are `user.id` and
+/// `user.hash`, as in OpenTelemetry's conventions; `id` and `hash` in an audit log.
 ///
 /// It does not apply to an [`Observer`](crate::audit::Observer), which gets the context.
 #[derive(Clone, Debug, Default)]

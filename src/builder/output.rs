@@ -86,6 +86,9 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     }
 
     /// Sets how user ids appear in spans and `tracing` events. By default they don't.
+    ///
+    /// An [`AuditLog`](crate::audit) has a setting of the same type and its own. The guide lists
+    /// [which output uses which](crate::guide::operating#user-ids).
     pub fn user_ids_in_telemetry(mut self, how: UserIdTelemetry) -> Self {
         self.settings.audit.set_user_ids(how);
         self

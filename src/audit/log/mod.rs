@@ -71,7 +71,11 @@ where
 {
     /// Creates a log that has user ids in this form, and writes to what the closure returns.
     ///
-    /// The choice is this log's own, because auditors have to know users whom operators need not know.
+    /// The choice is this log's own, because auditors have to know users whom operators need not know: it
+    /// is of the type that
+    /// [`user_ids_in_telemetry`](crate::middleware::LayerBuilder::user_ids_in_telemetry) takes, which sets
+    /// it for log lines and spans. The guide lists
+    /// [which output uses which](crate::guide::operating#user-ids).
     ///
     /// # Errors
     /// [`ConfigError::WeakSecret`] if the key of [`UserIdTelemetry::Hashed`] is too short.
