@@ -149,7 +149,8 @@ impl<S: ApiKeyStore> ApiKeys<S> {
             cache_for, cache, ..
         } = self.settings;
         let is_used = !cache_for.is_zero();
-        self.settings.known = is_used.then(|| Arc::new(ConfirmedIdentities::new(cache_for, cache)));
+        self.settings.known =
+            is_used.then(|| Arc::new(ConfirmedIdentities::new("api_key", cache_for, cache)));
     }
 }
 
@@ -190,6 +191,9 @@ where
         let hash = ApiKeyHash::of(&token);
         let known = settings.known.as_ref();
         let remembered = known.and_then(|known| known.get(hash.as_bytes(), settings.clock.now()));
+        if let Some(known) = known {
+            known.count(remembered.is_some());
+        }
         if let Some(identity) = remembered {
             return MaybeFuture::Ready(identity.into());
         }

@@ -41,8 +41,18 @@ const MAX_FEW: usize = 16;
 /// | `user_scope_conflicts_total` | | requests with credentials of two principals |
 /// | `user_scope_limits_skipped_total` | | limits that were not checked, because their store is down (feature `limit`) |
 ///
+/// What belongs to no layer counts by itself, without this observer:
+///
+/// | metric | labels | |
+/// | --- | --- | --- |
+/// | `user_scope_token_cache_lookups_total` | `cache`, `result` | look-ups of tokens and keys that were checked before: `hit` or `miss`, of the caches `jwt`, `introspection` and `api_key` |
+/// | `user_scope_key_set_fetches_total` | `key_set`, `result` | fetches of the keys of an issuer: `succeeded` or `failed` |
+/// | `user_scope_key_set_fetched_timestamp_seconds` | `key_set` | when the last fetch succeeded, in seconds since 1970; `time()` less this is the age |
+/// | `user_scope_singleton_uses_total` | `singleton`, `place`, `route` | uses of a [`Singleton`](crate::migration::Singleton) |
+///
 /// No label has a value that a client chooses, and each has a bounded number of values; those beyond
-/// the bound are counted as `other`. `examples/observability` in the repository has a dashboard and
+/// the bound are counted as `other`. `key_set` is a configured URL without its query, for the first 64
+/// of a process. `examples/observability` in the repository has a dashboard and
 /// rules for alerts.
 ///
 /// ```
@@ -318,6 +328,18 @@ fn describe() {
             "user_scope_limits_skipped_total",
             "Limits that were not checked, because their store is down.",
         ),
+        (
+            "user_scope_token_cache_lookups_total",
+            "Look-ups of tokens and keys that were checked before.",
+        ),
+        (
+            "user_scope_key_set_fetches_total",
+            "Fetches of the keys of an issuer.",
+        ),
+        (
+            "user_scope_singleton_uses_total",
+            "Uses of an object that all requests share.",
+        ),
     ] {
         describe_counter!(name, Unit::Count, help);
     }
@@ -325,6 +347,11 @@ fn describe() {
         "user_scope_open_scopes",
         Unit::Count,
         "Scopes that are open."
+    );
+    describe_gauge!(
+        "user_scope_key_set_fetched_timestamp_seconds",
+        Unit::Seconds,
+        "When the keys of an issuer were fetched last, in seconds since 1970."
     );
     for (name, help) in [
         (

@@ -48,8 +48,8 @@ impl Calls {
     pub(super) fn new(period: Duration, limits: TokenCache, at_once: usize) -> Self {
         Self {
             period,
-            good: ConfirmedIdentities::new(period, limits),
-            bad: VerdictCache::new(Self::BAD_LIMITS),
+            good: ConfirmedIdentities::new("introspection", period, limits),
+            bad: VerdictCache::new("introspection", Self::BAD_LIMITS),
             under_way: UnderWay::new(),
             permits: Semaphore::new(at_once),
         }
@@ -57,6 +57,14 @@ impl Calls {
 
     /// Returns what is remembered of a token.
     pub(super) fn remembered(&self, token: &Fingerprint, now: SystemTime) -> Option<Outcome> {
+        let outcome = self.outcome(token, now);
+        if !self.period.is_zero() {
+            self.good.count(outcome.is_some());
+        }
+        outcome
+    }
+
+    fn outcome(&self, token: &Fingerprint, now: SystemTime) -> Option<Outcome> {
         if let Some(identity) = self.good.get(token, now) {
             return Some(identity.into());
         }

@@ -177,7 +177,7 @@ impl<I, A> Jwt<I, A> {
                 provider: None,
                 clock: system_clock(),
                 revocation: Revocation::None,
-                cache: Some(Arc::new(VerdictCache::new(TokenCache::new()))),
+                cache: Some(Arc::new(VerdictCache::new("jwt", TokenCache::new()))),
             }),
             _state: PhantomData,
         }

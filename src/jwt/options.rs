@@ -300,7 +300,7 @@ impl<I, A> Jwt<I, A> {
     /// Sets the limits of the cache of verified tokens, instead of [`TokenCache::new`].
     #[must_use]
     pub fn cache(mut self, limits: TokenCache) -> Self {
-        self.settings_mut().cache = Some(Arc::new(VerdictCache::new(limits)));
+        self.settings_mut().cache = Some(Arc::new(VerdictCache::new("jwt", limits)));
         self
     }
 

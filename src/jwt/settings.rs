@@ -82,6 +82,17 @@ impl Settings {
         now: SystemTime,
     ) -> Option<Arc<Verdict>> {
         let (cache, fingerprint) = (self.cache.as_ref()?, fingerprint?);
+        let verdict = self.usable_verdict(cache, fingerprint, now);
+        cache.count(verdict.is_some());
+        verdict
+    }
+
+    fn usable_verdict(
+        &self,
+        cache: &VerdictCache<Verdict>,
+        fingerprint: &Fingerprint,
+        now: SystemTime,
+    ) -> Option<Arc<Verdict>> {
         let verdict = cache.get(fingerprint)?;
         let keys = verdict.issuer.keys.current(now);
         let has_key = keys.is_some_and(|keys| keys.contains(&verdict.key));

@@ -8,6 +8,8 @@ use std::{fmt, sync::Arc};
 use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 
+use crate::measured::TokenLookups;
+
 /// The SHA-256 of a token.
 pub(crate) type Fingerprint = [u8; 32];
 
@@ -74,6 +76,8 @@ pub(crate) trait Weighed {
 pub(crate) struct VerdictCache<V> {
     verdicts: Cache<Fingerprint, Arc<V>, EntryWeight>,
     limits: TokenCache,
+    name: &'static str,
+    lookups: TokenLookups,
 }
 
 /// The size of an entry in bytes without its claims: digest, verdict, identity with its attributes, and
@@ -94,7 +98,8 @@ impl<V: Weighed> Weighter<Fingerprint, Arc<V>> for EntryWeight {
 }
 
 impl<V: Weighed> VerdictCache<V> {
-    pub(crate) fn new(limits: TokenCache) -> Self {
+    /// Creates a cache of this name in metrics.
+    pub(crate) fn new(name: &'static str, limits: TokenCache) -> Self {
         let bytes = limits.bytes as u64;
         let weight = EntryWeight {
             min: bytes.div_ceil(limits.entries as u64),
@@ -103,13 +108,15 @@ impl<V: Weighed> VerdictCache<V> {
         Self {
             verdicts: Cache::with_weighter(entries, bytes, weight),
             limits,
+            name,
+            lookups: TokenLookups::new(name),
         }
     }
 
     /// Returns an empty cache with the same limits.
     #[cfg(feature = "jwt")]
     pub(crate) fn empty_copy(&self) -> Self {
-        Self::new(self.limits)
+        Self::new(self.name, self.limits)
     }
 
     #[cfg(feature = "jwt")]
@@ -119,6 +126,12 @@ impl<V: Weighed> VerdictCache<V> {
 
     pub(crate) fn get(&self, token: &Fingerprint) -> Option<Arc<V>> {
         self.verdicts.get(token)
+    }
+
+    /// Counts whether a look-up found what could be used.
+    #[inline]
+    pub(crate) fn count(&self, is_hit: bool) {
+        self.lookups.add(is_hit);
     }
 
     pub(crate) fn insert(&self, token: Fingerprint, verdict: Arc<V>) {
@@ -133,8 +146,9 @@ impl<V: Weighed> VerdictCache<V> {
 impl<V: Weighed> fmt::Debug for VerdictCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerdictCache")
+            .field("name", &self.name)
             .field("len", &self.verdicts.len())
             .field("limits", &self.limits)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -32,8 +32,9 @@ pub(crate) struct ConfirmedIdentities {
 }
 
 impl ConfirmedIdentities {
-    pub(crate) fn new(period: Duration, limits: TokenCache) -> Self {
-        let identities = VerdictCache::new(limits);
+    /// Creates one of this name in metrics.
+    pub(crate) fn new(name: &'static str, period: Duration, limits: TokenCache) -> Self {
+        let identities = VerdictCache::new(name, limits);
         Self { identities, period }
     }
 
@@ -46,6 +47,11 @@ impl ConfirmedIdentities {
         }
         self.identities.remove(credential);
         None
+    }
+
+    /// Counts whether a look-up found what could be used.
+    pub(crate) fn count(&self, is_hit: bool) {
+        self.identities.count(is_hit);
     }
 
     pub(crate) fn insert(&self, credential: Fingerprint, confirmed: Arc<Confirmed>) {

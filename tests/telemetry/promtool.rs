@@ -1,11 +1,12 @@
 //! Prometheus' own tool has nothing to say against a scrape, the rules for alerts and the queries of
 //! the dashboard.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, env, fs, process::id};
 
 use serde_json::Value;
 
 use crate::{
+    measured::recorded,
     metrics::scrape,
     support::program::{example, run, succeeds},
 };
@@ -64,7 +65,7 @@ fn queries() -> Vec<String> {
 
 #[test]
 fn the_dashboard_and_the_rules_ask_for_metrics_that_exist() {
-    let scrape = scrape();
+    let scrape = recorded().render();
     let exists = |name: &str| {
         let name = ["_bucket", "_count", "_sum"]
             .iter()
@@ -95,9 +96,52 @@ fn the_queries_of_the_dashboard_are_valid() {
         .collect();
     assert!(rules.len() > 10);
     let file = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
-    let path = std::env::temp_dir().join(format!("dashboard-{}.yml", std::process::id()));
+    let path = env::temp_dir().join(format!("dashboard-{}.yml", id()));
     fs::write(&path, file.to_string()).expect("a file");
     let arguments = ["check".as_ref(), "rules".as_ref(), path.as_os_str()];
+    if let Some(output) = run("promtool", arguments, "") {
+        succeeds(&output);
+    }
+    let _ = fs::remove_file(path);
+}
+
+/// Returns the series of a scrape as `promtool` takes them, each growing by its value in each minute.
+fn recorded_series(scrape: &str) -> Vec<Value> {
+    let lines = scrape
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let series = lines.map(|line| {
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        serde_json::json!({ "series": series, "values": format!("0+{value}x60") })
+    });
+    series.collect()
+}
+
+#[test]
+fn each_query_of_the_dashboard_has_an_answer_to_what_was_recorded() {
+    // A scrape does not say of which job it is; Prometheus does.
+    let tests: Vec<_> = queries()
+        .iter()
+        .map(|query| {
+            serde_json::json!({
+                "expr": format!("count({query}) > bool 0"),
+                "eval_time": "60m",
+                "exp_samples": [{ "labels": "{}", "value": 1 }],
+            })
+        })
+        .collect();
+    assert!(tests.len() > 15);
+    let file = serde_json::json!({
+        "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m",
+            "input_series": recorded_series(&recorded().render()),
+            "promql_expr_test": tests,
+        }],
+    });
+    let path = env::temp_dir().join(format!("recorded-{}.yml", id()));
+    fs::write(&path, file.to_string()).expect("a file");
+    let arguments = ["test".as_ref(), "rules".as_ref(), path.as_os_str()];
     if let Some(output) = run("promtool", arguments, "") {
         succeeds(&output);
     }

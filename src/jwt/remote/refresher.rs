@@ -20,7 +20,10 @@ use super::{
     bounded::{bounded, timer},
     fetch::FetchError,
 };
-use crate::clock::{Clock, Moment, SystemClock};
+use crate::{
+    clock::{Clock, Moment, SystemClock},
+    measured::KeySetFetches,
+};
 
 pub(super) struct Refresher {
     pub(super) settings: Settings,
@@ -30,6 +33,7 @@ pub(super) struct Refresher {
     state: Mutex<State>,
     /// The number of attempts that have ended.
     ended: watch::Sender<u64>,
+    fetches: KeySetFetches,
 }
 
 struct Loaded {
@@ -86,6 +90,7 @@ impl Refresher {
             loaded: ArcSwapOption::empty(),
             state: Mutex::default(),
             ended: watch::Sender::new(0),
+            fetches: KeySetFetches::default(),
         }
     }
 
@@ -227,6 +232,10 @@ impl Refresher {
         drop(state);
         // At most one line of log for each attempt, whatever the issuer sends.
         let address = &self.settings.address;
+        match &result {
+            Ok(()) => self.fetches.succeeded(address, self.now()),
+            Err(_) => self.fetches.failed(address),
+        }
         match (&result, skipped) {
             (Ok(()), None) => debug!(%address, "the key set was fetched"),
             (Ok(()), Some(skipped)) => {

@@ -1,5 +1,6 @@
 //! Code that the telemetry tests share: a service in which everything happens, and other programs.
 
+pub(crate) mod credentials;
 pub(crate) mod program;
 
 use std::{
@@ -181,7 +182,7 @@ impl Case {
 /// Runs work on a runtime of this thread alone.
 pub(crate) fn block_on<F: Future>(work: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build();
     runtime.expect("a runtime").block_on(work)
 }
