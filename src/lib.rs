@@ -103,7 +103,7 @@
 //! | `session` | | [`session::SessionCookie`] and [`session::FromSession`], for tower-sessions 0.15 and 0.14; turns `tokio` on |
 //! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
 //! | `introspection` | | [`introspection::Introspection`], opaque tokens whose issuer is asked (RFC 7662); turns `jwt` on |
-//! | `open-scopes` | | [`open_scopes`]: which scopes are open, and revocations that end them; turns `tokio` on |
+//! | `open-scopes` | | [`open_scopes`]: which scopes are open, and revocations that end them, with `jwt` also those that an identity provider sends; turns `tokio` on |
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `metrics` | | [`audit::Metrics`]: counts and durations for the [`metrics`](https://docs.rs/metrics) facade |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash; [`audit::AuditLog`]: events as lines of JSON |

@@ -209,8 +209,20 @@ fn request(address: SocketAddr, path: &str, user: &str) -> Request<Body> {
 }
 
 async fn ask(address: SocketAddr, path: &str, user: &str) -> hyper::Response<Incoming> {
+    ask_over(false, address, path, user).await
+}
+
+/// Asks over HTTP/2, or over HTTP/1.1.
+async fn ask_over(
+    http2: bool,
+    address: SocketAddr,
+    path: &str,
+    user: &str,
+) -> hyper::Response<Incoming> {
     // A client of its own, and therefore a connection of its own.
-    let client = Client::builder(TokioExecutor::new()).build_http();
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(http2)
+        .build_http();
     client
         .request(request(address, path, user))
         .await
@@ -274,15 +286,21 @@ async fn event_stream_ends(end: End) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b55_a_download_ends_with_an_error() {
     for end in End::ALL {
-        download_ends(end).await;
+        for http2 in [false, true] {
+            download_ends(end, http2).await;
+        }
     }
 }
 
-async fn download_ends(end: End) {
+async fn download_ends(end: End, http2: bool) {
     let (clock, scopes) = clock_and_scopes();
     let (address, mut closings) = start(&clock, &scopes).await;
-    let mut alice = open(address, "/download", "alice").await;
-    let mut bob = open(address, "/download", "bob").await;
+    let download = async |user| {
+        let response = ask_over(http2, address, "/download", user).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body()
+    };
+    let (mut alice, mut bob) = (download("alice").await, download("bob").await);
     for body in [&mut alice, &mut bob] {
         next(body).await.expect("a frame").expect("data");
     }

@@ -14,6 +14,7 @@ mod foreign_bytes;
 mod generated;
 mod grpc_clients;
 mod grpc_streams;
+mod renewal;
 mod streams;
 mod support;
 mod websockets;
