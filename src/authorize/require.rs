@@ -52,7 +52,7 @@ use crate::{
 pub struct Require {
     scopes: Vec<String>,
     roles: Vec<Vec<String>>,
-    acr_values: Vec<String>,
+    acr_values: Option<Vec<String>>,
     max_age: Option<Duration>,
     no_actor: bool,
     clock: Arc<dyn Clock>,
@@ -64,7 +64,7 @@ impl Require {
         Self {
             scopes: Vec::new(),
             roles: Vec::new(),
-            acr_values: Vec::new(),
+            acr_values: None,
             max_age: None,
             no_actor: false,
             clock: Arc::new(SystemClock),
@@ -88,9 +88,10 @@ impl Require {
         self
     }
 
-    /// Requires a log-in of one of these authentication context classes (`acr`).
+    /// Requires a log-in of one of these authentication context classes (`acr`), instead of those of an
+    /// earlier call. No log-in is of one of none.
     pub fn acr<S: Into<String>>(mut self, classes: impl IntoIterator<Item = S>) -> Self {
-        self.acr_values = classes.into_iter().map(Into::into).collect();
+        self.acr_values = Some(classes.into_iter().map(Into::into).collect());
         self
     }
 
@@ -101,7 +102,8 @@ impl Require {
     }
 
     /// Requires that nobody [acts](crate::Identity::with_actor) for the principal: not for an
-    /// administrator that looks at what a user sees, for example to change the password.
+    /// administrator that looks at what a user sees, for example to change the password. An actor is known
+    /// where the strategy reads it: see [`Jwt::actor_claim`](crate::jwt::Jwt::actor_claim).
     pub fn no_actor(mut self) -> Self {
         self.no_actor = true;
         self
@@ -137,15 +139,17 @@ impl Require {
             return Ok(());
         }
         Err(Missing::Authentication {
-            acr_values: self.acr_values.clone(),
+            acr_values: self.acr_values.clone().unwrap_or_default(),
             max_age: self.max_age,
         }
         .into())
     }
 
     fn is_sufficient(&self, grants: &Grants) -> bool {
-        let is_of_class = self.acr_values.is_empty()
-            || (grants.acr()).is_some_and(|class| self.acr_values.iter().any(|it| it == class));
+        let is_of_class = self.acr_values.as_ref().is_none_or(|classes| {
+            let class = grants.acr();
+            class.is_some_and(|class| classes.iter().any(|it| it == class))
+        });
         let is_recent = self.max_age.is_none_or(|most| {
             let at = grants.authenticated_at();
             // A log-in in the future is one of a clock that is ahead.

@@ -130,6 +130,7 @@ impl Rules {
         if claims.is_sender_constrained() {
             return Err(TokenErrorKind::SenderConstrained.into());
         }
+        let mut is_named = false;
         // Hydra has `token_use`, and before its version 2 wrote it into `token_type`.
         for (name, known) in [
             ("token_type", ["bearer", "access_token"]),
@@ -138,13 +139,23 @@ impl Rules {
             let Some(found) = claims.text(Cow::Borrowed(name))? else {
                 continue;
             };
+            is_named = true;
             if !known.iter().any(|known| found.eq_ignore_ascii_case(known)) {
                 return Err(TokenError::from(TokenErrorKind::WrongType)
                     .comparing(known, [&*found])
                     .into());
             }
         }
-        Ok(())
+        if is_named || self.checks_aud() {
+            return Ok(());
+        }
+        Err(TokenErrorKind::MissingClaim(Cow::Borrowed("token_type")).into())
+    }
+
+    /// Whether `aud` has to name this service. A refresh token has no such audience, but the same client
+    /// and the same user as its access token.
+    fn checks_aud(&self) -> bool {
+        !self.audiences.is_empty() && self.audience_claim == "aud"
     }
 }
 

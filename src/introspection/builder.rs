@@ -46,6 +46,7 @@ use crate::{
 /// | `aud` | is there, and has the configured audience |
 /// | `token_type` | if there, `Bearer` (or `access_token`, as some issuers write it) |
 /// | `token_use` | if there, `access_token` or `access`: a refresh token is active too |
+/// | one of these two | is there, unless `aud` is checked: nothing else tells a refresh token apart |
 /// | `cnf` | is not there: nothing shows that the sender has the key |
 ///
 /// The source of the error of a token that is refused is a [`TokenError`](crate::jwt::TokenError), and that of

@@ -71,9 +71,29 @@ impl<A> Introspection<A> {
     /// Reads roles from this member, if the answer has it, into the context's
     /// [`Grants`](crate::authorize::Grants): an array of strings, or one string. `scope` is always read.
     #[must_use]
-    pub fn role_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+    pub fn role_claim(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.role_claim_at(name, [] as [&str; 0])
+    }
+
+    /// As [`role_claim`](Self::role_claim), for roles that are in a member of the member: those of Keycloak
+    /// are at `realm_access`, `["roles"]`.
+    #[must_use]
+    pub fn role_claim_at<M>(mut self, name: impl Into<Cow<'static, str>>, members: M) -> Self
+    where
+        M: IntoIterator<Item: Into<Cow<'static, str>>>,
+    {
+        let members = members.into_iter().map(Into::into).collect();
         let grants = self.settings_mut().rules.identify.grants();
-        grants.add_roles(name.into(), Vec::new());
+        grants.add_roles(name.into(), members);
+        self
+    }
+
+    /// Takes [who acts](Identity::with_actor) for the user from this member, if the answer has it: `act`
+    /// (RFC 8693 section 4.1), an object with a `sub`. See [`Jwt::actor_claim`](crate::jwt::Jwt::actor_claim).
+    #[must_use]
+    pub fn actor_claim(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        let identify = &mut self.settings_mut().rules.identify;
+        identify.set_actor_claim(name.into());
         self
     }
 

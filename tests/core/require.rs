@@ -124,6 +124,12 @@ fn requirements_are_compared_with_the_grants() {
             roles(&["x"]),
             Some("missing_role"),
         ),
+        (
+            "a class of none",
+            Require::new().acr([""; 0]),
+            login("mfa", 0),
+            Some("insufficient_user_authentication"),
+        ),
         ("mfa", recent(), login("mfa", 60), None),
         (
             "ahead",

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_user_scope::{
     ConfigError, Identity, Principal, UserId,
-    authorize::Grants,
+    authorize::{Grants, Require},
     context::{ServiceName, TenantId},
     introspection::{ClientAuthentication, Introspection},
     jwt::{
@@ -215,6 +215,60 @@ async fn what_is_asked_for_is_checked() {
         .dangerously_accept_any_audience()
         .dangerously_accept_sender_constrained();
     assert_eq!(user_of(strategy).await, Ok("alice".to_owned()));
+}
+
+/// An endpoint says of a refresh token that it is active, too. Of the right client and of the right user,
+/// it has no `token_type` (as `oidc-provider` has it), and no `aud`.
+#[tokio::test]
+async fn a_refresh_token_is_no_access_token_whatever_the_audience_is_read_from() {
+    let refused = Err(TokenErrorKind::MissingClaim("token_type".into()));
+    let alice = Ok("alice".to_owned());
+    for (members, user) in [
+        (json!({}), alice.clone()),
+        (json!({"token_type": null}), refused.clone()),
+        (
+            json!({"token_type": null, "token_use": "access_token"}),
+            alice,
+        ),
+        (
+            json!({"token_type": null, "token_use": "refresh_token"}),
+            Err(TokenErrorKind::WrongType),
+        ),
+    ] {
+        let endpoint = Endpoint::always(answer_with(members.clone()));
+        for strategy in [
+            asking(&endpoint).audience_claim("client_id").audience("app"),
+            asking(&endpoint).dangerously_accept_any_audience(),
+        ] {
+            assert_eq!(user_of(strategy).await, user, "{members}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_and_nested_roles_are_read_where_the_application_asks_for_them() {
+    let members = json!({
+        "act": {"sub": "admin", "act": {"sub": "earlier"}},
+        "realm_access": {"roles": ["editor"]},
+    });
+    let endpoint = Endpoint::always(answer_with(members));
+    let context = answered(strategy(&endpoint)).await.outcome.expect("alice");
+    assert_eq!(context.actor(), None);
+    let asking = strategy(&endpoint)
+        .actor_claim("act")
+        .role_claim_at("realm_access", ["roles"]);
+    let context = answered(asking).await.outcome.expect("alice");
+    let admin = Principal::User("admin".parse().expect("an id"));
+    assert_eq!(context.actor(), Some(&admin));
+    assert!(Grants::of(&context).expect("granted").has_role("editor"));
+    assert!(Require::new().no_actor().check(&context).is_err());
+
+    for actor in [json!({}), json!("admin"), json!({"sub": 7})] {
+        let endpoint = Endpoint::always(answer_with(json!({"act": actor})));
+        let asking = strategy(&endpoint).actor_claim("act");
+        let wrong = Err(TokenErrorKind::ClaimType("act".into()));
+        assert_eq!(user_of(asking).await, wrong, "{actor}");
+    }
 }
 
 #[tokio::test]
