@@ -18,7 +18,7 @@ use crate::{
     factory::{MakeFactory, ProvideFactory, failure},
     maybe_future::MaybeFuture,
     peer::peer_ip,
-    rejection::{FactoryErrorKind, Rejection, RejectionKind, RespondToRejection},
+    rejection::{FactoryErrorKind, LayersChallenge, Rejection, RejectionKind, RespondToRejection},
     resolve::{Explanation, Progress, Refused, Resolver, StrategyList, Tally, list::private::List},
     scope::{Attached, Ending, Guard, OpenScope, checks_within_current, within},
     stage::Stage,
@@ -280,7 +280,10 @@ where
                 if let Some(header) = &self.request_id {
                     header.set_on_request(&mut head.headers, context.request_id());
                 }
-                let extensions = &mut head.extensions;
+                let (extensions, bearer) = (&mut head.extensions, &self.resolver.bearer);
+                if !bearer.is_empty() {
+                    extensions.insert(LayersChallenge(Arc::clone(bearer)));
+                }
                 let handle = (self.make).insert(factory, context.clone(), &self.guard, extensions);
                 let watch = self.guard.watch.as_ref();
                 let scope = OpenScope::new(context, span, handle, watch, &head.uri);

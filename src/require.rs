@@ -22,7 +22,8 @@ use crate::{
     peer::peer_ip,
     policy::refuse,
     rejection::{
-        BearerChallenge, DefaultResponder, Rejection, RejectionKind, RespondToRejection, challenges,
+        BearerChallenge, DefaultResponder, LayersChallenge, Rejection, RejectionKind,
+        RespondToRejection, challenges,
     },
     resolve::Refused,
     response::ResponseBody,
@@ -31,8 +32,8 @@ use crate::{
 /// Refuses requests whose principal lacks what a route requires; stands inside a
 /// [`UserScopeLayer`](crate::UserScopeLayer), which says who the principal is.
 ///
-/// The refusal is a [`Rejection`] like that of the outer layer: in its form, with an audit event that
-/// says what is missing. A route that is inside no `UserScopeLayer` is a mistake, and answers 500.
+/// The refusal is a [`Rejection`] like that of the outer layer: in its form, with its
+/// [`BearerChallenge`], and with an audit event that says what is missing. A route that is inside no `UserScopeLayer` is a mistake, and answers 500.
 ///
 /// ```
 /// use axum::{Router, routing::{get, post}};
@@ -62,7 +63,8 @@ pub struct RequireLayer {
 struct Rules {
     require: Require,
     respond: Arc<dyn RespondToRejection + Send + Sync>,
-    bearer: BearerChallenge,
+    /// `None` takes that of the outer layer.
+    bearer: Option<BearerChallenge>,
     audit: Audit,
 }
 
@@ -74,7 +76,7 @@ impl RequireLayer {
             rules: Arc::new(Rules {
                 require,
                 respond: Arc::new(DefaultResponder::default()),
-                bearer: BearerChallenge::new(),
+                bearer: None,
                 audit: Audit::default(),
             }),
         }
@@ -90,7 +92,7 @@ impl RequireLayer {
         self
     }
 
-    /// Completes every `Bearer` challenge; give it what
+    /// Completes every `Bearer` challenge, instead of what
     /// [`LayerBuilder::bearer_challenge`](crate::middleware::LayerBuilder::bearer_challenge) of the outer
     /// layer has.
     ///
@@ -98,7 +100,7 @@ impl RequireLayer {
     /// [`ConfigError::Challenge`] if a parameter has a wrong value.
     pub fn bearer_challenge(mut self, challenge: BearerChallenge) -> Result<Self, ConfigError> {
         challenge.validate()?;
-        Arc::make_mut(&mut self.rules).bearer = challenge;
+        Arc::make_mut(&mut self.rules).bearer = Some(challenge);
         Ok(self)
     }
 
@@ -120,7 +122,10 @@ impl Rules {
                 let forbidden = self.require.check(context).err()?;
                 let rejection =
                     Rejection::forbidden(context.strategy(), context.evidence(), forbidden);
-                Refused::of(context, challenges(rejection, &self.bearer, None, |_| {}))
+                let layers = head.extensions.get().map(|LayersChallenge(it)| &**it);
+                let none = BearerChallenge::new();
+                let bearer = self.bearer.as_ref().or(layers).unwrap_or(&none);
+                Refused::of(context, challenges(rejection, bearer, None, |_| {}))
             }
         };
         let peer = peer_ip(&head.extensions);

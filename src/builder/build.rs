@@ -92,7 +92,7 @@ impl<L, M, A> LayerBuilder<L, M, A> {
                 require_proved: self.settings.require_proved,
                 tenant: self.settings.tenant,
                 keep_existing,
-                bearer: self.settings.bearer,
+                bearer: Arc::new(self.settings.bearer),
                 time_limit: limits.each,
             },
             make: self.make,

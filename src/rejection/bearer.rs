@@ -1,6 +1,6 @@
 //! The parameters of `Bearer` challenges.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use http::HeaderValue;
 
@@ -99,6 +99,10 @@ impl BearerChallenge {
         Ok(self.complete(HeaderValue::from_static("Bearer")))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let is_wrong = |(name, value): &&(&'static str, String)| !fits(name, value);
         match self.parameters.iter().find(is_wrong) {
@@ -130,6 +134,11 @@ impl BearerChallenge {
         HeaderValue::try_from(completed).unwrap_or(challenge)
     }
 }
+
+/// The challenge of a layer, in the extensions of its requests: the layers inside it complete theirs with
+/// it.
+#[derive(Clone, Debug)]
+pub(crate) struct LayersChallenge(pub(crate) Arc<BearerChallenge>);
 
 /// Whether a value is one that its parameter can have (RFC 6750 section 3).
 fn fits(name: &str, value: &str) -> bool {

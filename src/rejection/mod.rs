@@ -33,6 +33,7 @@ pub use self::{
     respond::{DefaultResponder, RespondToRejection},
 };
 pub(crate) use self::{
+    bearer::LayersChallenge,
     challenge::challenges,
     kind::{FactoryErrorKind, Rejection},
 };

@@ -55,7 +55,7 @@ pub(crate) struct Resolver<L> {
     /// Whether a strategy reads the context that an outer layer left.
     pub(crate) keep_existing: bool,
     /// What every `Bearer` challenge says.
-    pub(crate) bearer: BearerChallenge,
+    pub(crate) bearer: Arc<BearerChallenge>,
     /// How long a strategy without a limit of its own is waited for.
     pub(crate) time_limit: Option<Duration>,
 }

@@ -7,8 +7,8 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 use tower_user_scope::{
-    ConfigError, CredentialSource, Identity, InvalidError, MaybeFuture, Outcome, UserId,
-    UserScopeLayer,
+    ConfigError, CredentialSource, ExistingContext, Identity, InvalidError, MaybeFuture, Outcome,
+    UserId, UserScopeLayer,
     authorize::{Grants, Require},
     from_fn,
     middleware::RequireLayer,
@@ -122,18 +122,66 @@ async fn a_scope_that_is_missing_is_named_and_not_the_layers() {
             .route("/", get(async || "ok").layer(on_a_route))
             .layer(routed),
     ] {
-        let response = app
-            .oneshot(Request::get("/").body(Body::empty()).expect("good"))
-            .await;
-        let response = response.expect("infallible");
-        assert_eq!(response.status(), StatusCode::FORBIDDEN);
-        assert_eq!(
-            response.headers()[header::WWW_AUTHENTICATE],
-            format!(
-                "Bearer error=\"insufficient_scope\", scope=\"orders:delete\", \
-                 realm=\"the \\\"orders\\\" API\", resource_metadata=\"{METADATA}\""
-            ),
-        );
+        assert_eq!(refusal(app).await, missing_scope_with(ADDED_TO_A_SCOPE));
+    }
+}
+
+const MISSING: &str = "Bearer error=\"insufficient_scope\", scope=\"orders:delete\"";
+const ADDED_TO_A_SCOPE: &str = ", realm=\"the \\\"orders\\\" API\", \
+    resource_metadata=\"https://api.example/.well-known/oauth-protected-resource\"";
+
+fn missing_scope_with(rest: &str) -> String {
+    format!("{MISSING}{rest}")
+}
+
+/// The challenge of a 403.
+async fn refusal(app: Router) -> String {
+    let request = Request::get("/").body(Body::empty()).expect("good");
+    let response = app.oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let challenge = &response.headers()[header::WWW_AUTHENTICATE];
+    challenge.to_str().expect("ASCII").to_owned()
+}
+
+#[tokio::test]
+async fn a_route_has_the_challenge_of_the_layer_around_it_unless_it_has_its_own() {
+    let users = |challenge: Option<BearerChallenge>, existing: bool| {
+        let alice = from_fn(CredentialSource::predicate(|_| true), |_| {
+            let alice = "alice".parse::<UserId>().expect("an id");
+            Identity::proved(alice).with_attribute(Grants::new()).into()
+        });
+        let strategy = if existing {
+            ExistingContext::new().boxed()
+        } else {
+            alice.boxed()
+        };
+        let builder = UserScopeLayer::builder().strategies([strategy]);
+        let builder = match challenge {
+            Some(challenge) => builder.bearer_challenge(challenge),
+            None => builder,
+        };
+        builder.context_only().build().expect("good")
+    };
+    let route = || RequireLayer::new(Require::new().scope("orders:delete"));
+    let routed = |route| Router::new().route("/", get(async || "ok").layer(route));
+    let realm = |name: &str| BearerChallenge::new().realm(name);
+
+    let app = routed(route()).layer(users(Some(complete()), false));
+    assert_eq!(refusal(app).await, missing_scope_with(ADDED_TO_A_SCOPE));
+    let app = routed(route()).layer(users(None, false));
+    assert_eq!(refusal(app).await, MISSING);
+    let own = route().bearer_challenge(realm("own")).expect("valid");
+    let app = routed(own).layer(users(Some(complete()), false));
+    assert_eq!(refusal(app).await, missing_scope_with(", realm=\"own\""));
+    // Of two layers, the nearest one that has a challenge.
+    for (inner, rest) in [
+        (Some(realm("inner")), ", realm=\"inner\""),
+        (None, ", realm=\"outer\""),
+    ] {
+        let app = routed(route())
+            .layer(users(inner, true))
+            .layer(users(Some(realm("outer")), false));
+        assert_eq!(refusal(app).await, missing_scope_with(rest));
     }
 }
 
