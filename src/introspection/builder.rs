@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{ClientAuthentication, answer::Rules, settings::Settings};
+use super::{ClientAuthentication, answer::Rules, endpoint::Endpoint, settings::Settings};
 use crate::{
     clock::system_clock,
-    jwt::{HasAudience, Identify, PlainHttp, WantsAudience},
+    jwt::{HasAudience, Identify, PlainHttp, Source, WantsAudience},
     token::{TokenCache, TokenPlaces, TokenSource},
 };
 
@@ -34,7 +34,8 @@ use crate::{
 /// way, each for at most [5 seconds](Self::call_time_limit); other requests wait, within the layer's
 /// [time limit](crate::middleware::LayerBuilder::time_limit). An issuer that is down or slow is a 503, and so
 /// is one that answers with another status than 200, with more than 64 KiB, or with something else than an
-/// object that says whether the token is active.
+/// object that says whether the token is active. A signed answer (RFC 9701) is not asked for, and is such
+/// a thing too.
 ///
 /// # What is checked
 ///
@@ -77,11 +78,61 @@ impl Introspection {
     /// and fragment. Another URL is an error of `build()`.
     #[must_use]
     pub fn new(url: impl Into<String>, client: ClientAuthentication) -> Self {
+        Self::at(Endpoint::Url(url.into()), client)
+    }
+
+    /// Asks the endpoint that the issuer's metadata names as `introspection_endpoint`: OpenID Connect
+    /// Discovery 1.0, under `/.well-known/openid-configuration`. Metadata that names another issuer is
+    /// refused, and so is an endpoint that is not `https`, where the issuer's URL is.
+    ///
+    /// The metadata is fetched for the first token, and again an hour later. While it can't be fetched,
+    /// a known endpoint is used for one more hour, and tokens are 503 after that. A fetch has
+    /// [the time limit of a call](Self::call_time_limit), and after one that failed, there is no other
+    /// for ten seconds.
+    ///
+    /// A URL with a query is an error of `build()`, and so is [`issuer`](Self::issuer) with another name.
+    ///
+    /// ```
+    /// use tower_user_scope::introspection::{ClientAuthentication, Introspection};
+    ///
+    /// # fn strategy(secret: String) {
+    /// let client = ClientAuthentication::basic("orders-api", secret);
+    /// let strategy =
+    ///     Introspection::discover("https://id.example", client).audience("https://orders.example");
+    /// # let _ = strategy;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn discover(issuer: impl Into<String>, client: ClientAuthentication) -> Self {
+        let issuer = issuer.into();
+        Self::discover_at(issuer.clone(), issuer, client)
+    }
+
+    /// As [`discover`](Self::discover), with the metadata of RFC 8414: under
+    /// `/.well-known/oauth-authorization-server`, which comes before the issuer's path.
+    #[must_use]
+    pub fn discover_oauth(issuer: impl Into<String>, client: ClientAuthentication) -> Self {
+        Self::at(Endpoint::Metadata(Source::oauth(issuer.into())), client)
+    }
+
+    /// As [`discover`](Self::discover), with the metadata fetched under another URL than the issuer's
+    /// name, as within a cluster. The metadata still has to name `issuer`.
+    #[must_use]
+    pub fn discover_at(
+        url: impl Into<String>,
+        issuer: impl Into<String>,
+        client: ClientAuthentication,
+    ) -> Self {
+        let source = Source::open_id(url.into(), issuer.into());
+        Self::at(Endpoint::Metadata(source), client)
+    }
+
+    fn at(endpoint: Endpoint, client: ClientAuthentication) -> Self {
         let mut identify = Identify::new();
         identify.grants().add_scopes(Cow::Borrowed("scope"));
         Self {
             settings: Arc::new(Settings {
-                url: url.into(),
+                endpoint,
                 client,
                 post: OnceLock::new(),
                 plain: PlainHttp::ToLoopback,

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{answer::Refusal, under_way::UnderWay};
+use super::{answer::Refusal, endpoint::Discovered, under_way::UnderWay};
 use crate::{
     clock::Moment,
     strategy::{InvalidError, Outcome},
@@ -25,6 +25,7 @@ pub(super) struct Calls {
     bad: VerdictCache<Refused>,
     pub(super) under_way: UnderWay<Answered>,
     pub(super) permits: Semaphore,
+    pub(super) discovered: Discovered,
 }
 
 /// A token that was found bad.
@@ -52,6 +53,7 @@ impl Calls {
             bad: VerdictCache::new("introspection", Self::BAD_LIMITS),
             under_way: UnderWay::new(),
             permits: Semaphore::new(at_once),
+            discovered: Discovered::new(),
         }
     }
 

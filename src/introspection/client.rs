@@ -55,7 +55,8 @@ impl ClientAuthentication {
 
     /// Sends an assertion that the closure has signed (`private_key_jwt`, RFC 7523 section 2.2).
     ///
-    /// The closure is called for each call of the endpoint, and must not block. It returns a JSON Web
+    /// The closure is called for each call of the endpoint, and must not block; its error is a 503, and so is
+    /// its panic. It returns a JSON Web
     /// Token whose `iss` and `sub` are the client's id, whose `aud` is the issuer, with a `jti` of its
     /// own, that ends within minutes.
     ///

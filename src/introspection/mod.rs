@@ -32,6 +32,7 @@ mod answer;
 mod builder;
 mod calls;
 mod client;
+mod endpoint;
 mod error;
 mod options;
 mod post;

@@ -4,10 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-use super::{Introspection, PostForm, post::boxed};
+use super::{Introspection, PostForm, endpoint::Endpoint, post::boxed};
 use crate::{
     context::{IdRules, Identity},
-    jwt::{ContextClaim, PlainHttp, Requirement, VerifiedToken},
+    jwt::{ContextClaim, FetchDocument, PlainHttp, Requirement, VerifiedToken},
     strategy::InvalidError,
     token::{TokenCache, TokenPlaces, TokenSource},
 };
@@ -221,12 +221,27 @@ impl<A> Introspection<A> {
         self
     }
 
+    /// Sets how the issuer's metadata is fetched, instead of an [`HttpsFetch`](crate::jwt::HttpsFetch).
+    /// Without [discovery](Introspection::discover) there is nothing to fetch.
+    #[must_use]
+    pub fn fetch_with(mut self, fetch: impl FetchDocument + Send + Sync + 'static) -> Self {
+        if let Endpoint::Metadata(source) = &mut self.settings_mut().endpoint {
+            source.fetch_with(fetch);
+        }
+        self
+    }
+
     /// Allows plain `http` to other hosts than this one. Whoever can answer in that network's place can be
     /// every user, and sees tokens and the client's secret: right inside a cluster whose network is
-    /// trusted, and nowhere else. With [`post_with`](Self::post_with), the implementation decides as well.
+    /// trusted, and nowhere else. With [`post_with`](Self::post_with)
+    /// and [`fetch_with`](Self::fetch_with), the implementation decides as well.
     #[must_use]
     pub fn dangerously_allow_http(mut self) -> Self {
-        self.settings_mut().plain = PlainHttp::Anywhere;
+        let settings = self.settings_mut();
+        settings.plain = PlainHttp::Anywhere;
+        if let Endpoint::Metadata(source) = &mut settings.endpoint {
+            source.allow_http();
+        }
         self
     }
 }

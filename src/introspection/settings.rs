@@ -13,19 +13,20 @@ use super::{
     ClientAuthentication, FormRequest, IntrospectionError,
     answer::Rules,
     calls::{Answered, Calls},
+    endpoint::Endpoint,
     post::{MAX_ANSWER_LEN, Post, boxed},
 };
 use crate::{
     clock::{Clock, Moment},
     config_error::ConfigError,
-    jwt::{FetchError, HttpsFetch, PlainHttp, TokenConfigError, bounded, checked, redacted, timer},
+    jwt::{FetchError, HttpsFetch, PlainHttp, TokenConfigError, bounded, timer},
     strategy::Outcome,
     token::{Fingerprint, TokenCache, TokenPlaces, looks_like_jwt},
 };
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) url: String,
+    pub(super) endpoint: Endpoint,
     pub(super) client: ClientAuthentication,
     /// Configured, or created when the layer is built.
     pub(super) post: OnceLock<Arc<Post>>,
@@ -74,11 +75,14 @@ impl Settings {
         if self.call_limit.is_zero() {
             return Err(ConfigError::ZeroTimeLimit);
         }
-        checked(&self.url, self.plain).map_err(|problem| TokenConfigError::Url {
-            url: redacted(&self.url),
-            problem,
-        })?;
+        self.endpoint.validate(self.plain)?;
         let rules = &self.rules;
+        if let (Some(issuer), Some(discovered)) = (&rules.issuer, self.endpoint.issuer()) {
+            if **issuer != *discovered {
+                let (issuer, discovered) = (issuer.to_string(), discovered.to_owned());
+                return Err(TokenConfigError::OtherIssuer { issuer, discovered }.into());
+            }
+        }
         let names = rules.issuer.iter().chain(&rules.audiences);
         if names.into_iter().any(|name| name.is_empty()) {
             return Err(TokenConfigError::EmptyName.into());
@@ -115,12 +119,28 @@ impl Settings {
         Ok(Arc::new(confirmed))
     }
 
+    /// Returns where the endpoint is.
+    async fn url(&self) -> Result<String, FetchError> {
+        match &self.endpoint {
+            Endpoint::Url(url) => Ok(url.clone()),
+            Endpoint::Metadata(source) => {
+                let discovered = &self.calls().discovered;
+                let url = discovered
+                    .url(source, self.call_limit, &*self.clock)
+                    .await?;
+                Ok(url.to_string())
+            }
+        }
+    }
+
     async fn call(&self, token: &str) -> Result<Bytes, IntrospectionError> {
+        let url = self.url().await?;
         let limit = timer(self.call_limit)?;
-        let request = self.request(token)?;
         // `build()` has reported a client that can't be created.
         let post = self.post().map_err(FetchError::transport)?;
-        let answer = bounded(post(request), limit).await??;
+        // The request too: an assertion is made by a closure of the application's, which may panic.
+        let call = async { Ok::<_, IntrospectionError>(post(self.request(url, token)?).await?) };
+        let answer = bounded(call, limit).await??;
         if answer.len() > MAX_ANSWER_LEN {
             let limit = MAX_ANSWER_LEN;
             return Err(FetchError::TooLong { limit }.into());
@@ -128,13 +148,13 @@ impl Settings {
         Ok(answer)
     }
 
-    fn request(&self, token: &str) -> Result<FormRequest, IntrospectionError> {
+    fn request(&self, url: String, token: &str) -> Result<FormRequest, IntrospectionError> {
         let mut form = Serializer::new(String::new());
         form.append_pair("token", token)
             .append_pair("token_type_hint", "access_token");
         self.client.add_to(&mut form)?;
         Ok(FormRequest {
-            url: self.url.clone(),
+            url,
             authorization: self.client.authorization(),
             body: form.finish(),
         })
@@ -144,7 +164,7 @@ impl Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("url", &redacted(&self.url))
+            .field("endpoint", &self.endpoint)
             .field("client", &self.client)
             .field("places", &self.places)
             .finish_non_exhaustive()

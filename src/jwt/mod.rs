@@ -87,7 +87,7 @@ pub(crate) use self::{
     claims::Claims,
     error::truncated,
     identify::{ContextClaim, Identify},
-    remote::{PlainHttp, body, bounded, checked, redacted, send, timer},
+    remote::{PlainHttp, Source, body, bounded, checked, redacted, send, timer},
     requirement::Requirement,
     verify::unix_seconds,
 };

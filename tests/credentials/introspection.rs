@@ -237,7 +237,9 @@ async fn a_refresh_token_is_no_access_token_whatever_the_audience_is_read_from()
     ] {
         let endpoint = Endpoint::always(answer_with(members.clone()));
         for strategy in [
-            asking(&endpoint).audience_claim("client_id").audience("app"),
+            asking(&endpoint)
+                .audience_claim("client_id")
+                .audience("app"),
             asking(&endpoint).dangerously_accept_any_audience(),
         ] {
             assert_eq!(user_of(strategy).await, user, "{members}");

@@ -62,6 +62,8 @@ async fn an_answer_that_says_nothing_is_a_503_and_is_not_remembered() {
     let bodies = [
         String::new(),
         "garbage".to_owned(),
+        // A signed answer (RFC 9701).
+        "eyJhbGciOiJFUzI1NiIsInR5cCI6InRva2VuLWludHJvc3BlY3Rpb24rand0In0.e30.c2ln".to_owned(),
         "[]".to_owned(),
         "true".to_owned(),
         "{}".to_owned(),
@@ -333,6 +335,15 @@ async fn an_assertion_that_cannot_be_made_is_a_503() {
     let strategy = Introspection::new(endpoint.url(), client).audience("api");
     let answer = service(strategy).send(bearer(TOKEN)).await;
     assert!(matches!(why(&answer), IntrospectionError::Assertion(_)));
+    let panics = ClientAuthentication::assertion("a", || -> Result<String, std::fmt::Error> {
+        panic!("a mistake")
+    });
+    let strategy = Introspection::new(endpoint.url(), panics).audience("api");
+    let answer = service(strategy).send(bearer(TOKEN)).await;
+    assert!(matches!(
+        why(&answer),
+        IntrospectionError::Call(FetchError::Panicked)
+    ));
     assert_eq!(endpoint.asked(), 0);
 }
 

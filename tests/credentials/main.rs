@@ -4,6 +4,7 @@ mod api_keys;
 mod generated_keys;
 mod introspection;
 mod introspection_calls;
+mod introspection_discovery;
 mod introspection_failures;
 mod provider;
 mod several_kinds;

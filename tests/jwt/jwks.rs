@@ -745,7 +745,15 @@ async fn each_mistake_in_metadata_has_its_own_error() {
         ),
         (
             json!({"issuer": issuer}),
-            "the issuer's metadata is not an object that names an issuer and its keys".to_owned(),
+            "the issuer's metadata has no `jwks_uri`".to_owned(),
+        ),
+        (
+            json!({"issuer": issuer, "jwks_uri": [server.url("/keys")]}),
+            "the issuer's metadata has no `jwks_uri`".to_owned(),
+        ),
+        (
+            json!({"jwks_uri": server.url("/keys")}),
+            "the issuer's metadata is not an object that names an issuer".to_owned(),
         ),
         (
             json!({"issuer": issuer, "jwks_uri": "http://s:secret@id.example/k?a=secret"}),

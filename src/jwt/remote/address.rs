@@ -6,11 +6,11 @@ use std::fmt;
 
 use reqwest::Url;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
-    super::{KeySet, TokenConfigError, UrlProblem},
-    Fetch,
-    fetch::{FetchError, Fetched},
+    super::{KeySet, TokenConfigError, UrlProblem, json},
+    fetch::{Fetch, FetchError, Fetched},
     https::HttpsFetch,
     period::Freshness,
     url::{PlainHttp, allowed_for_issuer, checked, redacted},
@@ -36,7 +36,7 @@ enum Place {
 
 /// Which metadata an issuer publishes, and where.
 #[derive(Clone, Copy)]
-pub(super) enum MetadataForm {
+enum MetadataForm {
     /// OpenID Connect Discovery 1.0 section 4: after the issuer's path.
     OpenId,
     /// RFC 8414 section 3.1: before the issuer's path.
@@ -62,11 +62,44 @@ impl MetadataForm {
     }
 }
 
-/// OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2.
+/// OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2. Of the URLs, only the wanted one is read.
 #[derive(Deserialize)]
-struct Metadata {
+struct Metadata<'a> {
     issuer: String,
-    jwks_uri: String,
+    #[serde(borrow)]
+    jwks_uri: Option<&'a RawValue>,
+    #[cfg(feature = "introspection")]
+    introspection_endpoint: Option<&'a RawValue>,
+}
+
+/// What is looked for in the metadata.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Keys,
+    #[cfg(feature = "introspection")]
+    Introspection,
+}
+
+impl Wanted {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "jwks_uri",
+            #[cfg(feature = "introspection")]
+            Self::Introspection => "introspection_endpoint",
+        }
+    }
+
+    fn url(self, metadata: &Metadata<'_>) -> Result<String, FetchError> {
+        let text = match self {
+            Self::Keys => metadata.jwks_uri,
+            #[cfg(feature = "introspection")]
+            Self::Introspection => metadata.introspection_endpoint,
+        };
+        let url = text.and_then(|text| json::string(text.get()));
+        let member = self.name();
+        url.map(Into::into)
+            .ok_or(FetchError::NotInMetadata { member })
+    }
 }
 
 /// The `ETag`s of the last fetch, for conditional requests.
@@ -91,7 +124,13 @@ impl Address {
         Self::at(Place::Keys(url))
     }
 
-    pub(super) fn of_metadata(form: MetadataForm, base: String, issuer: String) -> Self {
+    pub(super) fn of_open_id(base: String, issuer: String) -> Self {
+        let form = MetadataForm::OpenId;
+        Self::at(Place::Metadata { form, base, issuer })
+    }
+
+    pub(super) fn of_oauth(issuer: String) -> Self {
+        let (form, base) = (MetadataForm::OAuth, issuer.clone());
         Self::at(Place::Metadata { form, base, issuer })
     }
 
@@ -141,6 +180,38 @@ impl Address {
         Ok(url)
     }
 
+    /// Returns the URL of what is wanted: the address itself, or where the issuer's metadata says, which
+    /// is fetched. In that case it returns the metadata's `ETag`, too.
+    async fn url_of(
+        &self,
+        wanted: Wanted,
+        fetch: &Fetch,
+        known: Option<(String, Url)>,
+    ) -> Result<(Url, Option<String>), FetchError> {
+        let url = self.checked().map_err(|problem| FetchError::Url {
+            url: redacted(self.url()),
+            problem,
+        })?;
+        let Place::Metadata { form, issuer, .. } = &self.place else {
+            return Ok((url, None));
+        };
+        let document = Document {
+            url: form.url(&url),
+            issuer,
+            wanted,
+        };
+        let checked =
+            |named: &str| checked(named, self.plain).and_then(|it| allowed_for_issuer(it, &url));
+        named_url(&document, checked, fetch, known).await
+    }
+
+    /// Fetches the metadata, and returns the URL of the introspection endpoint that it names.
+    #[cfg(feature = "introspection")]
+    pub(super) async fn introspection_endpoint(&self, fetch: &Fetch) -> Result<Url, FetchError> {
+        let (url, _) = self.url_of(Wanted::Introspection, fetch, None).await?;
+        Ok(url)
+    }
+
     /// Fetches the keys, and describes those that can't be used in `skipped`.
     pub(super) async fn keys(
         &self,
@@ -148,25 +219,10 @@ impl Address {
         validators: Validators,
         skipped: &mut Option<String>,
     ) -> Result<Answer, FetchError> {
-        let url = self.checked().map_err(|problem| FetchError::Url {
-            url: redacted(self.url()),
-            problem,
-        })?;
-        let (url, metadata) = match &self.place {
-            Place::Keys(_) => (url, None),
-            Place::Metadata { form, issuer, .. } => {
-                let document = Document {
-                    url: form.url(&url),
-                    issuer,
-                };
-                let checked = |keys: &str| {
-                    checked(keys, self.plain).and_then(|keys| allowed_for_issuer(keys, &url))
-                };
-                let (url, etag) = keys_url(&document, checked, fetch, validators.metadata).await?;
-                let metadata = etag.map(|etag| (etag, url.clone()));
-                (url, metadata)
-            }
-        };
+        let (url, etag) = self
+            .url_of(Wanted::Keys, fetch, validators.metadata)
+            .await?;
+        let metadata = etag.map(|etag| (etag, url.clone()));
         let etag = validators
             .keys
             .and_then(|(known_url, etag)| (known_url == url).then_some(etag));
@@ -190,14 +246,15 @@ impl Address {
     }
 }
 
-/// Where metadata is, and whose it has to be.
+/// Where metadata is, whose it has to be, and what is looked for in it.
 struct Document<'a> {
     url: String,
     issuer: &'a str,
+    wanted: Wanted,
 }
 
-/// Fetches the issuer's metadata, and returns the keys' URL and the metadata's `ETag`.
-async fn keys_url(
+/// Fetches the issuer's metadata, and returns the wanted URL and the metadata's `ETag`.
+async fn named_url(
     document: &Document<'_>,
     checked: impl FnOnce(&str) -> Result<Url, UrlProblem>,
     fetch: &Fetch,
@@ -213,7 +270,7 @@ async fn keys_url(
             .map(|(etag, url)| (url, Some(etag)))
             .ok_or(FetchError::Metadata);
     };
-    let metadata: Metadata = serde_json::from_slice(&body).map_err(|_| FetchError::Metadata)?;
+    let metadata: Metadata<'_> = serde_json::from_slice(&body).map_err(|_| FetchError::Metadata)?;
     // OpenID Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3: exactly the configured issuer.
     if metadata.issuer != document.issuer {
         return Err(FetchError::OtherIssuer {
@@ -221,11 +278,12 @@ async fn keys_url(
             found: redacted(&metadata.issuer),
         });
     }
-    let keys = checked(&metadata.jwks_uri).map_err(|problem| FetchError::Url {
-        url: redacted(&metadata.jwks_uri),
+    let named = document.wanted.url(&metadata)?;
+    let url = checked(&named).map_err(|problem| FetchError::Url {
+        url: redacted(&named),
         problem,
     })?;
-    Ok((keys, etag))
+    Ok((url, etag))
 }
 
 /// Returns the body, `None` for a 304, and the `ETag`.

@@ -1,6 +1,6 @@
 //! The trait that fetches documents, and its errors.
 
-use std::{error::Error as StdError, future::Future, sync::Arc, time::Duration};
+use std::{error::Error as StdError, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -157,9 +157,17 @@ pub enum FetchError {
     /// The issuer's metadata could not be fetched.
     #[error("the issuer's metadata could not be fetched: {0}")]
     MetadataFetch(#[source] Arc<FetchError>),
-    /// The metadata is not a JSON object with `issuer` and `jwks_uri`.
-    #[error("the issuer's metadata is not an object that names an issuer and its keys")]
+    /// The metadata is not a JSON object with `issuer`.
+    #[error("the issuer's metadata is not an object that names an issuer")]
     Metadata,
+    /// The metadata does not name what is looked for: the issuer does not publish keys, or has no
+    /// introspection endpoint.
+    #[error("the issuer's metadata has no `{member}`")]
+    #[non_exhaustive]
+    NotInMetadata {
+        /// The missing member, or one that is not a string.
+        member: &'static str,
+    },
     /// The metadata is another issuer's (OpenID Connect Discovery 1.0 section 4.3). Names are
     /// compared exactly: one slash more is another name.
     #[error("the metadata is that of the issuer `{found}`, not of `{wanted}`")]
@@ -170,7 +178,7 @@ pub enum FetchError {
         /// The issuer that the metadata names, without its query.
         found: String,
     },
-    /// A URL that is not fetched, such as the `jwks_uri` of the metadata.
+    /// A URL that is not fetched, such as one that the metadata names.
     #[error("the URL `{url}` is not fetched: {problem}")]
     #[non_exhaustive]
     Url {
@@ -210,4 +218,17 @@ impl FetchError {
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Interrupted | Self::NoRuntime | Self::NoTimers)
     }
+}
+
+/// A [`FetchDocument`] without its type.
+pub(super) type Fetch = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send>>
+    + Send
+    + Sync;
+
+pub(super) fn boxed(fetch: impl FetchDocument + Send + Sync + 'static) -> Arc<Fetch> {
+    let fetch = Arc::new(fetch);
+    Arc::new(move |url, etag| {
+        let fetch = Arc::clone(&fetch);
+        Box::pin(async move { fetch.fetch_if_changed(&url, etag.as_deref()).await })
+    })
 }

@@ -4,9 +4,7 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -19,24 +17,24 @@ mod fetch;
 mod https;
 mod period;
 mod refresher;
+mod source;
 mod url;
 
 pub(super) use self::refresher::Refreshed;
-use self::{
-    address::{Address, MetadataForm},
-    period::Periods,
-    refresher::Refresher,
-};
+#[cfg(not(feature = "introspection"))]
+use self::source::Source;
 #[cfg(feature = "introspection")]
 pub(crate) use self::{
     bounded::{bounded, timer},
     https::{body, send},
+    source::Source,
     url::{PlainHttp, checked, redacted},
 };
 pub use self::{
     fetch::{FetchDocument, FetchError, Fetched},
     https::HttpsFetch,
 };
+use self::{period::Periods, refresher::Refresher};
 
 /// The keys that an issuer publishes.
 ///
@@ -86,15 +84,9 @@ struct Owner(Arc<Refresher>);
 
 #[derive(Clone)]
 struct Settings {
-    address: Address,
-    /// Configured, or created at first use.
-    fetch: OnceLock<Arc<Fetch>>,
+    source: Source,
     periods: Periods,
 }
-
-type Fetch = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send>>
-    + Send
-    + Sync;
 
 impl RemoteKeys {
     /// Fetches the JWK set at this URL (RFC 7517 section 5): `https`, or `http` to a loopback address,
@@ -103,7 +95,7 @@ impl RemoteKeys {
     /// A query is never shown in `Debug`, errors and logs.
     #[must_use]
     pub fn from_url(url: impl Into<String>) -> Self {
-        Self::at(Address::of_keys(url.into()))
+        Self::at(Source::keys_at(url.into()))
     }
 
     /// Fetches the JWK set that the issuer's metadata names: OpenID Connect Discovery 1.0, under
@@ -122,12 +114,7 @@ impl RemoteKeys {
     /// `/.well-known/oauth-authorization-server`, which comes before the issuer's path.
     #[must_use]
     pub fn discover_oauth(issuer: impl Into<String>) -> Self {
-        let issuer = issuer.into();
-        Self::at(Address::of_metadata(
-            MetadataForm::OAuth,
-            issuer.clone(),
-            issuer,
-        ))
+        Self::at(Source::oauth(issuer.into()))
     }
 
     /// As [`discover`](Self::discover), with the metadata fetched under another URL than the issuer's
@@ -148,11 +135,7 @@ impl RemoteKeys {
     /// ```
     #[must_use]
     pub fn discover_at(url: impl Into<String>, issuer: impl Into<String>) -> Self {
-        Self::at(Address::of_metadata(
-            MetadataForm::OpenId,
-            url.into(),
-            issuer.into(),
-        ))
+        Self::at(Source::open_id(url.into(), issuer.into()))
     }
 
     /// Allows plain `http` to other hosts than this one. Whoever can answer in that network's place can
@@ -162,13 +145,12 @@ impl RemoteKeys {
     /// [`fetch_with`](Self::fetch_with), the fetcher decides as well.
     #[must_use]
     pub fn dangerously_allow_http(self) -> Self {
-        self.set(|settings| settings.address.allow_http())
+        self.set(|settings| settings.source.allow_http())
     }
 
-    fn at(address: Address) -> Self {
+    fn at(source: Source) -> Self {
         Self::with(Settings {
-            address,
-            fetch: OnceLock::new(),
+            source,
             periods: Periods::new(),
         })
     }
@@ -193,7 +175,7 @@ impl RemoteKeys {
     /// certificate, or from a file.
     #[must_use]
     pub fn fetch_with(self, fetch: impl FetchDocument + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.fetch = OnceLock::from(boxed(fetch)))
+        self.set(|settings| settings.source.fetch_with(fetch))
     }
 
     /// Sets the longest time between two fetches.
@@ -250,14 +232,13 @@ impl RemoteKeys {
 
     pub(super) fn validate(&self) -> Result<(), TokenConfigError> {
         let settings = &self.refresher().settings;
-        settings.address.validate()?;
-        settings.periods.validate()?;
-        settings.fetch().map(|_| ())
+        settings.source.validate()?;
+        settings.periods.validate()
     }
 
     /// Returns the issuer whose metadata names the keys.
     pub(super) fn discovered_from(&self) -> Option<&str> {
-        self.refresher().settings.address.issuer()
+        self.refresher().settings.source.issuer()
     }
 
     pub(super) fn use_clock(&self, clock: &Arc<dyn Clock>) {
@@ -281,28 +262,6 @@ impl Drop for Owner {
     }
 }
 
-fn boxed(fetch: impl FetchDocument + Send + Sync + 'static) -> Arc<Fetch> {
-    let fetch = Arc::new(fetch);
-    Arc::new(move |url, etag| {
-        let fetch = Arc::clone(&fetch);
-        Box::pin(async move { fetch.fetch_if_changed(&url, etag.as_deref()).await })
-    })
-}
-
-impl Settings {
-    fn fetch(&self) -> Result<&Arc<Fetch>, TokenConfigError> {
-        if let Some(fetch) = self.fetch.get() {
-            return Ok(fetch);
-        }
-        let mut fetch = HttpsFetch::new()?;
-        if self.address.allows_http() {
-            fetch = fetch.dangerously_allow_http();
-        }
-        let made = boxed(fetch);
-        Ok(self.fetch.get_or_init(|| made))
-    }
-}
-
 impl From<RemoteKeys> for Keys {
     fn from(keys: RemoteKeys) -> Self {
         Self::remote(keys)
@@ -314,7 +273,7 @@ impl fmt::Debug for RemoteKeys {
         f.debug_struct("RemoteKeys")
             .field(
                 "address",
-                &format_args!("{}", self.refresher().settings.address),
+                &format_args!("{}", self.refresher().settings.source.address),
             )
             .finish_non_exhaustive()
     }

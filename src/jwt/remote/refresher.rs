@@ -231,7 +231,7 @@ impl Refresher {
         self.ended.send_modify(|ended| *ended += 1);
         drop(state);
         // At most one line of log for each attempt, whatever the issuer sends.
-        let address = &self.settings.address;
+        let address = &self.settings.source.address;
         match &result {
             Ok(()) => self.fetches.succeeded(address, self.now()),
             Err(_) => self.fetches.failed(address),
@@ -326,10 +326,8 @@ impl Attempt {
     async fn fetch(&self, skipped: &mut Option<String>) -> Result<Answer, FetchError> {
         let settings = &self.refresher.settings;
         let limit = timer(settings.periods.limit)?;
-        // `build()` has reported a client that can't be created.
-        let fetch = settings.fetch().map_err(FetchError::transport)?;
         let validators = self.refresher.state().validators.clone();
-        bounded(settings.address.keys(&**fetch, validators, skipped), limit).await?
+        bounded(settings.source.keys(validators, skipped), limit).await?
     }
 }
 

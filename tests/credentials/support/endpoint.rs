@@ -18,6 +18,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// The path of the request line.
+    pub(crate) fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
     pub(crate) fn token(&self) -> &str {
         self.form.get("token").map_or("", |token| token)
     }
@@ -85,7 +90,11 @@ impl Endpoint {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/introspect", self.address)
+        format!("{}/introspect", self.origin())
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -174,8 +183,9 @@ fn read(stream: &mut TcpStream) -> Option<Call> {
     let head = String::from_utf8(head).ok()?;
     let length = head
         .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))?;
-    let mut body = vec![0; length.parse().ok()?];
+        .find_map(|line| line.strip_prefix("content-length: "));
+    // A `GET` has no body.
+    let mut body = vec![0; length.unwrap_or("0").parse().ok()?];
     stream.read_exact(&mut body).ok()?;
     let pairs = form_urlencoded::parse(&body);
     let form = pairs.map(|(name, value)| (name.into_owned(), value.into_owned()));
