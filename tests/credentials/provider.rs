@@ -10,7 +10,7 @@ use std::{
     process::Stdio,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,9 +23,10 @@ use axum::{
     routing::{get, post},
 };
 use futures::{StreamExt, stream};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect::Policy};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
@@ -36,6 +37,7 @@ use tower_user_scope::{
     Identity, Principal, UserId, UserScopeLayer,
     authorize::Grants,
     context::ServiceName,
+    introspection::{ClientAuthentication, Introspection},
     jwt::{
         CryptoProvider, HasAudience, HasIssuer, Jwt, LogoutTokens, RemoteKeys, TokenError,
         TokenErrorKind,
@@ -45,9 +47,15 @@ use tower_user_scope::{
     testing::TestClock,
 };
 
-use crate::support::{Asked, Came, Setup, request};
+use crate::{
+    introspection::{http_client, now},
+    support::{Asked, Came, Setup, request},
+};
 
 const API: &str = "https://orders.example";
+/// Its tokens are opaque.
+const REPORTS: &str = "https://reports.example";
+const CLIENT_SECRET: &str = "another secret: of these tests & more";
 const CALLBACK: &str = "https://web.example/callback";
 const SECRET: &str = "a secret of these tests, and of nothing else";
 /// RFC 7636, appendix B.
@@ -122,6 +130,37 @@ impl Provider {
         let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         let response = request.body(form).send().await.expect("an answer");
         Tokens(json_of(response).await)
+    }
+
+    async fn revoke(&self, token: &str) {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("token", token)
+            .finish();
+        let response = (self.http.post(self.url("/token/revocation")))
+            .basic_auth("web", Some(SECRET))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    /// The private key of the client that has no secret.
+    async fn client_key(&self) -> EncodingKey {
+        let url = self.url("/test/client-key");
+        let response = self.http.get(url).send().await.expect("an answer");
+        let pem = response.bytes().await.expect("a key");
+        EncodingKey::from_ec_pem(&pem).expect("a key")
+    }
+
+    /// Asks about opaque tokens where the metadata says.
+    fn introspection(&self, client: ClientAuthentication) -> Introspection<HasAudience> {
+        Introspection::discover(&*self.issuer, client)
+            .post_with(http_client())
+            .fetch_with(http_client())
+            .issuer(&*self.issuer)
+            .audience(REPORTS)
     }
 
     /// Logs a user in, as a browser and then the client would: the code flow with PKCE.
@@ -544,4 +583,144 @@ async fn b55_a_log_out_at_the_provider_ends_the_streams_of_that_session_alone() 
     // She logs in again.
     let again = provider.log_in_with(&mut laptop, "alice", Some(API)).await;
     assert_eq!(connect(&again).await.status(), StatusCode::OK);
+}
+
+/// T14: opaque tokens of a real issuer, by each way in which a client shows who it is.
+#[tokio::test]
+async fn an_opaque_token_is_accepted_for_a_client_that_the_provider_knows() {
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let tokens = provider.log_in("alice", Some(REPORTS)).await;
+    let token = tokens.get("access_token");
+    assert!(!token.contains('.'), "opaque: {token}");
+    let (key, issuer) = (provider.client_key().await, provider.issuer.clone());
+    let sign = move || {
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let claims = json!({
+            "iss": "by-key", "sub": "by-key", "aud": issuer, "iat": now(), "exp": now() + 60,
+            "jti": format!("{}-{}", now(), CALLS.fetch_add(1, Ordering::SeqCst)),
+        });
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key)
+    };
+    for client in [
+        ClientAuthentication::basic("by-basic", CLIENT_SECRET),
+        ClientAuthentication::post("by-post", CLIENT_SECRET),
+        ClientAuthentication::assertion("by-key", sign),
+    ] {
+        let shown = format!("{client:?}");
+        let strategy = provider.introspection(client).cache_for(Duration::ZERO);
+        let asked = Setup::new([strategy.boxed()]).service();
+        // Each call has an assertion of its own, as the provider accepts none twice.
+        for _ in 0..2 {
+            let answer = asked.send(bearer(token)).await;
+            assert_eq!(answer.came(), Came::alice(), "{shown}");
+            let context = answer.outcome.expect("alice");
+            let grants = Grants::of(&context).expect("scopes were asked for");
+            assert!(grants.has_scope("orders:read") && !grants.has_scope("orders:write"));
+            assert!(context.identity().expires_at().is_some());
+        }
+        let unknown = reason(&asked, "no-token-of-anybodys").await;
+        assert_eq!(unknown, TokenErrorKind::Inactive);
+        // This provider says nothing about signed tokens: 400.
+        let signed = asked.came(bearer(tokens.get("id_token"))).await;
+        assert_eq!(signed, Came::Unavailable);
+    }
+    for wrong in [
+        ClientAuthentication::basic("by-basic", SECRET),
+        ClientAuthentication::none(),
+    ] {
+        let strategy = provider.introspection(wrong);
+        let asked = Setup::new([strategy.boxed()]).service();
+        assert_eq!(asked.came(bearer(token)).await, Came::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_active_and_is_not_accepted() {
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    let client = || ClientAuthentication::basic("by-basic", CLIENT_SECRET);
+    let by_client = Introspection::discover(&*provider.issuer, client())
+        .post_with(http_client())
+        .fetch_with(http_client())
+        .audience_claim("client_id")
+        .audience("web");
+    let missing = |name: &'static str| TokenErrorKind::MissingClaim(name.into());
+    for (strategy, why) in [
+        (provider.introspection(client()), missing("aud")),
+        (by_client, missing("token_type")),
+    ] {
+        let asked = Setup::new([strategy.boxed()]).service();
+        let tokens = provider.log_in("alice", Some(REPORTS)).await;
+        let came = asked.came(bearer(tokens.get("access_token"))).await;
+        assert_eq!(came, Came::alice());
+        assert_eq!(reason(&asked, tokens.get("refresh_token")).await, why);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_at_the_provider_is_refused_within_the_period() {
+    let Some(provider) = Provider::start().await else {
+        return;
+    };
+    let clock = TestClock::now();
+    let client = ClientAuthentication::basic("by-basic", CLIENT_SECRET);
+    let strategy = provider
+        .introspection(client)
+        .cache_for(Duration::from_secs(30));
+    let asked = Setup::new([strategy.boxed()]).service_at(clock.clone());
+    let alice = provider.log_in("alice", Some(REPORTS)).await;
+    let bob = provider.log_in("bob", Some(REPORTS)).await;
+    let (alice, bob) = (alice.get("access_token"), bob.get("access_token"));
+    assert_eq!(asked.came(bearer(alice)).await, Came::alice());
+    assert_eq!(asked.came(bearer(bob)).await, user("bob"));
+
+    provider.revoke(alice).await;
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(reason(&asked, alice).await, TokenErrorKind::Inactive);
+    assert_eq!(asked.came(bearer(bob)).await, user("bob"));
+}
+
+#[tokio::test]
+async fn opaque_tokens_are_503_while_the_provider_is_down_and_work_when_it_is_back() {
+    let Some(mut provider) = Provider::start().await else {
+        return;
+    };
+    let clock = TestClock::now();
+    let client = ClientAuthentication::basic("by-basic", CLIENT_SECRET);
+    let asked = Setup::new([
+        provider.jwt().leave_other_tokens().boxed(),
+        provider.introspection(client).boxed(),
+    ]);
+    let asked = asked.service_at(clock.clone());
+    let opaque = provider.log_in("alice", Some(REPORTS)).await;
+    let opaque = opaque.get("access_token");
+    let signed = provider.log_in("bob", Some(API)).await;
+    let signed = signed.get("access_token");
+    assert_eq!(asked.came(bearer(opaque)).await, Came::alice());
+    assert_eq!(asked.came(bearer(signed)).await, user("bob"));
+
+    provider.process.kill().await.expect("it runs");
+    assert_eq!(
+        asked.came(bearer(opaque)).await,
+        Came::alice(),
+        "remembered"
+    );
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(asked.came(bearer(opaque)).await, Came::Unavailable);
+    assert_eq!(asked.came(bearer("unknown")).await, Came::Unavailable);
+    assert_eq!(asked.came(bearer(signed)).await, user("bob"), "by keys");
+
+    let port = provider.url("/").port().expect("a port");
+    let port = port.to_string();
+    let provider = Provider::start_with(&[("PORT", &port)]).await;
+    let provider = provider.expect("installed");
+    // It has forgotten what it had issued.
+    assert_eq!(reason(&asked, opaque).await, TokenErrorKind::Inactive);
+    let new = provider.log_in("carol", Some(REPORTS)).await;
+    let new = new.get("access_token");
+    assert_eq!(asked.came(bearer(new)).await, user("carol"));
 }

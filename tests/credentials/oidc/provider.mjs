@@ -4,17 +4,32 @@
 // With BACKCHANNEL_LOGOUT_URI it tells the client `web` there who has logged out.
 //
 // POST /test/rotate adds a signing key, which is used from then on; POST /test/withdraw removes the
-// others.
+// others. GET /test/client-key is the private key of the client that has no secret.
 
 import { createServer } from "node:http";
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { Provider } from "oidc-provider";
 
 const API = "https://orders.example";
+const REPORTS = "https://reports.example";
 
 function key() {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), alg: "ES256", use: "sig" };
+}
+
+const clientKey = generateKeyPairSync("ec", { namedCurve: "P-256" });
+
+/** A client that asks about tokens, and gets none. */
+function resourceServer(id, members) {
+  return {
+    client_id: id,
+    redirect_uris: [],
+    grant_types: [],
+    response_types: [],
+    id_token_signed_response_alg: "ES256",
+    ...members,
+  };
 }
 
 const clients = [
@@ -30,17 +45,22 @@ const clients = [
       backchannel_logout_session_required: true,
     }),
   },
-  {
-    client_id: "orders",
-    client_secret: "another secret of these tests",
-    redirect_uris: [],
-    grant_types: [],
-    response_types: [],
-  },
+  resourceServer("by-basic", {
+    client_secret: "another secret: of these tests & more",
+    token_endpoint_auth_method: "client_secret_basic",
+  }),
+  resourceServer("by-post", {
+    client_secret: "another secret: of these tests & more",
+    token_endpoint_auth_method: "client_secret_post",
+  }),
+  resourceServer("by-key", {
+    token_endpoint_auth_method: "private_key_jwt",
+    jwks: { keys: [clientKey.publicKey.export({ format: "jwk" })] },
+  }),
 ];
 
 const server = createServer();
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+await new Promise((resolve) => server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
 let keys = [key()];
@@ -72,13 +92,14 @@ function make() {
         enabled: true,
         defaultResource: () => undefined,
         useGrantedResource: () => true,
-        // With a resource, an access token is a JSON Web Token (RFC 9068); without one it is opaque.
-        getResourceServerInfo: () => ({
-          audience: API,
+        // For one resource, an access token is a JSON Web Token (RFC 9068); for the other, and for none,
+        // it is opaque.
+        getResourceServerInfo: (_, resource) => ({
+          audience: resource,
           scope: "orders:read orders:write",
-          accessTokenFormat: "jwt",
+          accessTokenFormat: resource === REPORTS ? "opaque" : "jwt",
           accessTokenTTL: 600,
-          jwt: { sign: { alg: "ES256" } },
+          ...(resource === API && { jwt: { sign: { alg: "ES256" } } }),
         }),
       },
     },
@@ -103,6 +124,9 @@ async function interact(request, response) {
 server.on("request", async (request, response) => {
   try {
     if (request.url.startsWith("/interaction/")) return await interact(request, response);
+    if (request.url === "/test/client-key") {
+      return response.end(clientKey.privateKey.export({ format: "pem", type: "pkcs8" }));
+    }
     if (request.url === "/test/rotate") keys = [key(), ...keys];
     if (request.url === "/test/withdraw") keys = keys.slice(0, 1);
     if (request.url.startsWith("/test/")) {
