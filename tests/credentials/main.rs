@@ -6,6 +6,7 @@ mod introspection;
 mod introspection_calls;
 mod introspection_discovery;
 mod introspection_failures;
+mod load_balancer;
 mod provider;
 mod several_kinds;
 mod support;

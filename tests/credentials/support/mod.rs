@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 }
 
 /// The answer as a value for tables.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     User(String),
     /// The fallback acted.
