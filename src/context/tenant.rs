@@ -49,7 +49,11 @@ impl TenantSource {
     }
 
     /// Reads the tenant from a segment of the path, counted from 0, as the layer sees the path: where a
-    /// router has removed a prefix, without it. A segment with percent-encoding is refused.
+    /// router has removed a prefix, without it.
+    ///
+    /// A path in which other software may find another tenant is refused: one with a dot segment
+    /// (RFC 3986 section 3.3), encoded or not, and one that has an empty segment or percent-encoding up to
+    /// the tenant.
     #[must_use]
     pub fn path_segment(index: usize) -> Self {
         Self(Place::PathSegment(index))
@@ -102,15 +106,29 @@ fn in_host(head: &Parts, domain: &str) -> Result<Option<String>, TenantError> {
     }
 }
 
-/// Returns a segment of the path that is not empty.
+/// Returns a segment of the path; `None` if there is none. A slash at the end begins no segment.
 fn in_path(head: &Parts, index: usize) -> Result<Option<&str>, TenantError> {
-    let mut segments = head.uri.path().split('/').skip(1);
-    match segments.nth(index) {
-        None | Some("") => Ok(None),
-        // A handler may decode it, and so see another tenant.
-        Some(segment) if segment.contains('%') => Err(TenantError::Malformed),
-        segment => Ok(segment),
+    let path = head.uri.path();
+    let segments = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
+    let mut segments = segments.take(index.saturating_add(1));
+    // A handler may decode them, or merge slashes.
+    let is_odd = |segment: &str| segment.is_empty() || segment.contains('%');
+    if segments.clone().any(is_odd) || has_dot_segment(path) {
+        return Err(TenantError::Malformed);
     }
+    Ok(segments.nth(index))
+}
+
+/// Whether some reader of a path goes up in it: one that decodes first, or that takes a backslash for a
+/// slash.
+fn has_dot_segment(path: &str) -> bool {
+    if !path.contains(['.', '%']) {
+        return false;
+    }
+    let decoded = path.to_ascii_lowercase().replace("%2e", ".");
+    let decoded = decoded.replace("%2f", "/").replace("%5c", "\\");
+    let mut segments = decoded.split(['/', '\\']);
+    segments.any(|segment| matches!(segment, "." | ".."))
 }
 
 /// Why the tenant that a request names can't be read; the response is 400.
@@ -120,7 +138,8 @@ pub enum TenantError {
     /// The request names more than one.
     #[error("the request names more than one tenant")]
     Repeated,
-    /// It is not text, not a host, more than one label of a host, or percent-encoded.
+    /// It is not text, not a host, more than one label of a host, or in a path that may be read in another
+    /// way.
     #[error("the request's tenant can't be read")]
     Malformed,
     /// It is not an id.

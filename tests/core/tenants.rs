@@ -274,19 +274,43 @@ async fn each_place_names_a_tenant_or_none_or_is_refused() {
             acme(),
         ),
         ("no such segment", path.clone(), request("/t", &[]), NONE),
+        ("an empty last one", path.clone(), request("/t/", &[]), NONE),
+        ("the root", path.clone(), request("/", &[]), NONE),
         (
-            "an empty segment",
+            "two slashes after it",
             path.clone(),
-            request("/t//orders", &[]),
-            NONE,
+            request("/t/acme/a//b%2Fc/.well-known/a..b", &[]),
+            acme(),
         ),
-        (
-            "an escape",
-            path,
-            request("/t/ac%6De", &[]),
-            Err(TenantError::Malformed),
-        ),
-    ] {
+    ]
+    .into_iter()
+    .chain(
+        // Some reader of these finds another tenant.
+        [
+            "/t//orders",
+            "//t/acme",
+            "/t/ac%6De",
+            "/t%2Fglobex/acme",
+            "/t/acme/../globex",
+            "/t/acme/a/../../globex",
+            "/t/acme/./a",
+            "/../t/acme",
+            "/t/acme/%2e%2E/globex",
+            "/t/acme/.%2e/globex",
+            "/t/acme/..%2Fglobex",
+            "/t/acme\\..\\globex",
+            "/t/acme/..%5cglobex",
+            "/..",
+        ]
+        .map(|path| {
+            (
+                path,
+                TenantSource::path_segment(1),
+                request(path, &[]),
+                Err(TenantError::Malformed),
+            )
+        }),
+    ) {
         let layer = builder()
             .strategy(finds(alice()))
             .tenant_if(source, |_, _| true);
