@@ -18,6 +18,10 @@
 //! | [`github_actions`] | job tokens | of the job's request | service `sub` | |
 //! | [`kubernetes`] | service account tokens | of the projected volume | service `sub` | |
 //!
+//! A token that a client got for itself (RFC 6749 section 4.4) is refused by [`okta`]. Those of [`auth0`],
+//! [`keycloak`], [`entra_id`] and [`cognito`] are accepted, and their principal is a user with an id that
+//! no person has; make services of them with [`Jwt::identity`].
+//!
 //! ```
 //! use tower_user_scope::{ConfigError, UserScopeLayer, authorize::Require, jwt::presets};
 //!
@@ -148,7 +152,9 @@ pub fn cloudflare_access(team: &str) -> Jwt<HasIssuer, WantsAudience> {
 
 /// Accepts ID tokens of Firebase Authentication and Identity Platform; `project_id` is the audience too.
 ///
-/// A session cookie of Firebase has another issuer and is refused.
+/// A session cookie of Firebase has another issuer and is refused. Users of all tenants of the project are
+/// accepted, and of visitors without an account if the project has them; to tell them apart, read
+/// `firebase` with [`Jwt::identity`].
 #[must_use]
 pub fn firebase(project_id: &str) -> Jwt<HasIssuer, WantsAudience> {
     const KEYS: &str =
@@ -163,7 +169,8 @@ pub fn firebase(project_id: &str) -> Jwt<HasIssuer, WantsAudience> {
 /// The audience is the one that the job asks for. The principal is a service whose name is the token's
 /// `sub`, such as `repo:octo-org/octo-repo:ref:refs/heads/main`. Jobs of every branch and pull request
 /// of the repository get such tokens: add
-/// [`require_claim("ref", ..)`](Jwt::require_claim) or `require_claim("environment", ..)`.
+/// [`require_claim("ref", ..)`](Jwt::require_claim) or `require_claim("environment", ..)`. The name of a
+/// repository can become another's after it was renamed or deleted: `require_claim("repository_id", ..)`.
 #[must_use]
 pub fn github_actions(repository: &str) -> Jwt<HasIssuer, WantsAudience> {
     discovered("https://token.actions.githubusercontent.com".to_owned())
