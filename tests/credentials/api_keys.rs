@@ -1,4 +1,4 @@
-//! API keys against their records: what is accepted, what is refused, and what nobody learns from it.
+//! B29: API keys against their records, what is accepted, what is refused, and what nobody learns from it.
 
 use std::time::Duration;
 

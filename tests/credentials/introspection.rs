@@ -247,6 +247,7 @@ async fn a_refresh_token_is_no_access_token_whatever_the_audience_is_read_from()
     }
 }
 
+/// B71.
 #[tokio::test]
 async fn an_actor_and_nested_roles_are_read_where_the_application_asks_for_them() {
     let members = json!({

@@ -1,4 +1,4 @@
-//! How often an introspection endpoint is asked: what is remembered, for how long, and who waits for
+//! B29: how often an introspection endpoint is asked, what is remembered, for how long, and who waits for
 //! whom.
 
 use std::{

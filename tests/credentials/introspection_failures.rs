@@ -1,4 +1,4 @@
-//! An introspection endpoint that is down, slow, huge or lying: 503 for the token, nobody is let in,
+//! B29: an introspection endpoint that is down, slow, huge or lying: 503 for the token, nobody is let in,
 //! and nothing of it is remembered.
 
 use std::{

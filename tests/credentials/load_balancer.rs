@@ -1,4 +1,4 @@
-//! T12: the statement of an AWS Application Load Balancer, by the strategy of `examples/load-balancer`:
+//! B28: the statement of an AWS Application Load Balancer, by the strategy of `examples/load-balancer`:
 //! the right one is accepted, and none with one thing wrong.
 
 #[path = "../../examples/load-balancer/src/load_balancer.rs"]

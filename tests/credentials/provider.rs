@@ -1,5 +1,5 @@
-//! Tokens of a real OpenID provider, by its own discovery and keys: `oidc-provider` of npm. B55: it says who
-//! has logged out there.
+//! Tokens of a real OpenID provider, by its own discovery and keys: `oidc-provider` of npm. B28 and B29; and
+//! B55: it says who has logged out there.
 //!
 //! The provider is a program in `oidc/`: `.ci/oidc-provider` installs what it depends on, sets
 //! `OIDC_PROVIDER` to the folder, and runs this.
@@ -585,7 +585,7 @@ async fn b55_a_log_out_at_the_provider_ends_the_streams_of_that_session_alone() 
     assert_eq!(connect(&again).await.status(), StatusCode::OK);
 }
 
-/// T14: opaque tokens of a real issuer, by each way in which a client shows who it is.
+/// By each way in which a client shows who it is.
 #[tokio::test]
 async fn an_opaque_token_is_accepted_for_a_client_that_the_provider_knows() {
     let Some(provider) = Provider::start().await else {

@@ -1,4 +1,4 @@
-//! Tokens of well-known issuers: the right one is accepted, and the same token with one thing wrong is
+//! B28: tokens of well-known issuers. The right one is accepted, and the same token with one thing wrong is
 //! not.
 
 use http::Request;
