@@ -15,14 +15,16 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request,
+};
 use pin_project::{pin_project, pinned_drop};
 
 use crate::{
     context::UserContext,
     factory::{BoxError, Scoped},
     peer::peer_ip,
-    rejection::RejectionKind,
+    rejection::{Protocol, RejectionKind},
     scope::{Handle, OpenScope},
     time_limit::{Awaited, Deadline},
 };
@@ -113,7 +115,7 @@ impl<H> Answered<'_, H> {
     /// A gRPC stream that fails after its first message says so in the trailers, which come later.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        let grpc = self.headers().get("grpc-status").map(HeaderValue::as_bytes);
+        let grpc = self.headers().get(GRPC_STATUS).map(HeaderValue::as_bytes);
         self.status().is_success() && grpc.is_none_or(|status| status == b"0")
     }
 }
@@ -126,6 +128,8 @@ impl<H> fmt::Debug for Answered<'_, H> {
             .finish_non_exhaustive()
     }
 }
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 type StepFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
@@ -168,40 +172,70 @@ impl BeforeResponse {
         self.0.push(Step::Async(Box::new(step)));
     }
 
-    /// Takes the steps from `first` on, up to one that has to be waited for.
-    fn run<B>(
-        &self,
-        first: usize,
-        scope: &mut OpenScope,
-        response: &Response<B>,
-    ) -> Result<Option<Pending>, BoxError> {
+    /// Takes the steps in the scope, up to one that has to be waited for.
+    pub(crate) fn begin<B>(&self, scope: &mut OpenScope, response: Response<B>) -> Taken<B> {
+        self.take(0, scope, response)
+    }
+
+    /// Takes the steps from `first` on. If one fails or panics, the response is dropped in the scope.
+    fn take<B>(&self, first: usize, scope: &mut OpenScope, response: Response<B>) -> Taken<B> {
         let Some(context) = scope.context().cloned() else {
             unreachable!("nothing of the scope is polled")
         };
-        let handle = scope.handle().cloned();
-        scope.run(|| {
-            let response = Untyped {
+        scope.run_with_handle(|handle| {
+            let head = Untyped {
                 context: &context,
-                handle: handle.as_ref(),
+                handle,
                 status: response.status(),
                 headers: response.headers(),
             };
             for (index, step) in self.0.iter().enumerate().skip(first) {
                 match step {
-                    Step::Sync(step) => step(&response)?,
+                    Step::Sync(step) => {
+                        if let Err(error) = step(&head) {
+                            return Taken::Failed(FailedStep::new(failed(error), &response));
+                        }
+                    }
                     Step::Async(step) => {
-                        let (future, next) = (step(&response), index + 1);
-                        return Ok(Some(Pending { future, next }));
+                        let (future, next) = (step(&head), index + 1);
+                        return Taken::Waits(response, Pending { future, next });
                     }
                 }
             }
-            Ok(None)
+            Taken::Passed(response)
         })
     }
 }
 
+/// What comes of steps, up to one that has to be waited for.
+pub(crate) enum Taken<B> {
+    Passed(Response<B>),
+    Waits(Response<B>, Pending),
+    Failed(FailedStep),
+}
+
+/// Why a step has failed, and what the refusal needs to know of the response that it replaces.
+pub(crate) struct FailedStep {
+    pub(crate) kind: RejectionKind,
+    /// The content type of the response, if it speaks gRPC: the refusal does so too.
+    pub(crate) grpc: Option<HeaderValue>,
+}
+
+impl FailedStep {
+    #[cold]
+    fn new<B>(kind: RejectionKind, replaced: &Response<B>) -> Self {
+        let headers = replaced.headers();
+        let is_grpc = Protocol::of(headers).is_some();
+        let grpc = headers.get(header::CONTENT_TYPE).filter(|_| is_grpc);
+        Self {
+            kind,
+            grpc: grpc.cloned(),
+        }
+    }
+}
+
 /// A step that is waited for.
-struct Pending {
+pub(crate) struct Pending {
     future: StepFuture,
     /// The step after it.
     next: usize,
@@ -211,7 +245,6 @@ struct Pending {
 pub(crate) struct Asked {
     method: Method,
     uri: Uri,
-    content_type: Option<HeaderValue>,
     pub(crate) peer: Option<IpAddr>,
 }
 
@@ -220,24 +253,24 @@ impl Asked {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            content_type: request.headers().get(header::CONTENT_TYPE).cloned(),
             peer: peer_ip(request.extensions()),
         }
     }
 
-    /// Returns a head with the method, the URI and the content type of the request.
-    pub(crate) fn into_head(self) -> request::Parts {
+    /// Returns a head with the method and the URI of the request, and the content type of gRPC if there
+    /// is one.
+    pub(crate) fn into_head(self, grpc: Option<HeaderValue>) -> request::Parts {
         let (mut head, ()) = Request::new(()).into_parts();
         head.method = self.method;
         head.uri = self.uri;
-        if let Some(value) = self.content_type {
+        if let Some(value) = grpc {
             head.headers.insert(header::CONTENT_TYPE, value);
         }
         head
     }
 }
 
-/// A response while the steps are taken. It is dropped in its scope, as what a step waits for is.
+/// A response while a step is waited for. It is dropped in its scope, as what the step waits for is.
 #[pin_project(PinnedDrop)]
 pub(crate) struct Finishing<R> {
     /// Taken when the result is known.
@@ -247,36 +280,22 @@ pub(crate) struct Finishing<R> {
     deadline: Deadline,
 }
 
-struct Held<R> {
-    response: R,
-    scope: OpenScope,
-    asked: Box<Asked>,
-}
-
-/// The result of the steps.
-pub(crate) enum Finished<B> {
-    Passed(Response<B>, OpenScope),
-    Failed(RejectionKind, Box<Asked>, OpenScope),
+pub(crate) struct Held<R> {
+    pub(crate) response: R,
+    pub(crate) scope: OpenScope,
+    pub(crate) asked: Box<Asked>,
 }
 
 impl<B> Finishing<Response<B>> {
-    pub(crate) fn new(response: Response<B>, scope: OpenScope, asked: Box<Asked>) -> Self {
+    pub(crate) fn new(held: Held<Response<B>>, pending: Pending) -> Self {
         Self {
-            held: Some(Held {
-                response,
-                scope,
-                asked,
-            }),
-            pending: None,
+            held: Some(held),
+            pending: Some(pending),
             deadline: Deadline::default(),
         }
     }
 
-    /// Takes the steps and returns their result; `None` if one has to be waited for.
-    pub(crate) fn begin(&mut self, steps: &BeforeResponse) -> Option<Finished<B>> {
-        take_steps(steps, 0, &mut self.held, &mut self.pending)
-    }
-
+    /// Waits for the step, and takes those after it.
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         steps: &BeforeResponse,
@@ -299,58 +318,47 @@ impl<B> Finishing<Response<B>> {
             };
             // What was waited for is gone before the next step begins.
             held.scope.run(|| *this.pending = None);
-            let finished = match result {
-                Ok(()) => take_steps(steps, next, this.held, this.pending),
-                Err(kind) => conclude(Err(kind), this.held),
+            let Some(Held {
+                response,
+                mut scope,
+                asked,
+            }) = this.held.take()
+            else {
+                unreachable!("it was there above")
             };
-            if let Some(finished) = finished {
-                return Poll::Ready(finished);
-            }
+            let taken = match result {
+                Ok(()) => steps.take(next, &mut scope, response),
+                Err(kind) => {
+                    let failed = FailedStep::new(kind, &response);
+                    scope.run(|| drop(response));
+                    Taken::Failed(failed)
+                }
+            };
+            return Poll::Ready(match taken {
+                Taken::Passed(response) => Finished::Passed(response, scope),
+                Taken::Failed(failed) => Finished::Failed(failed, scope, asked),
+                Taken::Waits(response, pending) => {
+                    *this.pending = Some(pending);
+                    *this.held = Some(Held {
+                        response,
+                        scope,
+                        asked,
+                    });
+                    continue;
+                }
+            });
         }
     }
 }
 
-/// Takes the steps from `first` on; returns `None` if one has to be waited for.
-fn take_steps<B>(
-    steps: &BeforeResponse,
-    first: usize,
-    held: &mut Option<Held<Response<B>>>,
-    pending: &mut Option<Pending>,
-) -> Option<Finished<B>> {
-    let Held {
-        response, scope, ..
-    } = held.as_mut()?;
-    let result = match steps.run(first, scope, response) {
-        Ok(None) => Ok(()),
-        Ok(waits) => {
-            *pending = waits;
-            return None;
-        }
-        Err(error) => Err(failed(error)),
-    };
-    conclude(result, held)
+/// The result of all steps.
+pub(crate) enum Finished<B> {
+    Passed(Response<B>, OpenScope),
+    Failed(FailedStep, OpenScope, Box<Asked>),
 }
 
 fn failed(error: BoxError) -> RejectionKind {
     RejectionKind::BeforeResponse(Arc::<dyn StdError + Send + Sync>::from(error))
-}
-
-fn conclude<B>(
-    result: Result<(), RejectionKind>,
-    held: &mut Option<Held<Response<B>>>,
-) -> Option<Finished<B>> {
-    let Held {
-        response,
-        mut scope,
-        asked,
-    } = held.take()?;
-    Some(match result {
-        Ok(()) => Finished::Passed(response, scope),
-        Err(kind) => {
-            scope.run(|| drop(response));
-            Finished::Failed(kind, asked, scope)
-        }
-    })
 }
 
 #[pinned_drop]

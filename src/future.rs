@@ -15,7 +15,7 @@ use tower::Service;
 
 use crate::{
     authorize::Authorize,
-    before_response::{Asked, Finished, Finishing},
+    before_response::{Asked, FailedStep, Finished, Finishing, Held, Taken},
     factory::{MakeFactory, ProvideFactory},
     policy::Policy,
     resolve::StrategyList,
@@ -64,7 +64,7 @@ where
         /// `Some` if a step before the response may refuse it.
         asked: Option<Box<Asked>>,
     },
-    /// Boxed, as few layers have such a step.
+    /// Boxed, as few layers have a step that waits.
     Finishing {
         finishing: Pin<Box<Finishing<S::Response>>>,
         policy: Arc<Policy<L, M, A>>,
@@ -151,14 +151,14 @@ where
 }
 
 impl<L, M, A> Policy<L, M, A> {
-    /// Makes the response of the result of the steps before it.
-    fn finished<B>(&self, finished: Finished<B>, expects: Expects) -> Response<ResponseBody<B>> {
-        match finished {
-            Finished::Passed(response, scope) => self.answered(response, Some(scope), expects),
-            Finished::Failed(kind, asked, scope) => {
-                self.fail(kind, *asked, scope).map(ResponseBody::rejection)
-            }
-        }
+    /// Makes the refusal where a step before the response has failed.
+    fn failed<B>(
+        &self,
+        failed: FailedStep,
+        asked: Asked,
+        scope: OpenScope,
+    ) -> Response<ResponseBody<B>> {
+        (self.fail(failed, asked, scope)).map(ResponseBody::rejection)
     }
 
     /// Completes a response that goes out, and closes the scope with its body.
@@ -226,17 +226,26 @@ where
                         }
                     };
                     let response = match (policy, scope, asked) {
-                        (Some(policy), Some(scope), Some(asked)) => {
-                            let mut finishing = Finishing::new(response, scope, asked);
-                            let Some(finished) = finishing.begin(&policy.before_response) else {
-                                state.set(State::Finishing {
-                                    finishing: Box::pin(finishing),
-                                    policy,
-                                    expects,
-                                });
-                                continue;
-                            };
-                            policy.finished(finished, expects)
+                        (Some(policy), Some(mut scope), Some(asked)) => {
+                            match policy.before_response.begin(&mut scope, response) {
+                                Taken::Passed(response) => {
+                                    policy.answered(response, Some(scope), expects)
+                                }
+                                Taken::Failed(failed) => policy.failed(failed, *asked, scope),
+                                Taken::Waits(response, pending) => {
+                                    let held = Held {
+                                        response,
+                                        scope,
+                                        asked,
+                                    };
+                                    state.set(State::Finishing {
+                                        finishing: Box::pin(Finishing::new(held, pending)),
+                                        policy,
+                                        expects,
+                                    });
+                                    continue;
+                                }
+                            }
                         }
                         (Some(policy), scope, _) => policy.answered(response, scope, expects),
                         (None, scope, _) => close_with_body(response, scope, expects),
@@ -251,8 +260,14 @@ where
                 } => {
                     let limit = policy.limits.before_response();
                     let steps = &policy.before_response;
-                    let finished = ready!(finishing.as_mut().poll(steps, limit, cx));
-                    let response = policy.finished(finished, *expects);
+                    let response = match ready!(finishing.as_mut().poll(steps, limit, cx)) {
+                        Finished::Passed(response, scope) => {
+                            policy.answered(response, Some(scope), *expects)
+                        }
+                        Finished::Failed(failed, scope, asked) => {
+                            policy.failed(failed, *asked, scope)
+                        }
+                    };
                     state.set(State::Done);
                     return Poll::Ready(Ok(response));
                 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, Response, request::Parts};
 use crate::{
     audit::Audit,
     authorize::{Authorize, AuthorizeError},
-    before_response::{Asked, BeforeResponse},
+    before_response::{Asked, BeforeResponse, FailedStep},
     context::{Handles, RequestIdHeader, UserContext},
     factory::{MakeFactory, ProvideFactory, failure},
     maybe_future::MaybeFuture,
@@ -94,12 +94,12 @@ impl<L, M, A> Policy<L, M, A> {
     /// Turns a response into a refusal, because a step before it has failed.
     pub(crate) fn fail(
         &self,
-        kind: RejectionKind,
+        failed: FailedStep,
         asked: Asked,
         mut scope: OpenScope,
     ) -> Response<Bytes> {
-        let (peer, head) = (asked.peer, asked.into_head());
-        let rejection = Rejection::new(kind);
+        let (peer, head) = (asked.peer, asked.into_head(failed.grpc));
+        let rejection = Rejection::new(failed.kind);
         scope.ends(Ending::Failed);
         scope.responds(rejection.status());
         let refused = match scope.context() {

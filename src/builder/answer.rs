@@ -25,8 +25,8 @@ impl<L, M, A> LayerBuilder<L, M, A> {
     ///
     /// The body has not been read: for a stream, the step comes before its first byte, and what fails
     /// later can't be taken back. The refusal says nothing of the error, which is in the audit event. A
-    /// [`RespondToRejection`](crate::rejection::RespondToRejection) sees the method, the URI and the
-    /// content type of the request.
+    /// [`RespondToRejection`](crate::rejection::RespondToRejection) sees the method and the URI of the
+    /// request. The refusal speaks gRPC if the response that it replaces does.
     ///
     /// ```
     /// use tower_user_scope::{ExistingContext, UserScopeLayer};

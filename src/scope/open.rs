@@ -107,23 +107,24 @@ impl OpenScope {
         self.context.as_ref()
     }
 
-    /// Returns the factory's handle, if the layer builds one.
-    pub(crate) fn handle(&self) -> Option<&Arc<dyn Handle>> {
-        self.handle.as_ref()
-    }
-
     /// Makes the scope current and enters its span, until the returned guard is dropped.
     #[inline]
     pub(crate) fn enter(&mut self) -> ScopeEntry<'_> {
+        self.enter_with_handle().0
+    }
+
+    #[inline]
+    fn enter_with_handle(&mut self) -> (ScopeEntry<'_>, Option<&Arc<dyn Handle>>) {
         let entered = enter(&mut self.context);
-        ScopeEntry {
+        let entry = ScopeEntry {
             _span: self
                 .listeners
                 .as_ref()
                 .map(|listeners| listeners.enter_span()),
             entered,
             ending: &mut self.ending,
-        }
+        };
+        (entry, self.handle.as_ref())
     }
 
     /// Runs work in the scope.
@@ -131,6 +132,16 @@ impl OpenScope {
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let _entry = self.enter();
         work()
+    }
+
+    /// Runs work in the scope with the factory's handle, if the layer builds one.
+    #[inline]
+    pub(crate) fn run_with_handle<R>(
+        &mut self,
+        work: impl FnOnce(Option<&Arc<dyn Handle>>) -> R,
+    ) -> R {
+        let (_entry, handle) = self.enter_with_handle();
+        work(handle)
     }
 
     /// Runs work in the scope through a shared reference, which costs a reference count.

@@ -574,16 +574,26 @@ async fn a_grpc_response_is_a_success_by_its_status_too_and_a_refusal_is_one_of_
         drop(service.oneshot(request()).await.expect("infallible"));
         assert_eq!(taken(&log) == ["committed"], done, "{grpc_status:?}");
     }
-    let log = Log::default();
-    let fails = |_: &Answered<'_, Scoped<Work>>| Err(io::Error::other("planted"));
-    let layer = builder(&log).before_response(fails).build().expect("good");
-    let mut request = request();
-    let grpc = "application/grpc".parse().expect("a value");
-    request.headers_mut().insert(header::CONTENT_TYPE, grpc);
-    let response = layer.layer(answering(200, &log)).oneshot(request).await;
-    let response = response.expect("infallible");
-    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(response.headers()["grpc-status"], "13");
+    for (content_type, grpc_status) in [
+        ("application/grpc", Some("13")),
+        ("application/grpc-web+proto", Some("13")),
+        ("application/json", None),
+    ] {
+        let log = Log::default();
+        let fails = |_: &Answered<'_, Scoped<Work>>| Err(io::Error::other("planted"));
+        let layer = builder(&log).before_response(fails).build().expect("good");
+        let service = layer.layer(service_fn(move |_: Request<Body>| {
+            let mut response = Response::new(Body::empty());
+            let value = content_type.parse().expect("a value");
+            response.headers_mut().insert(header::CONTENT_TYPE, value);
+            ready(Ok::<_, Infallible>(response))
+        }));
+        let response = service.oneshot(request()).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let status = response.headers().get("grpc-status");
+        let status = status.map(|status| status.to_str().expect("a number"));
+        assert_eq!(status, grpc_status, "{content_type}");
+    }
 }
 
 #[tokio::test]
