@@ -152,9 +152,10 @@ where
                 Err(refused) => Step::Reject(Box::new(refused)),
             };
         }
-        match self.resolver.begin(head, &self.audit) {
-            (mut tally, Progress::Done(_)) => self.resolved(head, &mut tally),
-            (tally, Progress::Waiting(pending)) => Step::Wait(Stage::Resolving { pending, tally }),
+        let mut tally = self.resolver.tally(head);
+        match self.resolver.begin(head, &mut tally, &self.audit) {
+            Progress::Done(_) => self.resolved(head, &mut tally),
+            Progress::Waiting(pending) => Step::Wait(Stage::Resolving { pending, tally }),
         }
     }
 

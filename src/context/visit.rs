@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +15,11 @@ use std::{
 /// The number is the server's own, because a request id may be the client's: 64 random bits of the
 /// process and a count, so that two replicas that share a cache have different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Visit(u128);
+pub(super) struct Visit {
+    process: u64,
+    /// Never 0, so that an `Option` of it takes no more: identities are moved about.
+    count: NonZeroU64,
+}
 
 static PROCESS: OnceLock<u64> = OnceLock::new();
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -23,15 +28,18 @@ impl Visit {
     pub(super) fn begin() -> Self {
         // The keys of a `RandomState` come from the operating system's random numbers.
         let process = *PROCESS.get_or_init(|| RandomState::new().hash_one(0));
-        let count = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(u128::from(process) << 64 | u128::from(count))
+        let earlier = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            process,
+            count: NonZeroU64::MIN.saturating_add(earlier),
+        }
     }
 }
 
 /// 32 hexadecimal digits.
 impl fmt::Display for Visit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:016x}{:016x}", self.process, self.count)
     }
 }
 
@@ -41,7 +49,7 @@ mod portable {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-    use super::Visit;
+    use super::{NonZeroU64, Visit};
 
     impl Serialize for Visit {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -57,8 +65,16 @@ mod portable {
                 && text
                     .bytes()
                     .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            let number = is_one.then(|| u128::from_str_radix(&text, 16).ok());
-            (number.flatten().map(Self)).ok_or_else(|| D::Error::custom("visit is malformed"))
+            let half = |digits| u64::from_str_radix(digits, 16).ok();
+            let visit = is_one
+                .then(|| text.split_at(16))
+                .and_then(|(process, count)| {
+                    Some(Self {
+                        process: half(process)?,
+                        count: NonZeroU64::new(half(count)?)?,
+                    })
+                });
+            visit.ok_or_else(|| D::Error::custom("visit is malformed"))
         }
     }
 }

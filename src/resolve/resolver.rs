@@ -62,13 +62,22 @@ pub(crate) struct Resolver<L> {
 
 impl<L: List> Resolver<L> {
     /// Asks the strategies in order, up to the first one that has to be waited for.
-    pub(crate) fn begin(&self, head: &mut Parts, audit: &Audit) -> (Tally, Progress<L::Pending>) {
+    pub(crate) fn begin(
+        &self,
+        head: &mut Parts,
+        tally: &mut Tally,
+        audit: &Audit,
+    ) -> Progress<L::Pending> {
         if !self.keep_existing {
             remove_outer(head);
         }
-        let mut tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
-        let progress = (self.list).ask(&mut Asking::new(head, &mut tally, audit, &*self.clock));
-        (tally, progress)
+        (self.list).ask(&mut Asking::new(head, tally, audit, &*self.clock))
+    }
+
+    /// Returns the tally of a request of which no strategy was asked.
+    #[inline]
+    pub(crate) fn tally(&self, head: &Parts) -> Tally {
+        Tally::new(self.rule, HeaderSet::sent(&head.headers))
     }
 
     /// Waits for the strategy that is asked, and asks those after it.
@@ -133,8 +142,8 @@ impl<L: List> Resolver<L> {
         audit: &Audit,
         handles: Handles,
     ) -> Result<UserContext, Refused> {
-        let (mut tally, progress) = self.begin(head, audit);
-        if let Progress::Waiting(pending) = progress {
+        let mut tally = self.tally(head);
+        if let Progress::Waiting(pending) = self.begin(head, &mut tally, audit) {
             let (mut pending, mut deadline) = (pin!(pending), pin!(Deadline::default()));
             poll_fn(|cx| {
                 let (pending, deadline) = (pending.as_mut(), deadline.as_mut());
@@ -207,7 +216,7 @@ impl<L: List> Resolver<L> {
 
     /// Removes from the head what strategies read, without asking them.
     pub(crate) fn believe_nobody(&self, head: &mut Parts, audit: &Audit) -> Result<(), Refused> {
-        let tally = Tally::new(self.rule, HeaderSet::sent(&head.headers));
+        let tally = self.tally(head);
         self.refuse_trailers(head, &tally, audit)?;
         self.scrub(head, &tally, audit);
         Ok(())
