@@ -287,8 +287,9 @@ where
                 }
                 let handle = (self.make).insert(factory, context.clone(), &self.guard, extensions);
                 let watch = self.guard.watch.as_ref();
-                let scope = OpenScope::new(context, span, handle, watch, &head.uri);
-                Step::Call(scope.attach(attached))
+                let mut scope = OpenScope::new(context, span, handle, watch, &head.uri);
+                scope.attach(attached);
+                Step::Call(scope)
             }
             Err(error) => Step::not_built(&context, failure(error)),
         }

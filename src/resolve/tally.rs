@@ -181,10 +181,12 @@ impl<'a> Asking<'a> {
     ) -> ControlFlow<()> {
         match outcome {
             Outcome::Absent => ControlFlow::Continue(()),
-            Outcome::Found(identity) if identity.has_expired(self.clock) => {
-                self.take_invalid(strategy, InvalidErrorKind::Expired.into())
+            Outcome::Found(identity) => {
+                if identity.has_expired(self.clock) {
+                    return self.take_invalid(strategy, InvalidErrorKind::Expired.into());
+                }
+                self.take_found(strategy.name(), index, identity)
             }
-            Outcome::Found(identity) => self.take_found(strategy.name(), index, identity),
             Outcome::Invalid(invalid) => self.take_invalid(strategy, invalid),
             Outcome::Unavailable(unavailable) => self.refuse(
                 RejectionKind::Unavailable {

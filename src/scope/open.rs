@@ -82,7 +82,8 @@ impl OpenScope {
     }
 
     /// Keeps something until the scope has closed.
-    pub(crate) fn attach(mut self, attached: Attached) -> Self {
+    #[inline]
+    pub(crate) fn attach(&mut self, attached: Attached) {
         if !attached.is_empty() {
             let listeners = self.listeners.get_or_insert_with(|| {
                 Box::new(Listeners {
@@ -94,7 +95,6 @@ impl OpenScope {
             });
             listeners.attached = attached;
         }
-        self
     }
 
     /// Returns the fields that the response gets.
