@@ -12,7 +12,7 @@ use crate::{
 };
 #[cfg(feature = "open-scopes")]
 use crate::{
-    open_scopes::{Credential, OpenScopes},
+    open_scopes::{Credential, OnFeedLost, OpenScopes},
     scope::Attached,
 };
 
@@ -73,6 +73,12 @@ impl Ends {
     #[expect(clippy::unused_self, reason = "nothing revokes without the feature")]
     fn may_revoke(&self) -> bool {
         false
+    }
+
+    /// Returns what becomes of a request, if its revocations are not known.
+    #[cfg(feature = "open-scopes")]
+    pub(crate) fn lost_feed(&self) -> Option<OnFeedLost> {
+        self.open_scopes.as_ref()?.lost_feed()
     }
 
     /// Adds the scope to the open ones until what is attached is dropped; or returns why its credential

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of strategies, lists and responses.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt, iter, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use thiserror::Error;
@@ -330,4 +330,9 @@ impl From<bool> for Presence {
     fn from(sent: bool) -> Self {
         if sent { Self::Sent } else { Self::NotSent }
     }
+}
+
+/// Returns the last source of an error, which is the cause.
+pub(crate) fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
+    iter::successors(error.source(), |&error| error.source()).last()
 }

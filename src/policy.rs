@@ -3,13 +3,19 @@
 //! `service.rs` takes the steps as far as they go at once, and `waiting.rs` those that have to
 //! wait.
 
-#[cfg(feature = "limit")]
+#[cfg(any(feature = "limit", feature = "open-scopes"))]
 use std::borrow::Cow;
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 
+#[cfg(any(feature = "limit", feature = "open-scopes"))]
+use crate::audit::AuditEvent;
+#[cfg(feature = "limit")]
+use crate::limit::{Granted, Limits, Refusal as LimitRefusal};
+#[cfg(feature = "open-scopes")]
+use crate::open_scopes::OnFeedLost;
 use crate::{
     audit::Audit,
     authorize::{Authorize, AuthorizeError},
@@ -23,11 +29,6 @@ use crate::{
     scope::{Attached, Ending, Guard, OpenScope, checks_within_current, within},
     stage::Stage,
     time_limit::TimeLimits,
-};
-#[cfg(feature = "limit")]
-use crate::{
-    audit::AuditEvent,
-    limit::{Granted, Limits, Refusal as LimitRefusal},
 };
 #[cfg(feature = "tokio")]
 use crate::{
@@ -247,6 +248,17 @@ where
 
     /// Builds the factory. What is attached is dropped when the scope closes.
     fn make(&self, head: &mut Parts, context: UserContext, attached: Attached) -> StepOf<L, M, A> {
+        #[cfg(feature = "open-scopes")]
+        match self.ends.lost_feed() {
+            None => {}
+            Some(OnFeedLost::Allow) => self.audit.emit(&AuditEvent::RevocationsUnknown {
+                context: Cow::Borrowed(&context),
+            }),
+            Some(OnFeedLost::Refuse) => {
+                let rejection = Rejection::new(RejectionKind::RevocationsUnknown);
+                return Step::refuse(&context, rejection);
+            }
+        }
         #[cfg(feature = "open-scopes")]
         let attached = match self.ends.register(&context, head, attached) {
             Ok(attached) => attached,

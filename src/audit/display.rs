@@ -3,7 +3,6 @@
 use std::{
     error::Error as StdError,
     fmt::{self, Write as _},
-    iter,
     net::IpAddr,
 };
 
@@ -140,6 +139,12 @@ impl fmt::Display for AuditEvent<'_> {
                 "{}: limit `{limit}` was not checked: {unavailable}",
                 Of(context)
             ),
+            #[cfg(feature = "open-scopes")]
+            Self::RevocationsUnknown { context } => write!(
+                f,
+                "request {}: goes on although the feed of revocations is lost",
+                context.request_id()
+            ),
             Self::FactoryUsedOutsideScope {
                 context,
                 factory,
@@ -196,11 +201,6 @@ fn from(peer: Option<IpAddr>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Some(peer) => write!(f, ", from {peer}"),
         None => Ok(()),
     }
-}
-
-/// Returns the last source of an error, which is the cause.
-pub(super) fn root_cause(error: &dyn StdError) -> Option<&(dyn StdError + 'static)> {
-    iter::successors(error.source(), |&error| error.source()).last()
 }
 
 /// Writes the status, the reason, and what was compared.

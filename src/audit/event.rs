@@ -157,6 +157,16 @@ pub enum AuditEvent<'a> {
         /// What did not answer.
         unavailable: Cow<'a, UnavailableError>,
     },
+    /// A request goes on although the feed of revocations is lost, because
+    /// [`Allow`](crate::open_scopes::OnFeedLost::Allow) says so: its credential may have been revoked on
+    /// another replica.
+    #[cfg(feature = "open-scopes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+    #[non_exhaustive]
+    RevocationsUnknown {
+        /// Whose request it is.
+        context: Cow<'a, UserContext>,
+    },
     /// A factory was used outside every scope, where nobody can tell whose work it is: its use
     /// was not checked. Reported once for each place of a layer's factories.
     #[non_exhaustive]
@@ -331,6 +341,10 @@ impl AuditEvent<'_> {
                 context: owned(context),
                 limit: owned_text(limit),
                 unavailable: owned(unavailable),
+            },
+            #[cfg(feature = "open-scopes")]
+            Self::RevocationsUnknown { context } => AuditEvent::RevocationsUnknown {
+                context: owned(context),
             },
             Self::FactoryUsedOutsideScope {
                 context,

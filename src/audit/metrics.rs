@@ -40,6 +40,7 @@ const MAX_FEW: usize = 16;
 /// | `user_scope_invalid_ignored_total` | `strategy` | invalid credentials of optional strategies |
 /// | `user_scope_conflicts_total` | | requests with credentials of two principals |
 /// | `user_scope_limits_skipped_total` | | limits that were not checked, because their store is down (feature `limit`) |
+/// | `user_scope_revocations_unknown_total` | | requests that went on although the feed of revocations was lost (feature `open-scopes`) |
 ///
 /// What belongs to no layer counts by itself, without this observer:
 ///
@@ -83,6 +84,8 @@ pub struct Metrics {
     conflicts: Counter,
     #[cfg(feature = "limit")]
     limits_skipped: Counter,
+    #[cfg(feature = "open-scopes")]
+    revocations_unknown: Counter,
 }
 
 /// The metrics of one strategy.
@@ -201,6 +204,8 @@ impl Metrics {
             conflicts: counter!("user_scope_conflicts_total"),
             #[cfg(feature = "limit")]
             limits_skipped: counter!("user_scope_limits_skipped_total"),
+            #[cfg(feature = "open-scopes")]
+            revocations_unknown: counter!("user_scope_revocations_unknown_total"),
         }
     }
 
@@ -267,6 +272,8 @@ impl Observer for Metrics {
             }
             #[cfg(feature = "limit")]
             AuditEvent::LimitSkipped { .. } => self.limits_skipped.increment(1),
+            #[cfg(feature = "open-scopes")]
+            AuditEvent::RevocationsUnknown { .. } => self.revocations_unknown.increment(1),
             AuditEvent::FactoryUsedOutsideScope { .. } => self.used_outside.increment(1),
             AuditEvent::FactoryUsedAfterClose { refused: true, .. } => {
                 self.scope_closed.increment(1);
@@ -339,6 +346,10 @@ fn describe() {
         (
             "user_scope_singleton_uses_total",
             "Uses of an object that all requests share.",
+        ),
+        (
+            "user_scope_revocations_unknown_total",
+            "Requests that went on although the feed of revocations was lost.",
         ),
     ] {
         describe_counter!(name, Unit::Count, help);

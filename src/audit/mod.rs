@@ -32,6 +32,8 @@ mod metrics;
 mod observer;
 mod path;
 mod sink;
+#[cfg(any(feature = "limit", feature = "open-scopes"))]
+mod skipped;
 mod user_ids;
 
 pub(crate) use self::{display::refusal, path::loggable, sink::Audit};

@@ -5,15 +5,16 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 use http::request::Parts;
 use tracing::Span;
 
+#[cfg(any(feature = "limit", feature = "open-scopes"))]
+use super::skipped::trace_skipped;
 use super::{
     AuditEvent, Observer, UserIdTelemetry, WaitedStep,
-    display::root_cause,
     path::{loggable, method as loggable_method},
 };
 use crate::{
     config_error::ConfigError,
     context::{Principal, UserContext},
-    outcome::{Outcome, UnavailableError},
+    outcome::{Outcome, UnavailableError, root_cause},
     peer::peer_ip,
 };
 
@@ -272,22 +273,9 @@ impl Audit {
                 "factory still held although its scope has closed"
             ),
             #[cfg(feature = "limit")]
-            AuditEvent::LimitSkipped {
-                context,
-                limit,
-                unavailable,
-            } => {
-                // Apart, because the macro of older versions brings `display` into scope.
-                let cause = root_cause(&**unavailable).map(tracing::field::display);
-                tracing::error!(
-                    target: "tower_user_scope::audit",
-                    limit = &**limit,
-                    reason = %unavailable,
-                    cause,
-                    request_id = %context.request_id(),
-                    "limit not checked, because its store is unavailable"
-                );
-            }
+            AuditEvent::LimitSkipped { .. } => trace_skipped(event),
+            #[cfg(feature = "open-scopes")]
+            AuditEvent::RevocationsUnknown { .. } => trace_skipped(event),
             AuditEvent::FactoryUsedOutsideScope {
                 context,
                 factory,

@@ -36,20 +36,35 @@
 //! that its client can tell, and [`UserContext::ended`](crate::UserContext::ended) is ready with the
 //! reason. A handler that is at work goes on.
 //!
-//! # What it does not know
+//! # On every replica
 //!
-//! It is of one process. Other replicas have an `OpenScopes` of their own: send them what is revoked,
-//! by a channel of the application's. A restart forgets what was revoked, so what has to stay revoked
-//! is also deleted where the credential is checked: the session in its store, the token by
-//! [`Jwt::revoked_if`](crate::jwt::Jwt::revoked_if).
+//! A registry is of one process. With [`OpenScopes::with_feed`], revocations travel to the registries
+//! of other replicas and end scopes there too. The feed records them for as long as they are
+//! remembered, so that a replica that was away, or that begins, gets what it has missed. Without a
+//! feed, other replicas learn of nothing, and a restart forgets what was revoked.
+//!
+//! A replica that has lost the feed logs it, [says so](OpenScopes::is_connected), and lets requests
+//! pass or refuses them, as [`OnFeedLost`] says. What was revoked on that replica counts there at once,
+//! and is published when the feed is back.
+//!
+//! # What it does not replace
+//!
+//! Revocations are remembered for a time. What has to stay revoked is deleted where the credential is
+//! checked: the session in its store, the token by [`Jwt::revoked_if`](crate::jwt::Jwt::revoked_if).
+//! Do that first, and revoke here second: either one alone leaves a gap.
 
 mod credential;
+mod feed;
+mod follow;
+mod message;
 mod registry;
+mod replicas;
 mod revocation;
 mod revoked;
 
 pub use self::{
     credential::Credential,
+    feed::{FeedFuture, Follower, NoRoomError, OnFeedLost, RevocationFeed},
     registry::{OpenScope, OpenScopes, TooManyRevocationsError},
     revocation::Revocation,
 };

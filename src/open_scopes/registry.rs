@@ -3,8 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -12,7 +12,13 @@ use std::{
 use http::{Method, Uri, request::Parts};
 use thiserror::Error;
 
-use super::{Credential, Revocation, revocation::Whom, revoked::Revoked};
+use super::{
+    Credential, Revocation,
+    follow::Feed,
+    message::{MAX_LEN, Message},
+    revocation::Whom,
+    revoked::{MOST, Revoked},
+};
 use crate::{
     clock::{Clock, SystemClock},
     context::{Subject, UserContext},
@@ -26,15 +32,18 @@ use crate::{
 /// [`MAX_REVOCATIONS`](Self::MAX_REVOCATIONS) revocations.
 #[derive(Clone)]
 pub struct OpenScopes {
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
 }
 
-struct Registry {
-    clock: Arc<dyn Clock>,
-    keep_for: Duration,
+pub(super) struct Registry {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) keep_for: Duration,
     revoked: Revoked,
     next: AtomicU64,
     open: Sharded<Subject, Vec<Entry>>,
+    pub(super) feed: OnceLock<Feed>,
+    /// Whether a message of the feed could not be read.
+    pub(super) has_skipped: AtomicBool,
 }
 
 /// A scope that is open.
@@ -72,7 +81,11 @@ pub struct TooManyRevocationsError {
 
 impl OpenScopes {
     /// How many revocations are remembered at a time.
-    pub const MAX_REVOCATIONS: usize = 100_000;
+    pub const MAX_REVOCATIONS: usize = MOST;
+
+    /// The most bytes of a message that is published in a
+    /// [`RevocationFeed`](super::RevocationFeed), and of one that is read.
+    pub const MAX_MESSAGE: usize = MAX_LEN;
 
     /// Creates a registry that remembers each revocation for this long. It has to be at least as long
     /// as credentials live: a token that outlives its revocation is good again.
@@ -91,6 +104,8 @@ impl OpenScopes {
                 revoked: Revoked::default(),
                 next: AtomicU64::new(0),
                 open: Sharded::new(),
+                feed: OnceLock::new(),
+                has_skipped: AtomicBool::new(false),
             }),
         }
     }
@@ -122,7 +137,9 @@ impl OpenScopes {
     }
 
     /// Revokes credentials: refuses requests that begin with them from now on, and ends the scopes that
-    /// they have opened. Returns how many scopes it ended.
+    /// they have opened. Returns how many scopes it ended here. With a [feed](Self::with_feed), other
+    /// replicas do the same as soon as the feed has brought it to them; see
+    /// [`published`](Self::published).
     ///
     /// # Errors
     /// [`TooManyRevocationsError`] where no more can be remembered.
@@ -130,43 +147,19 @@ impl OpenScopes {
         let registry = &self.registry;
         let now = registry.clock.now();
         let revocation = revocation.at(now);
-        let limit = Self::MAX_REVOCATIONS;
-        // Remembered first: a request that is not found among the open ones finds it.
-        let fits = (registry.revoked).add(&revocation, now, registry.keep_for, limit);
-        let mut lives = Vec::new();
-        let mut collect = |entry: &Entry| {
-            let context = &entry.scope.context;
-            let life = context.life().get();
-            // That of the renewal, if there was one.
-            let renewed = life.and_then(Lifetime::credential);
-            let renewed = renewed.as_deref().and_then(|it| it.downcast_ref());
-            let credential = renewed.or_else(|| context.attributes().get::<Credential>());
-            if revocation.names(context.subject(), credential) && revocation.covers(credential) {
-                lives.extend(life.cloned());
-            }
-        };
-        match &revocation.whom {
-            Whom::Subject(subject) => registry.open.with(subject, |scopes| {
-                scopes
-                    .get(subject)
-                    .into_iter()
-                    .flatten()
-                    .for_each(&mut collect);
-            }),
-            Whom::Session(_) | Whom::Token(_) => {
-                registry
-                    .open
-                    .each(|scopes| scopes.iter().for_each(&mut collect));
-            }
+        let until = now.checked_add(registry.keep_for);
+        let (ended, mut fits) = registry.apply(&revocation, now, until);
+        if let Some(feed) = registry.feed.get() {
+            fits &= feed.send(&Message {
+                origin: feed.origin,
+                revoked_at: now,
+                revocation,
+            });
         }
-        // Outside of the locks: this wakes the scopes' tasks.
-        for life in &lives {
-            life.end_as(revocation.reason);
-        }
-        let ended = lives.len();
         if fits {
             Ok(ended)
         } else {
+            let limit = Self::MAX_REVOCATIONS;
             Err(TooManyRevocationsError { limit, ended })
         }
     }
@@ -207,6 +200,50 @@ impl OpenScopes {
         let credential = context.attributes().get::<Credential>();
         let revoked = &self.registry.revoked;
         revoked.find(context.subject(), credential)
+    }
+}
+
+impl Registry {
+    /// Remembers a revocation, and ends the scopes that it is about. Returns how many, and whether it
+    /// could be remembered.
+    pub(super) fn apply(
+        &self,
+        revocation: &Revocation,
+        now: SystemTime,
+        until: Option<SystemTime>,
+    ) -> (usize, bool) {
+        // Remembered first: a request that is not found among the open ones finds it.
+        let fits = self.revoked.add(revocation, now, until);
+        let mut lives = Vec::new();
+        let mut collect = |entry: &Entry| {
+            let context = &entry.scope.context;
+            let life = context.life().get();
+            // That of the renewal, if there was one.
+            let renewed = life.and_then(Lifetime::credential);
+            let renewed = renewed.as_deref().and_then(|it| it.downcast_ref());
+            let credential = renewed.or_else(|| context.attributes().get::<Credential>());
+            if revocation.names(context.subject(), credential) && revocation.covers(credential) {
+                lives.extend(life.cloned());
+            }
+        };
+        match &revocation.whom {
+            Whom::Subject(subject) => self.open.with(subject, |scopes| {
+                scopes
+                    .get(subject)
+                    .into_iter()
+                    .flatten()
+                    .for_each(&mut collect);
+            }),
+            Whom::Session(_) | Whom::Token(_) => {
+                self.open
+                    .each(|scopes| scopes.iter().for_each(&mut collect));
+            }
+        }
+        // Outside of the locks: this wakes the scopes' tasks.
+        for life in &lives {
+            life.end_as(revocation.reason);
+        }
+        (lives.len(), fits)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use sha2::{Digest, Sha256};
+
 use super::Credential;
 use crate::{context::Subject, lifetime::EndReason};
 
@@ -23,9 +25,10 @@ use crate::{context::Subject, lifetime::EndReason};
 #[must_use]
 pub struct Revocation {
     pub(super) whom: Whom,
-    issued_before: Option<SystemTime>,
-    except_session: Option<Arc<str>>,
-    only_session: Option<Arc<str>>,
+    pub(super) issued_before: Option<SystemTime>,
+    /// The SHA-256 of the session's id: the session lives, and what is revoked goes to other processes.
+    pub(super) except_session: Option<[u8; 32]>,
+    pub(super) only_session: Option<Arc<str>>,
     pub(super) reason: EndReason,
 }
 
@@ -53,7 +56,7 @@ impl Revocation {
         Self::new(Whom::Token(id.into()))
     }
 
-    fn new(whom: Whom) -> Self {
+    pub(super) fn new(whom: Whom) -> Self {
         Self {
             whom,
             issued_before: None,
@@ -74,8 +77,8 @@ impl Revocation {
     }
 
     /// Leaves the credentials of one session alone: "log me out everywhere else".
-    pub fn except_session(mut self, id: impl Into<Arc<str>>) -> Self {
-        self.except_session = Some(id.into());
+    pub fn except_session(mut self, id: impl AsRef<str>) -> Self {
+        self.except_session = Some(digest(id.as_ref()));
         self
     }
 
@@ -104,7 +107,7 @@ impl Revocation {
     /// Whether a credential of the one that this names is revoked.
     pub(super) fn covers(&self, credential: Option<&Credential>) -> bool {
         let session = credential.and_then(Credential::session_id);
-        if self.except_session.is_some() && session == self.except_session.as_deref() {
+        if self.except_session.is_some() && session.map(digest) == self.except_session {
             return false;
         }
         if self.only_session.is_some() && session != self.only_session.as_deref() {
@@ -125,6 +128,10 @@ impl Revocation {
             Whom::Token(id) => credential.and_then(Credential::token_id) == Some(id),
         }
     }
+}
+
+fn digest(session_id: &str) -> [u8; 32] {
+    Sha256::digest(session_id).into()
 }
 
 /// Shows no ids, which may be secrets or personal data.

@@ -6,11 +6,14 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use super::{Credential, Revocation, revocation::Whom};
 use crate::{context::Subject, lifetime::EndReason};
+
+/// The most revocations that are remembered.
+pub(super) const MOST: usize = 100_000;
 
 /// What was revoked, by whom it names.
 #[derive(Default)]
@@ -25,18 +28,18 @@ struct Remembered {
     subjects: HashMap<Subject, Vec<Revocation>>,
     sessions: HashMap<Arc<str>, Vec<Revocation>>,
     tokens: HashMap<Arc<str>, Vec<Revocation>>,
-    /// Until when each is remembered, in that order.
+    /// Until when each is remembered, in the order in which they came. One of another replica may come
+    /// after others that are remembered for longer, and is forgotten with them.
     until: VecDeque<(Option<SystemTime>, Whom)>,
 }
 
 impl Revoked {
-    /// Remembers a revocation until a time. Returns whether there was room.
+    /// Remembers a revocation until a time, or for ever. Returns whether there was room.
     pub(super) fn add(
         &self,
         revocation: &Revocation,
         now: SystemTime,
-        keep_for: Duration,
-        most: usize,
+        until: Option<SystemTime>,
     ) -> bool {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         while let Some((Some(until), whom)) = all.until.front() {
@@ -47,12 +50,10 @@ impl Revoked {
             all.until.pop_front();
             all.forget_oldest(&whom);
         }
-        if all.until.len() >= most {
+        if all.until.len() >= MOST {
             return false;
         }
         all.of(&revocation.whom).push(revocation.clone());
-        // A time that can't be represented is never reached.
-        let until = now.checked_add(keep_for);
         all.until.push_back((until, revocation.whom.clone()));
         self.any.store(true, Ordering::SeqCst);
         true

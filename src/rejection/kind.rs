@@ -151,6 +151,12 @@ pub enum RejectionKind {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     #[error("the fresh credential is of another subject than the scope")]
     OtherSubject,
+    /// The feed of revocations is lost, so that nobody knows whether the credential was revoked on
+    /// another replica, and [`Refuse`](crate::open_scopes::OnFeedLost::Refuse) says so. 503.
+    #[cfg(feature = "open-scopes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "open-scopes")))]
+    #[error("the feed of revocations is lost")]
+    RevocationsUnknown,
     /// The subject has used all of a limit. 429.
     #[cfg(feature = "limit")]
     #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
@@ -281,6 +287,8 @@ impl Rejection {
             RejectionKind::IdentityEnded(_) => StatusCode::UNAUTHORIZED,
             #[cfg(feature = "tokio")]
             RejectionKind::OtherSubject => StatusCode::FORBIDDEN,
+            #[cfg(feature = "open-scopes")]
+            RejectionKind::RevocationsUnknown => StatusCode::SERVICE_UNAVAILABLE,
             #[cfg(feature = "limit")]
             RejectionKind::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             #[cfg(feature = "limit")]

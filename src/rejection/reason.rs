@@ -50,6 +50,8 @@ impl Rejection {
             RejectionKind::IdentityEnded(reason) => reason.as_str(),
             #[cfg(feature = "tokio")]
             RejectionKind::OtherSubject => "other_subject",
+            #[cfg(feature = "open-scopes")]
+            RejectionKind::RevocationsUnknown => "revocations_unknown",
             #[cfg(feature = "limit")]
             RejectionKind::Limited(_) => "limited",
             #[cfg(feature = "limit")]

@@ -30,6 +30,7 @@ mod order;
 mod outside;
 mod rejections;
 mod renewal;
+mod replicas;
 mod request_ids;
 mod require;
 mod scope;

@@ -84,6 +84,7 @@ fn each_kind_of_event_is_counted() {
         r#"user_scope_resolutions_total{strategy="trusted_header",outcome="found"} 2"#,
         r#"user_scope_resolutions_total{strategy="trusted_header",outcome="invalid"} 1"#,
         r#"user_scope_resolutions_total{strategy="trusted_header",outcome="unavailable"} 0"#,
+        "user_scope_revocations_unknown_total 0",
         r#"user_scope_scope_duration_seconds_count{ending="completed"} 7"#,
         r#"user_scope_step_wait_seconds_count{step="authorize"} 9"#,
         r#"user_scope_step_wait_seconds_count{step="factory"} 8"#,

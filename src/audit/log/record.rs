@@ -183,6 +183,10 @@ impl<'a> Record<'a> {
                 limit: Some(limit),
                 ..Self::about("limit_skipped", context, ids)
             },
+            #[cfg(feature = "open-scopes")]
+            AuditEvent::RevocationsUnknown { context } => {
+                Self::about("revocations_unknown", context, ids)
+            }
             AuditEvent::FactoryUsedOutsideScope {
                 context,
                 factory,
