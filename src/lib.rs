@@ -104,6 +104,7 @@
 //! | `api-keys` | | [`api_key::ApiKeys`], keys whose hashes are in a store of the application's; turns `tokio` on |
 //! | `introspection` | | [`introspection::Introspection`], opaque tokens whose issuer is asked (RFC 7662); turns `jwt` on |
 //! | `open-scopes` | | [`open_scopes`]: which scopes are open, and revocations that end them, with `jwt` also those that an identity provider sends; turns `tokio` on |
+//! | `redis` | | [`redis`](mod@redis): revocations and counts of limits that replicas share; turns `limit` and `open-scopes` on |
 //! | `limit` | | [`limit`]: rates and numbers of open scopes, by subject; turns `tokio` on |
 //! | `metrics` | | [`audit::Metrics`]: counts and durations for the [`metrics`](https://docs.rs/metrics) facade |
 //! | `telemetry` | | [`UserIdTelemetry::Hashed`](audit::UserIdTelemetry::Hashed): user ids in logs as a keyed hash; [`audit::AuditLog`]: events as lines of JSON |
@@ -159,6 +160,9 @@ pub mod open_scopes;
 mod outcome;
 mod peer;
 mod policy;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 pub mod rejection;
 mod reload;
 #[cfg(feature = "tokio")]

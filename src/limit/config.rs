@@ -106,24 +106,31 @@ impl Limit {
     }
 
     /// Counts in a store, such as Redis, instead of in this process. `on_unavailable` says what
-    /// becomes of requests while the store is down.
+    /// becomes of requests while the store is down. Limits that are given clones of one `Arc` are
+    /// counted in one call ([`LimitStore::take_all`]).
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::{sync::Arc, time::Duration};
     /// use tower_user_scope::limit::{Limit, LimitStore, OnUnavailable, Rate};
     ///
-    /// fn limit(redis: impl LimitStore + Send + Sync + 'static) -> Limit {
+    /// fn limit(store: Arc<impl LimitStore + Send + Sync + 'static>) -> Limit {
     ///     Limit::rate("requests", Rate::new(600, Duration::from_secs(60)))
-    ///         .in_store(redis, OnUnavailable::Refuse)
+    ///         .in_store(store, OnUnavailable::Refuse)
     /// }
-    /// # let _ = |store: std::sync::Arc<dyn LimitStore + Send + Sync>| limit(store);
+    /// # struct Store;
+    /// # impl LimitStore for Store {
+    /// #     fn take(&self, _: String, _: tower_user_scope::limit::Quota) -> tower_user_scope::limit::TakeFuture {
+    /// #         unimplemented!()
+    /// #     }
+    /// # }
+    /// # let _ = limit(Arc::new(Store));
     /// ```
     pub fn in_store(
         mut self,
-        store: impl LimitStore + Send + Sync + 'static,
+        store: Arc<impl LimitStore + Send + Sync + 'static>,
         on_unavailable: OnUnavailable,
     ) -> Self {
-        self.counts = Counts::Elsewhere(Arc::new(store), on_unavailable);
+        self.counts = Counts::Elsewhere(store, on_unavailable);
         self
     }
 
@@ -181,12 +188,6 @@ impl Limit {
             }
             Counts::Here => unreachable!("`build()` has prepared the limit"),
         }
-    }
-}
-
-impl<S: LimitStore + ?Sized> LimitStore for Arc<S> {
-    fn take(&self, key: String, quota: Quota) -> super::store::TakeFuture {
-        (**self).take(key, quota)
     }
 }
 

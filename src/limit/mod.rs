@@ -33,6 +33,12 @@
 //! Concurrency limits are asked first, and those in a [store](Limit::in_store) last. A request that
 //! one limit refuses gives back its slots of the others.
 //!
+//! # On several replicas
+//!
+//! A limit counts in its own process, so that three replicas let three times as much pass. Counted in a
+//! [store](Limit::in_store) that they share, it holds for all of them together; with the feature
+//! `redis`, `redis::RedisLimits` is one. [`OnUnavailable`] says what becomes of requests without it.
+//!
 //! # Whose use it is
 //!
 //! Requests of [`Principal::Anonymous`](crate::Principal::Anonymous) are counted by the peer's
@@ -69,7 +75,7 @@ pub use self::{
     config::Limit,
     error::LimitError,
     quota::{Quota, Rate},
-    store::{LimitStore, OnUnavailable, TakeFuture, Taken},
+    store::{LimitStore, OnUnavailable, TakeAllFuture, TakeFuture, Taken},
 };
 pub(crate) use self::{
     limits::Limits,

@@ -5,7 +5,8 @@ use std::{any::Any, fmt, future::Future, pin::Pin, time::Duration};
 use super::{fields::Left, quota::Quota};
 use crate::outcome::UnavailableError;
 
-/// Counts the use of limits outside of this process, so that replicas share one count.
+/// Counts the use of limits outside of this process, so that replicas share one count. With the feature
+/// `redis`, `redis::RedisLimits` is one.
 ///
 /// A store counts by keys, which it keeps apart from its other data by a prefix of its own. A key
 /// names the limit and the subject: it is personal data, as the subject's id is.
@@ -54,7 +55,37 @@ pub trait LimitStore {
     /// [`UnavailableError`] where the store can't be asked. A store that does not answer in time
     /// ([`time_limit`](crate::middleware::LayerBuilder::time_limit)) counts as one that can't.
     fn take(&self, key: String, quota: Quota) -> TakeFuture;
+
+    /// Counts one request under several keys: those of a layer's limits that are in this store, those of
+    /// open scopes first. Returns an answer for each key, in their order, up to the first one that is
+    /// above its quota.
+    ///
+    /// By default the keys are taken one after the other: where one is above its quota, the slots of
+    /// those before it are given back, and what their rates have counted is not. A store that can count
+    /// under all keys or none in one step does that.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    fn take_all(&self, keys: Vec<(String, Quota)>) -> TakeAllFuture {
+        let asked = keys.into_iter().map(|(key, quota)| self.take(key, quota));
+        let asked: Vec<_> = asked.collect();
+        Box::pin(async move {
+            let mut answers = Vec::with_capacity(asked.len());
+            for answer in asked {
+                let answer = answer.await?;
+                let is_refused = answer.outcome.is_err();
+                answers.push(answer);
+                if is_refused {
+                    break;
+                }
+            }
+            Ok(answers)
+        })
+    }
 }
+
+/// What [`LimitStore::take_all`] returns.
+pub type TakeAllFuture = Pin<Box<dyn Future<Output = Result<Vec<Taken>, UnavailableError>> + Send>>;
 
 /// What [`LimitStore::take`] returns.
 pub type TakeFuture = Pin<Box<dyn Future<Output = Result<Taken, UnavailableError>> + Send>>;

@@ -10,12 +10,13 @@ use std::{
 };
 
 use http::HeaderMap;
+use thiserror::Error;
 
 use super::{
     error::LimitError,
     fields::Fields,
     quota::Quota,
-    store::{LimitStore, OnUnavailable, TakeFuture, Taken},
+    store::{LimitStore, OnUnavailable, TakeAllFuture, Taken},
 };
 use crate::{
     outcome::UnavailableError,
@@ -50,8 +51,13 @@ pub(super) struct Asked {
     pub(super) key: String,
 }
 
-/// Asks one store after the other. What they granted is given back where one refuses, or where the
-/// future is dropped.
+/// A store has fewer answers than it was asked for.
+#[derive(Debug, Error)]
+#[error("the store has not answered for this limit")]
+struct NoAnswerError;
+
+/// Asks one store after the other, each about all limits that are in it. What they granted is given back
+/// where one refuses, or where the future is dropped.
 pub(super) async fn ask_stores(
     asked: Vec<Asked>,
     local: Option<Box<dyn Any + Send + Sync>>,
@@ -60,42 +66,40 @@ pub(super) async fn ask_stores(
 ) -> Result<Granted, Refusal> {
     let mut slots: Vec<Box<dyn Any + Send + Sync>> = local.into_iter().collect();
     let mut skipped = Vec::new();
-    for Asked {
-        limit,
-        quota,
-        store,
-        on_unavailable,
-        key,
-    } in asked
-    {
-        match (
-            in_time(store.take(key, quota), time_limit).await,
-            on_unavailable,
-        ) {
-            (
-                Ok(Taken {
-                    outcome: Ok(()),
-                    slot,
-                    left,
-                }),
-                _,
-            ) => {
-                slots.extend(slot);
-                if let Some(fields) = &mut fields {
-                    fields.add(&limit, quota, left);
+    let mut rest = asked;
+    while let Some(first) = rest.first() {
+        let store = Arc::clone(&first.store);
+        let in_store = |asked: &Asked| Arc::ptr_eq(&asked.store, &store);
+        let (of_store, others): (Vec<_>, _) = rest.into_iter().partition(in_store);
+        rest = others;
+        let keys = of_store
+            .iter()
+            .map(|asked| (asked.key.clone(), asked.quota));
+        let (answers, error) = match in_time(store.take_all(keys.collect()), time_limit).await {
+            Ok(answers) => (answers, None),
+            Err(unavailable) => (Vec::new(), Some(unavailable)),
+        };
+        let mut answers = answers.into_iter();
+        let unavailable = || {
+            let error = error.clone();
+            error.unwrap_or_else(|| UnavailableError::new(NoAnswerError))
+        };
+        for asked in of_store {
+            let (limit, quota) = (asked.limit, asked.quota);
+            match (answers.next(), asked.on_unavailable) {
+                (Some(taken), _) => {
+                    slots.extend(taken.slot);
+                    if let Err(wait) = taken.outcome {
+                        return Err(Refusal::UsedUp(LimitError { limit, quota, wait }));
+                    }
+                    if let Some(fields) = &mut fields {
+                        fields.add(&limit, quota, taken.left);
+                    }
                 }
-            }
-            (
-                Ok(Taken {
-                    outcome: Err(wait), ..
-                }),
-                _,
-            ) => {
-                return Err(Refusal::UsedUp(LimitError { limit, quota, wait }));
-            }
-            (Err(unavailable), OnUnavailable::Allow) => skipped.push((limit, unavailable)),
-            (Err(unavailable), OnUnavailable::Refuse) => {
-                return Err(Refusal::Unavailable(limit, unavailable));
+                (None, OnUnavailable::Allow) => skipped.push((limit, unavailable())),
+                (None, OnUnavailable::Refuse) => {
+                    return Err(Refusal::Unavailable(limit, unavailable()));
+                }
             }
         }
     }
@@ -111,9 +115,9 @@ pub(super) async fn ask_stores(
 }
 
 async fn in_time(
-    mut answer: TakeFuture,
+    mut answer: TakeAllFuture,
     time_limit: Option<Duration>,
-) -> Result<Taken, UnavailableError> {
+) -> Result<Vec<Taken>, UnavailableError> {
     let mut deadline = pin!(Deadline::default());
     poll_fn(|cx| match answer.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(answer),

@@ -379,7 +379,7 @@ async fn a_slot_comes_back_after_the_factory_has_gone() {
     for watched in [false, true] {
         let (store, factory_log) = (store.clone(), Arc::clone(&factory_log));
         let builder = builder!()
-            .limit(Limit::concurrency("open", 1).in_store(store, OnUnavailable::Refuse))
+            .limit(Limit::concurrency("open", 1).in_store(Arc::new(store), OnUnavailable::Refuse))
             .factory(move |_| Closing(Arc::clone(&factory_log)));
         let builder = if watched {
             builder.on_close(|_| ())
@@ -736,8 +736,9 @@ async fn b58_a_limiter_that_is_down_does_what_was_said_aloud() {
             .observer(recorder.clone())
             .time_limit(Duration::from_secs(1));
         for &(name, on_unavailable) in limits {
-            builder =
-                builder.limit(Limit::concurrency(name, 1).in_store(store.clone(), on_unavailable));
+            builder = builder.limit(
+                Limit::concurrency(name, 1).in_store(Arc::new(store.clone()), on_unavailable),
+            );
         }
         let app = app!(builder.limit(Limit::concurrency("here", 1)));
         let response = ask(&app, get("alice", "/hold")).await;
@@ -765,7 +766,7 @@ async fn b58_a_limiter_that_is_down_does_what_was_said_aloud() {
 async fn what_is_full_here_asks_no_store_and_what_waits_for_one_can_be_cancelled() {
     let store = Scripted::default();
     let in_store =
-        |name| Limit::concurrency(name, 1).in_store(store.clone(), OnUnavailable::Refuse);
+        |name| Limit::concurrency(name, 1).in_store(Arc::new(store.clone()), OnUnavailable::Refuse);
     let app = app!(
         builder!()
             .limit(in_store("open"))

@@ -5,6 +5,7 @@
 
 #[path = "../../core/answered.rs"]
 mod answered;
+pub(crate) mod processes;
 pub(crate) mod servers;
 pub(crate) mod store;
 pub(crate) mod verdict;

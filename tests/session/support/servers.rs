@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use redis::{RedisResult, aio::MultiplexedConnection, cmd};
 use tower_sessions_redis_store::{
     RedisStore,
     fred::{
@@ -24,6 +25,8 @@ use tower_sessions_sqlx_store::{
     PostgresStore,
     sqlx::{PgPool, postgres::PgPoolOptions},
 };
+
+use super::soon;
 
 /// Reports that a test is skipped, or fails it if skipping is not allowed.
 pub(crate) fn skip(test: &str, missing: &str) {
@@ -265,4 +268,21 @@ async fn postgres_pool(url: &str) -> PgPool {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// A connection to a Redis that may still be starting, or reading its data.
+pub(crate) async fn redis_connection(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).expect("a URL of Redis");
+    let connects = async {
+        loop {
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+                let pong: RedisResult<String> = cmd("PING").query_async(&mut connection).await;
+                if pong.is_ok() {
+                    return connection;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("Redis is up", connects).await
 }
