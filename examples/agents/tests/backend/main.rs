@@ -1,0 +1,4 @@
+//! The agents' backend as a program of its own.
+
+mod isolation;
+mod support;
