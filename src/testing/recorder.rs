@@ -43,6 +43,16 @@ impl Recorder {
         std::mem::take(&mut *self.lock())
     }
 
+    /// Returns the number of events so far.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Returns the events after the first ones, in order.
+    pub(super) fn events_after(&self, first: usize) -> Vec<AuditEvent<'static>> {
+        self.lock().get(first..).unwrap_or_default().to_vec()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<AuditEvent<'static>>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,29 +6,41 @@ use std::fmt::Write as _;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tower_user_scope::testing::{Finding, IsolationReport, ScenarioCheck};
 
-use super::services::{Handle, answer, hash, honest, ok, play, search, with_header};
+use super::services::{Handle, World, answer, hash, honest, ok, play, search, with_header};
 
-/// A leak, whether looking for ids and secrets finds it, and what the scenario finds.
-type Planted = (&'static str, bool, &'static str, Handle);
+/// A leak, whether looking for ids and secrets finds it, the request in which the scenario finds it,
+/// the fewest users with whom it does so with each seed, and the service.
+type Planted = (&'static str, bool, &'static str, usize, Handle);
 
-const PLANTED: [Planted; 24] = [
+/// How many seeds each leak is looked for with.
+const SEEDS: u64 = 20;
+
+const PLANTED: [Planted; 35] = [
     (
         "a count over all users",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => ok(world.notes.len()),
             ask => honest(world, ask),
         },
     ),
-    ("a count in a header", false, "POST /notes", |world, ask| {
-        let answer = honest(world, ask);
-        with_header(answer, "x-total-count", world.notes.len())
-    }),
+    (
+        "a count in a header",
+        false,
+        "POST /notes",
+        2,
+        |world, ask| {
+            let answer = honest(world, ask);
+            with_header(answer, "x-total-count", world.notes.len())
+        },
+    ),
     (
         "a sum over all users",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => {
                 let bytes = world.notes.iter().flat_map(|note| note.text.bytes());
@@ -41,6 +53,7 @@ const PLANTED: [Planted; 24] = [
         "a hash over all users",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => {
                 let texts: Vec<_> = world.notes.iter().map(|note| &note.text).collect();
@@ -53,6 +66,7 @@ const PLANTED: [Planted; 24] = [
         "an entity tag over all users",
         false,
         "GET /notes",
+        2,
         |world, ask| {
             let answer = honest(world, ask);
             let texts: Vec<_> = world.notes.iter().map(|note| &note.text).collect();
@@ -68,6 +82,7 @@ const PLANTED: [Planted; 24] = [
         "a default that the last writer set",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("POST", "/extra") => {
                 "dark".clone_into(&mut world.kept);
@@ -81,6 +96,7 @@ const PLANTED: [Planted; 24] = [
         "a cache whose key has no user",
         true,
         "GET /notes",
+        2,
         |world, ask| {
             if let Some(known) = world
                 .cache
@@ -101,6 +117,7 @@ const PLANTED: [Planted; 24] = [
         "a limit that users share",
         false,
         "GET /extra",
+        2,
         |world, ask| {
             world.count += 1;
             if world.count > 8 {
@@ -114,6 +131,7 @@ const PLANTED: [Planted; 24] = [
         "the rest of a shared limit in a header",
         false,
         "POST /notes",
+        2,
         |world, ask| {
             world.count += 1;
             let left = 1_000 - world.count;
@@ -124,6 +142,7 @@ const PLANTED: [Planted; 24] = [
         "ids from one sequence",
         false,
         "POST /notes",
+        2,
         |world, ask| {
             honest(world, ask);
             match ask {
@@ -145,6 +164,7 @@ const PLANTED: [Planted; 24] = [
         "a name that somebody else has taken",
         false,
         "POST /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("POST", "/extra") && world.kept.is_empty() => {
                 ask.user.clone_into(&mut world.kept);
@@ -158,6 +178,7 @@ const PLANTED: [Planted; 24] = [
         "another's text in base64",
         true,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => {
                 ok(BASE64_STANDARD.encode(world.notes.last().map_or("", |note| &note.text)))
@@ -169,6 +190,7 @@ const PLANTED: [Planted; 24] = [
         "another's text in capitals",
         true,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => ok(world
                 .notes
@@ -182,6 +204,7 @@ const PLANTED: [Planted; 24] = [
         "a piece of another's text",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => {
                 ok(world.notes.last().map_or("", |note| &note.text[9..14]))
@@ -193,6 +216,7 @@ const PLANTED: [Planted; 24] = [
         "a place in a queue",
         false,
         "POST /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("POST", "/extra") => {
                 world.count += 1;
@@ -205,6 +229,7 @@ const PLANTED: [Planted; 24] = [
         "the number of a request",
         false,
         "POST /notes",
+        2,
         |world, ask| {
             world.count += 1;
             let number = world.count;
@@ -215,6 +240,7 @@ const PLANTED: [Planted; 24] = [
         "an error that one input leaves behind",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("POST", "/extra") => {
                 world.count += 1;
@@ -228,6 +254,7 @@ const PLANTED: [Planted; 24] = [
         "more pages, as others have notes",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => {
                 ok(serde_json::json!({"notes": [], "has_more": world.notes.len() > 1}))
@@ -239,6 +266,7 @@ const PLANTED: [Planted; 24] = [
         "a delete of everybody's notes",
         false,
         "GET /notes",
+        2,
         |world, ask| match ask {
             ask if ask.is("POST", "/extra") => {
                 world.notes.clear();
@@ -251,6 +279,7 @@ const PLANTED: [Planted; 24] = [
         "the first user is the administrator",
         false,
         "GET /extra",
+        2,
         |world, ask| match ask {
             ask if ask.is("GET", "/extra") => {
                 if world.kept.is_empty() {
@@ -269,6 +298,7 @@ const PLANTED: [Planted; 24] = [
         "403 for what is there, 404 for what is not",
         false,
         "GET /notes/{}",
+        2,
         |world, ask| match world.find(ask.path) {
             Some(note) if note.owner != ask.user => answer(403, "forbidden"),
             _ => honest(world, ask),
@@ -278,6 +308,7 @@ const PLANTED: [Planted; 24] = [
         "another text for what is there",
         false,
         "GET /notes/{}",
+        2,
         |world, ask| match world.find(ask.path) {
             Some(note) if note.owner != ask.user => answer(404, "this note is not yours"),
             _ => honest(world, ask),
@@ -287,6 +318,7 @@ const PLANTED: [Planted; 24] = [
         "a header that only what is there has",
         false,
         "GET /notes/{}",
+        2,
         |world, ask| match world.find(ask.path) {
             Some(note) if note.owner != ask.user => with_header(honest(world, ask), "x-version", 1),
             _ => honest(world, ask),
@@ -296,30 +328,212 @@ const PLANTED: [Planted; 24] = [
         "a note without a check of its owner",
         false,
         "GET /notes/{}",
+        2,
         |world, ask| match world.find(ask.path) {
             Some(note) => ok(&note.text),
             _ => honest(world, ask),
         },
     ),
+    (
+        "a text for whoever asks next",
+        true,
+        "GET /extra",
+        2,
+        |world, ask| match ask {
+            ask if ask.is("POST", "/extra") => {
+                ask.body.clone_into(&mut world.kept);
+                ok("sent")
+            }
+            ask if ask.is("GET", "/extra") => ok(std::mem::take(&mut world.kept)),
+            ask => honest(world, ask),
+        },
+    ),
+    (
+        "a page that is cut before it is filtered",
+        false,
+        "GET /extra",
+        2,
+        |world, ask| match ask {
+            ask if ask.is("GET", "/extra") => {
+                let page = world.notes.iter().rev().take(1);
+                ok(page.filter(|note| note.owner == ask.user).count())
+            }
+            ask => honest(world, ask),
+        },
+    ),
+    (
+        "a quota of bytes that users share",
+        false,
+        "POST /notes",
+        2,
+        |world, ask| {
+            let stored: usize = world.notes.iter().map(|note| note.text.len()).sum();
+            match ask {
+                ask if ask.is("POST", "/notes") && stored > 0 => answer(507, "the disk is full"),
+                ask => honest(world, ask),
+            }
+        },
+    ),
+    (
+        "the cookie of another user",
+        true,
+        "GET /extra",
+        2,
+        |world, ask| {
+            let answer = honest(world, ask);
+            if ask.is("POST", "/extra") {
+                world.kept = format!("sid={}; HttpOnly", ask.user);
+            }
+            match ask {
+                ask if ask.is("GET", "/extra") && !world.kept.is_empty() => {
+                    with_header(answer, "set-cookie", &world.kept)
+                }
+                _ => answer,
+            }
+        },
+    ),
+    (
+        "an undo of the last change, whoever made it",
+        false,
+        "POST /extra",
+        2,
+        |world, ask| match ask {
+            ask if ask.is("POST", "/extra") => {
+                world.notes.pop();
+                ok(format!("{} left", world.of(ask.user).count()))
+            }
+            ask => honest(world, ask),
+        },
+    ),
+    (
+        "a number by order of arrival",
+        false,
+        "GET /extra",
+        2,
+        |world, ask| match ask {
+            ask if ask.is("GET", "/extra") => ok(arrival(world, ask.user)),
+            ask => honest(world, ask),
+        },
+    ),
+    (
+        "the version of the whole store",
+        false,
+        "GET /notes",
+        2,
+        |world, ask| {
+            let answer = honest(world, ask);
+            match ask {
+                ask if ask.is("GET", "/notes") => {
+                    with_header(answer, "last-modified", world.notes.len())
+                }
+                _ => answer,
+            }
+        },
+    ),
+    (
+        "an average over all users",
+        false,
+        "GET /extra",
+        2,
+        |world, ask| match ask {
+            ask if ask.is("POST", "/extra") => {
+                world.kept += ask.user;
+                ok("counted")
+            }
+            ask if ask.is("GET", "/extra") => {
+                let votes = world.kept.matches("user-").count();
+                let mine = world.kept.matches(ask.user).count();
+                ok(format!("{mine} of {votes}"))
+            }
+            ask => honest(world, ask),
+        },
+    ),
+    (
+        "another's text, backwards",
+        false,
+        "GET /extra",
+        2,
+        |world, ask| match ask {
+            ask if ask.is("GET", "/extra") => {
+                let last = world.notes.last().map_or("", |note| &note.text);
+                ok(last.chars().rev().collect::<String>())
+            }
+            ask => honest(world, ask),
+        },
+    ),
+    (
+        "two places for the drafts of all users",
+        true,
+        "GET /extra",
+        3,
+        |world, ask| {
+            let place = format!("draft {}", arrival(world, ask.user) % 2);
+            match ask {
+                ask if ask.is("POST", "/extra") => {
+                    world.cache.insert(place, ask.body.to_owned());
+                    ok("saved")
+                }
+                ask if ask.is("GET", "/extra") => {
+                    ok(world.cache.get(&place).map_or("", String::as_str))
+                }
+                ask => honest(world, ask),
+            }
+        },
+    ),
+    (
+        "a licence for three users",
+        false,
+        "POST /notes",
+        4,
+        |world, ask| match arrival(world, ask.user) {
+            ..3 => honest(world, ask),
+            _ => answer(402, "no licence is left"),
+        },
+    ),
 ];
 
+/// Returns how many users came before this one.
+fn arrival(world: &mut World, user: &str) -> usize {
+    let before = world
+        .cache
+        .keys()
+        .filter(|key| key.starts_with("user-"))
+        .count();
+    let place = world.cache.entry(user.to_owned());
+    place
+        .or_insert_with(|| before.to_string())
+        .parse()
+        .expect("a number")
+}
+
 #[tokio::test]
-async fn b80_each_planted_leak_is_found_where_it_is() {
-    for (name, _, place, handle) in PLANTED {
-        for seed in 0..3 {
-            let report = play(ScenarioCheck::new().seed(seed), handle).await;
-            let found = report.findings().iter().any(|finding| {
-                let is_leak = matches!(
-                    finding,
-                    Finding::Interference { .. }
-                        | Finding::ForeignThing { .. }
-                        | Finding::ForeignBytes { .. }
-                );
-                is_leak && at(finding) == place
-            });
-            assert!(found, "{name}, seed {seed}: {report}");
+async fn b80_each_planted_leak_is_found_where_it_is_with_each_seed() {
+    for (name, _, place, users, handle) in PLANTED {
+        for seed in 0..SEEDS {
+            let report = play(ScenarioCheck::new().users(users).seed(seed), handle).await;
+            assert!(is_found(&report, place), "{name}, seed {seed}: {report}");
+        }
+        if users > 2 {
+            let fewer = ScenarioCheck::new().users(users - 1);
+            let report = play(fewer, handle).await;
+            assert!(
+                !is_found(&report, place),
+                "{name} takes fewer users: {report}"
+            );
         }
     }
+}
+
+fn is_found(report: &IsolationReport, place: &str) -> bool {
+    report.findings().iter().any(|finding| {
+        let is_leak = matches!(
+            finding,
+            Finding::Interference { .. }
+                | Finding::ForeignThing { .. }
+                | Finding::ForeignBytes { .. }
+        );
+        is_leak && at(finding) == place
+    })
 }
 
 /// Returns the route of a finding.
@@ -334,7 +548,7 @@ fn at(finding: &Finding) -> String {
 #[tokio::test]
 async fn what_each_check_finds_is_what_the_guide_says() {
     let mut table = String::new();
-    for (name, by_search, _, handle) in PLANTED {
+    for (name, by_search, _, users, handle) in PLANTED {
         let report = search(handle).await;
         let leaks = report
             .findings()
@@ -343,7 +557,7 @@ async fn what_each_check_finds_is_what_the_guide_says() {
         assert_eq!(leaks, by_search, "{name}: {report}");
         let _ = writeln!(
             table,
-            "| {name} | {} | yes |",
+            "| {name} | {} | {users} |",
             if by_search { "yes" } else { "" }
         );
     }
@@ -381,7 +595,7 @@ async fn b82_the_cause_is_the_fewest_requests_of_others() {
             .into_iter()
             .find(|(planted, ..)| *planted == name)
             .expect("planted")
-            .3
+            .4
     }
     for (name, because, of_content, place) in [
         (

@@ -30,7 +30,7 @@ impl Events {
     pub(in crate::testing) fn from_now(recorder: &Recorder) -> Self {
         Self {
             recorder: recorder.clone(),
-            before: recorder.events().len(),
+            before: recorder.count(),
         }
     }
 
@@ -70,8 +70,7 @@ impl Events {
     }
 
     fn since(&self) -> Vec<AuditEvent<'static>> {
-        let mut events = self.recorder.events();
-        events.split_off(self.before.min(events.len()))
+        self.recorder.events_after(self.before)
     }
 }
 

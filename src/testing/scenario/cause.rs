@@ -107,7 +107,7 @@ impl<'r, 'a> Search<'r, 'a> {
             .map(|other| vec![*other])
             .chain([others.clone()]);
         let groups: Vec<Vec<usize>> = groups.collect();
-        for order in [Order::Sequential, before] {
+        for order in [Order::Sequential, before, Order::InTurn] {
             for group in &groups {
                 let plan = Plan::new(group.iter().copied().chain([observer]), order);
                 if self.shows(&plan).await {

@@ -30,8 +30,8 @@ use crate::testing::{
 /// A scenario is what one user does, written once and played by each user:
 ///
 /// 1. by each user alone, twice; what differs then is noise and not compared, such as a random id;
-/// 2. by all users, one after the other, the other way around, and interleaved, also with requests
-///    of others that are cancelled;
+/// 2. by all users, one after the other, the other way around, step by step in turn, and interleaved,
+///    also with requests of others that are cancelled;
 /// 3. where a difference is seen, by fewer users with fewer requests, until nothing can be left out,
 ///    and with other [secrets](Client::secret): whether the difference changes with them tells a leak
 ///    of content from an effect of load.

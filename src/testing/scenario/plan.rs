@@ -29,6 +29,8 @@ pub(super) enum Order {
     Sequential,
     /// All at once, interleaved as this seed decides.
     Interleaved(u64),
+    /// Each user's first step, then each user's second one, and so on.
+    InTurn,
     /// All others before this step of this user, one after the other.
     Before { observer: usize, step: usize },
     /// One user after the other, until each has created something of each kind; then all ask for
@@ -54,13 +56,14 @@ impl Plan {
     }
 
     /// The orders in which users are played together: one after the other, the other way around,
-    /// all others before each step of one user, interleaved, and interleaved with requests that are
+    /// step by step in turn, all others before each step of one user, interleaved, and interleaved with requests that are
     /// cancelled.
     pub(super) fn rounds(steps: &[usize], interleaved: usize, seed: u64) -> Vec<Self> {
         let users = steps.len();
         let mut rounds = vec![
             Self::new(0..users, Order::Sequential),
             Self::new((0..users).rev(), Order::Sequential),
+            Self::new(0..users, Order::InTurn),
         ];
         let longest = steps.iter().copied().max().unwrap_or_default();
         for step in 1..longest.min(MOST_STEPS) {

@@ -1,7 +1,6 @@
 //! Plays a scenario once, as a plan says.
 
 use std::{
-    collections::BTreeMap,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
@@ -73,21 +72,27 @@ async fn in_order<'s>(state: &Rc<State>, scenario: &dyn Fn(Client) -> Script<'s>
         // Sorting is stable: the others keep their order.
         seats.sort_by_key(|seat| *seat != observer);
     }
-    let mut scripts = BTreeMap::new();
-    for seat in &seats {
+    let mut scripts: Vec<Schedule<Playing<'_>>> = Vec::new();
+    for seat in seats {
         let mut script = Schedule::new();
-        script.push(playing(*seat));
+        script.push(playing(seat));
         drive(state, &mut script).await;
-        scripts.insert(*seat, script);
+        scripts.push(script);
     }
     let findings = match state.plan.order {
         Order::Meeting => ask_for_foreign_things(state).await,
         _ => Vec::new(),
     };
-    state.open_gate();
-    for seat in &seats {
-        if let Some(script) = scripts.get_mut(seat) {
+    if state.plan.order != Order::InTurn {
+        state.open_gate();
+    }
+    for step in 1.. {
+        state.open_gate_until(step);
+        for script in &mut scripts {
             drive(state, script).await;
+        }
+        if scripts.iter().all(|script| script.len() == 0) {
+            break;
         }
     }
     findings

@@ -73,6 +73,8 @@ pub(super) struct State {
 #[derive(Default)]
 struct Gate {
     is_open: Cell<bool>,
+    /// Before which step users wait for their turn.
+    next_step: Cell<usize>,
     held: RefCell<BTreeMap<usize, Waker>>,
 }
 
@@ -103,6 +105,16 @@ impl State {
     /// Lets those go on that are held up.
     pub(super) fn open_gate(&self) {
         self.gate.is_open.set(true);
+        self.wake_held();
+    }
+
+    /// Lets users go on to the step before this one, where each has its [turn](Order::InTurn).
+    pub(super) fn open_gate_until(&self, step: usize) {
+        self.gate.next_step.set(step);
+        self.wake_held();
+    }
+
+    fn wake_held(&self) {
         for waker in std::mem::take(&mut *self.gate.held.borrow_mut()).into_values() {
             waker.wake();
         }
@@ -128,6 +140,7 @@ impl State {
                         .any(|thing| thing.owner == seat && thing.kind == *kind)
                 })
             }
+            Order::InTurn => step >= self.gate.next_step.get(),
             Order::Sequential | Order::Interleaved(_) => false,
         }
     }
@@ -215,9 +228,8 @@ impl State {
     }
 
     async fn pass_gate(&self, seat: usize, step: usize) {
-        let is_to_wait = self.is_to_wait(seat, step);
         poll_fn(|cx| {
-            if !is_to_wait || self.gate.is_open.get() {
+            if self.gate.is_open.get() || !self.is_to_wait(seat, step) {
                 return Poll::Ready(());
             }
             self.gate.held.borrow_mut().insert(seat, cx.waker().clone());
