@@ -7,20 +7,37 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-/// The body of a request of a [`ScenarioCheck`](super::ScenarioCheck): bytes in one piece.
+/// The body of a request of a [`ScenarioCheck`](super::ScenarioCheck), or of a response that its
+/// [`Client`](super::Client) read: bytes in one piece, and trailers.
 ///
 /// axum's `Router` and tonic's `Routes` take any body. A service that takes one type of body is put
 /// behind `tower::util::MapRequest`: `.map_request(|request: Request<TestBody>|
 /// request.map(axum::body::Body::new))`.
 #[derive(Clone, Debug, Default)]
-pub struct TestBody(Option<Bytes>);
+pub struct TestBody {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl TestBody {
+    pub(super) fn with_trailers(data: Bytes, trailers: &HeaderMap) -> Self {
+        Self {
+            trailers: (!trailers.is_empty()).then(|| trailers.clone()),
+            ..Self::from(data)
+        }
+    }
+}
 
 impl<T: Into<Bytes>> From<T> for TestBody {
     fn from(bytes: T) -> Self {
         let bytes = bytes.into();
-        Self((!bytes.is_empty()).then_some(bytes))
+        Self {
+            data: (!bytes.is_empty()).then_some(bytes),
+            trailers: None,
+        }
     }
 }
 
@@ -32,14 +49,16 @@ impl Body for TestBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+        let data = self.data.take().map(Frame::data);
+        let frame = data.or_else(|| self.trailers.take().map(Frame::trailers));
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.data.is_none() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }

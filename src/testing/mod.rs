@@ -52,7 +52,7 @@ pub use self::{
     isolation::{IsolationCheck, TestUser},
     recorder::Recorder,
     report::{Finding, IsolationReport, Location},
-    scenario::{Client, Reply, ScenarioCheck},
+    scenario::{Client, EventStream, Reply, ScenarioCheck},
     scripted::Scripted,
     strict::StrictService,
     uncovered::uncovered,

@@ -10,7 +10,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use flate2::{Compression, write::GzEncoder};
 use tower_user_scope::testing::ScenarioCheck;
 
-use super::services::{Handle, answer, hash, honest, ok, play, random, with_header};
+use super::{
+    services::{Handle, answer, hash, honest, ok, play, random, with_header},
+    support::seeds,
+};
 
 type Declared = fn(ScenarioCheck) -> ScenarioCheck;
 type Honest = (&'static str, Declared, Handle);
@@ -296,7 +299,7 @@ const HONEST: [Honest; 30] = [
 #[tokio::test]
 async fn b82_an_honest_service_has_no_finding_with_any_seed() {
     for (name, declared, handle) in HONEST {
-        for seed in 0..20 {
+        for seed in seeds() {
             let report = play(declared(ScenarioCheck::new().seed(seed)), handle).await;
             assert!(
                 report.findings().is_empty(),

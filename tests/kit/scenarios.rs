@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tower_user_scope::testing::{Finding, IsolationReport, ScenarioCheck};
 
-use super::services::{Handle, World, answer, hash, honest, ok, play, search, with_header};
+use super::{
+    services::{Handle, World, answer, hash, honest, ok, play, search, with_header},
+    support::seeds,
+};
 
 /// A leak, whether looking for ids and secrets finds it, the request in which the scenario finds it,
 /// the fewest users with whom it does so with each seed, and the service.
 type Planted = (&'static str, bool, &'static str, usize, Handle);
-
-/// How many seeds each leak is looked for with.
-const SEEDS: u64 = 20;
 
 const PLANTED: [Planted; 35] = [
     (
@@ -509,7 +509,7 @@ fn arrival(world: &mut World, user: &str) -> usize {
 #[tokio::test]
 async fn b80_each_planted_leak_is_found_where_it_is_with_each_seed() {
     for (name, _, place, users, handle) in PLANTED {
-        for seed in 0..SEEDS {
+        for seed in seeds() {
             let report = play(ScenarioCheck::new().users(users).seed(seed), handle).await;
             assert!(is_found(&report, place), "{name}, seed {seed}: {report}");
         }

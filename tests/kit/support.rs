@@ -1,7 +1,9 @@
 //! Services behind a layer, for a check to look at.
 
 use std::{
+    env,
     future::Future,
+    ops::Range,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -30,6 +32,12 @@ pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// With how many seeds a service is checked: `.ci/run` sets 20.
+pub(crate) fn seeds() -> Range<u64> {
+    let seeds = env::var("KIT_SEEDS").ok();
+    0..seeds.map_or(5, |seeds| seeds.parse().expect("a number"))
 }
 
 /// A body in one piece.

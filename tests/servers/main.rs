@@ -15,6 +15,7 @@ mod generated;
 mod grpc_clients;
 mod grpc_streams;
 mod renewal;
+mod scenarios;
 mod streams;
 mod support;
 mod websockets;

@@ -3,6 +3,7 @@
 
 mod config;
 mod cookies;
+mod pools;
 mod recipes;
 mod records;
 mod replicas;

@@ -6,6 +6,7 @@ use std::{
     future::{Future, poll_fn},
     marker::PhantomData,
     pin::Pin,
+    rc::Rc,
     task::Poll,
 };
 
@@ -16,7 +17,7 @@ use tower::Service;
 
 use super::{
     depth::Depths,
-    exchange::{Answer, End, Exchange, Reading},
+    exchange::{Advance, Answer, End, Exchange, Reading},
 };
 use crate::testing::{TestBody, report::route};
 
@@ -28,22 +29,29 @@ pub(in crate::testing) trait SendRequest {
         request: Request<Bytes>,
         cancel: Option<usize>,
     ) -> Pin<Box<dyn Future<Output = (Answer, End)> + '_>>;
+
+    /// Begins an exchange that others poll.
+    fn begin(&self, request: Request<Bytes>) -> Box<dyn Advance>;
 }
 
 /// A service, and how far its exchanges go.
 pub(in crate::testing) struct Erased<S, R> {
     service: S,
     reading: Reading,
-    depths: RefCell<Depths>,
+    depths: Rc<RefCell<Depths>>,
     body: PhantomData<fn() -> R>,
 }
 
 impl<S, R> Erased<S, R> {
-    pub(in crate::testing) fn new(service: S, reading: Reading) -> Self {
+    pub(in crate::testing) fn new(
+        service: S,
+        reading: Reading,
+        depths: Rc<RefCell<Depths>>,
+    ) -> Self {
         Self {
             service,
             reading,
-            depths: RefCell::default(),
+            depths,
             body: PhantomData,
         }
     }
@@ -55,9 +63,15 @@ where
             Request<TestBody>,
             Response = Response<R>,
             Error: Into<Box<dyn Error + Send + Sync>>,
-        > + Clone,
-    R: Body,
+        > + Clone
+        + 'static,
+    R: Body + 'static,
 {
+    fn begin(&self, request: Request<Bytes>) -> Box<dyn Advance> {
+        let request = request.map(TestBody::from);
+        Box::new(Exchange::new(self.service.clone(), request, self.reading))
+    }
+
     fn send(
         &self,
         request: Request<Bytes>,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower::{BoxError, Service};
 
@@ -56,16 +56,19 @@ pub(in crate::testing) struct Answer {
     pub(in crate::testing) frames: usize,
     /// Why this crate's layer refused.
     pub(in crate::testing) refusal: Option<String>,
+    /// What the response to an upgrade has beside its head. Of others it is dropped, because it may
+    /// hold what is to be gone by then.
+    pub(in crate::testing) extensions: Extensions,
 }
 
 impl Answer {
-    /// Returns whether the status says success, and gRPC's too.
+    /// Returns whether the status says success or an upgrade, and gRPC's too.
     pub(in crate::testing) fn is_success(&self) -> bool {
         let refused =
             |headers: &HeaderMap| headers.get("grpc-status").is_some_and(|code| code != "0");
-        self.status.is_some_and(|status| status.is_success())
-            && !refused(&self.headers)
-            && !refused(&self.trailers)
+        let is_good =
+            |status: StatusCode| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS;
+        self.status.is_some_and(is_good) && !refused(&self.headers) && !refused(&self.trailers)
     }
 }
 
@@ -134,6 +137,9 @@ where
                     let (head, body) = response.into_parts();
                     let refusal = head.extensions.get::<Rejection>();
                     self.answer.refusal = refusal.map(ToString::to_string);
+                    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                        self.answer.extensions = head.extensions;
+                    }
                     self.answer.status = Some(head.status);
                     self.answer.headers = head.headers;
                     self.stage = Stage::Reading(Box::pin(body));
@@ -170,6 +176,29 @@ where
         // The next stage was not polled, so no waker is registered for it.
         cx.waker().wake_by_ref();
         None
+    }
+}
+
+/// An exchange of a service whose types are not known.
+pub(in crate::testing) trait Advance {
+    /// Polls once. Returns how it ended, after which it must not be polled again.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Option<End>;
+
+    /// Returns what came so far.
+    fn answer(&mut self) -> &mut Answer;
+}
+
+impl<S, B, R> Advance for Exchange<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>>,
+    R: Body,
+{
+    fn advance(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        self.advance(cx)
+    }
+
+    fn answer(&mut self) -> &mut Answer {
+        &mut self.answer
     }
 }
 

@@ -22,10 +22,10 @@ mod users;
 
 pub use self::{check::IsolationCheck, user::TestUser};
 pub(in crate::testing) use self::{
-    depth::WHOLE,
+    depth::{Depths, WHOLE},
     erased::{Erased, SendRequest},
     events::Events,
-    exchange::{Answer, End, message},
+    exchange::{Advance, Answer, End, message},
     logs::Logs,
     observe::{Observed, unpacked_body},
     options::{CheckOptions, check_options},

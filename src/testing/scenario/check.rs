@@ -1,6 +1,7 @@
 //! The check that plays scenarios.
 
 use std::{
+    cell::RefCell,
     error::Error,
     future::Future,
     pin::Pin,
@@ -16,7 +17,7 @@ use tower::Service;
 use super::{client::Client, play::Script, player::Player, rules::Rules, run::Runner};
 use crate::testing::{
     Finding, IsolationReport, Recorder, TestBody, TestUser,
-    isolation::{CheckOptions, Erased, Observed, SendRequest, Users, check_options},
+    isolation::{CheckOptions, Depths, Erased, Observed, SendRequest, Users, check_options},
 };
 
 /// Plays a scenario as several users, and compares what each sees alone with what the same user sees
@@ -151,7 +152,8 @@ impl ScenarioCheck {
         self
     }
 
-    /// Sets the number of interleaved rounds: three unless this is called.
+    /// Sets the number of interleaved rounds: three unless this is called. More find more of what
+    /// depends on who is polled or cancelled when.
     pub fn interleaved_rounds(mut self, rounds: usize) -> Self {
         self.interleaved = rounds;
         self
@@ -184,9 +186,12 @@ impl ScenarioCheck {
     {
         let options = self.options;
         let (seed, reading) = (options.seed(), options.reading);
+        // How far exchanges go is known from the runs of each user alone.
+        let depths = Rc::<RefCell<Depths>>::default();
         let service = || -> Pin<Box<dyn Future<Output = Box<dyn SendRequest>> + '_>> {
             Box::pin(async {
-                let service: Box<dyn SendRequest> = Box::new(Erased::new(service().await, reading));
+                let service = Erased::new(service().await, reading, Rc::clone(&depths));
+                let service: Box<dyn SendRequest> = Box::new(service);
                 service
             })
         };

@@ -32,6 +32,7 @@ pub(super) fn places(step: &Step) -> Vec<Place> {
     places.push(("status".to_owned(), status));
     let body = unpacked_body(&step.answer);
     match serde_json::from_slice(&body) {
+        _ if is_grpc(&step.answer.headers) => messages(&body, &mut places),
         Ok(value @ (Value::Object(_) | Value::Array(_))) => json("$", &value, &mut places),
         _ => match std::str::from_utf8(&body) {
             Ok(text) if text.split_whitespace().count() <= MOST_WORDS => words(text, &mut places),
@@ -41,6 +42,32 @@ pub(super) fn places(step: &Step) -> Vec<Place> {
     fields("header", &step.answer.headers, &mut places);
     fields("trailer", &step.answer.trailers, &mut places);
     places
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Adds each message of a gRPC body, which stands behind five bytes: a flag and the length.
+fn messages(mut body: &[u8], places: &mut Vec<Place>) {
+    let mut number = 1;
+    while let Some((&[_, a, b, c, d], rest)) = body.split_first_chunk() {
+        let length = u32::from_be_bytes([a, b, c, d]);
+        let length = usize::try_from(length)
+            .unwrap_or(usize::MAX)
+            .min(rest.len());
+        let (message, rest) = rest.split_at(length);
+        places.push((
+            format!("message {number}"),
+            message.escape_ascii().to_string(),
+        ));
+        number += 1;
+        body = rest;
+    }
+    if !body.is_empty() {
+        places.push((format!("message {number}"), body.escape_ascii().to_string()));
+    }
 }
 
 fn fields(kind: &str, headers: &HeaderMap, places: &mut Vec<Place>) {
@@ -109,6 +136,22 @@ pub(super) fn of_all_items(place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_message_of_grpc_is_a_place() {
+        for (body, expected) in [
+            (&b""[..], &[][..]),
+            (b"\0\0\0\0\x02ab\0\0\0\0\0", &["ab", ""]),
+            // Cut off in a message, and before one.
+            (b"\0\0\0\0\x09ab", &["ab"]),
+            (b"\0\0\0\0\x01a\x01\0", &["a", "\\x01\\x00"]),
+        ] {
+            let mut found = Vec::new();
+            messages(body, &mut found);
+            let found: Vec<&str> = found.iter().map(|(_, value)| value.as_str()).collect();
+            assert_eq!(found, expected, "{body:?}");
+        }
+    }
 
     #[test]
     fn documents_and_texts_have_places() {

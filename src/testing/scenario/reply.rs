@@ -3,10 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, StatusCode};
 use serde_json::Value;
 
-/// A response that was read to its end.
+/// What a client got: a response that was read to its end, an event, or a message.
 ///
 /// Where the service failed or panicked, it is a 502, as from a proxy in front of the service.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    pub(super) trailers: HeaderMap,
+    pub(super) extensions: Extensions,
 }
 
 impl Reply {
@@ -23,6 +25,8 @@ impl Reply {
             status: StatusCode::BAD_GATEWAY,
             headers: HeaderMap::new(),
             body: Bytes::from_static(reason.as_bytes()),
+            trailers: HeaderMap::new(),
+            extensions: Extensions::new(),
         }
     }
 
@@ -42,6 +46,20 @@ impl Reply {
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Returns the trailers.
+    #[must_use]
+    pub fn trailers(&self) -> &HeaderMap {
+        &self.trailers
+    }
+
+    /// Returns the extensions of a response that switches protocols (status 101). hyper's clients put
+    /// the upgraded connection there: `reply.extensions().get::<hyper::upgrade::OnUpgrade>()`.
+    /// Those of any other response are empty.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// Returns the body as text.

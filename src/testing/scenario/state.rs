@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    future::{pending, poll_fn},
+    future::{Future, pending, poll_fn},
     rc::Rc,
     task::{Poll, Waker},
 };
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::testing::{
     TestUser,
-    isolation::{Answer, End, SendRequest, WHOLE, unpacked_body},
+    isolation::{Advance, Answer, End, SendRequest, unpacked_body},
 };
 
 /// One request of a scenario, and what came back.
@@ -152,20 +152,34 @@ impl State {
         user: &TestUser,
         request: Request<Bytes>,
     ) -> Reply {
-        let Some(step) = self.begin(seat, &request) else {
+        let label = format!("{} {}", request.method(), request.uri().path());
+        self.record(seat, label, "the response", |cancel| {
+            self.exchange(seat, user, request, cancel)
+        })
+        .await
+    }
+
+    /// Does something as the next step of this seat. The work gets the share of its way after which
+    /// the client goes away, if it does.
+    pub(super) async fn record<F>(
+        &self,
+        seat: usize,
+        label: String,
+        waits_for: &'static str,
+        work: impl FnOnce(Option<usize>) -> F,
+    ) -> Reply
+    where
+        F: Future<Output = (Answer, End)>,
+    {
+        let Some(step) = self.begin(seat, label, waits_for) else {
             return pending().await;
         };
         if self.plan.left_out.contains(&(seat, step)) {
             return Reply::none("left out");
         }
         self.pass_gate(seat, step).await;
-        let cancel = {
-            let mut rng = self.rng.borrow_mut();
-            let cancels = !self.plan.is_undisturbed(seat) && rng.u8(..4) == 0;
-            cancels.then(|| rng.usize(..WHOLE))
-        };
-        let (answer, end) = self.exchange(seat, user, request, cancel).await;
-        let reply = reply(&answer, &end);
+        let (mut answer, end) = work(self.plan.cancels(seat, step)).await;
+        let reply = reply(&mut answer, &end);
         let is_cancelled = end == End::Cancelled;
         {
             let transcript = &mut self.transcripts.borrow_mut()[seat];
@@ -183,7 +197,7 @@ impl State {
     }
 
     /// Begins a step, unless the plan has no more of them.
-    fn begin(&self, seat: usize, request: &Request<Bytes>) -> Option<usize> {
+    fn begin(&self, seat: usize, label: String, waits_for: &'static str) -> Option<usize> {
         let transcript = &mut self.transcripts.borrow_mut()[seat];
         let step = transcript.steps.len();
         if self
@@ -196,11 +210,22 @@ impl State {
             return None;
         }
         transcript.steps.push(Step {
-            request: format!("{} {}", request.method(), request.uri().path()),
+            request: label,
             answer: Answer::default(),
-            end: End::TimedOut("the response"),
+            end: End::TimedOut(waits_for),
         });
         Some(step)
+    }
+
+    /// Begins an exchange with what the client keeps.
+    pub(super) fn open(
+        &self,
+        seat: usize,
+        user: &TestUser,
+        mut request: Request<Bytes>,
+    ) -> Box<dyn Advance> {
+        self.sessions.borrow()[seat].apply(&mut request);
+        self.service.begin(self.rules.authenticated(user, request))
     }
 
     /// Sends a request with what the client keeps.
@@ -239,12 +264,15 @@ impl State {
     }
 }
 
-fn reply(answer: &Answer, end: &End) -> Reply {
+fn reply(answer: &mut Answer, end: &End) -> Reply {
+    let extensions = std::mem::take(&mut answer.extensions);
     match (end, answer.status) {
         (End::Completed | End::Endless, Some(status)) => Reply {
             status,
             headers: answer.headers.clone(),
             body: unpacked_body(answer).into_owned().into(),
+            trailers: answer.trailers.clone(),
+            extensions,
         },
         _ => Reply::none("the service failed"),
     }
