@@ -8,12 +8,12 @@ use std::{
     fmt,
     future::{Future, pending, poll_fn},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::SystemTime,
 };
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 
@@ -67,7 +67,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Whether it ends at the expiry of its identity.
     at_expiry: bool,
-    state: watch::Sender<State>,
+    state: Mutex<State>,
+    changed: Notify,
 }
 
 struct State {
@@ -94,64 +95,69 @@ impl Lifetime {
         expires_at: Option<SystemTime>,
         at_expiry: bool,
     ) -> Self {
-        let state = watch::Sender::new(State {
+        let state = State {
             expires_at: expires_at.filter(|_| at_expiry),
             ended: None,
             #[cfg(feature = "open-scopes")]
             credential: None,
-        });
+        };
         Self(Arc::new(Shared {
             clock,
             at_expiry,
-            state,
+            state: Mutex::new(state),
+            changed: Notify::new(),
         }))
     }
 
     /// Returns why the life has ended, if it has.
     pub(crate) fn end(&self) -> Option<EndReason> {
-        self.0.state.borrow().end(&*self.0.clock)
+        self.state().end(&*self.0.clock)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.0.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves the end, unless it has come.
     pub(crate) fn renew(&self, expires_at: Option<SystemTime>) -> Result<(), EndReason> {
-        let mut ended = None;
-        self.0.state.send_if_modified(|state| {
-            ended = state.end(&*self.0.clock);
-            if ended.is_none() {
-                state.expires_at = expires_at.filter(|_| self.0.at_expiry);
+        {
+            let mut state = self.state();
+            if let Some(reason) = state.end(&*self.0.clock) {
+                return Err(reason);
             }
-            ended.is_none()
-        });
-        ended.map_or(Ok(()), Err)
+            state.expires_at = expires_at.filter(|_| self.0.at_expiry);
+        }
+        self.0.changed.notify_waiters();
+        Ok(())
     }
 
     /// Remembers the credential that the life was renewed with.
     #[cfg(feature = "open-scopes")]
     pub(crate) fn set_credential(&self, credential: Arc<dyn Any + Send + Sync>) {
-        self.0
-            .state
-            .send_modify(|state| state.credential = Some(credential));
+        self.state().credential = Some(credential);
     }
 
     /// Returns the credential that the life was renewed with, if it was.
     #[cfg(feature = "open-scopes")]
     pub(crate) fn credential(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.0.state.borrow().credential.clone()
+        self.state().credential.clone()
     }
 
     /// Ends the life. The first reason stays.
     #[cfg(feature = "open-scopes")]
     pub(crate) fn end_as(&self, reason: EndReason) {
-        self.0
-            .state
-            .send_modify(|state| state.ended = state.ended.or(Some(reason)));
+        self.state().ended.get_or_insert(reason);
+        self.0.changed.notify_waiters();
     }
 
     /// Waits for the end, with one timer.
     pub(crate) async fn ended(self) -> EndReason {
-        let mut state = self.0.state.subscribe();
         loop {
-            let expires_at = state.borrow_and_update().expires_at;
+            let mut changed = pin!(self.0.changed.notified());
+            // Before the state is looked at: a change in between wakes it.
+            changed.as_mut().enable();
+            let expires_at = self.state().expires_at;
             if let Some(reason) = self.end() {
                 return reason;
             }
@@ -162,10 +168,9 @@ impl Lifetime {
                     None => pending().await,
                 }
             });
-            let mut changed = pin!(state.changed());
             poll_fn(|cx| match timer.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => changed.as_mut().poll(cx).map(drop),
+                Poll::Pending => changed.as_mut().poll(cx),
             })
             .await;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     sync::{Mutex, PoisonError},
 };
 
@@ -10,7 +10,41 @@ const SHARDS: usize = 16;
 
 pub(crate) struct Sharded<K, V> {
     hasher: RandomState,
-    shards: [Mutex<HashMap<K, V>>; SHARDS],
+    shards: [Mutex<Part<K, V>>; SHARDS],
+}
+
+/// A part of the map, under one lock.
+pub(crate) type Part<K, V> = HashMap<Key<K>, V, BuildHasherDefault<Hashed>>;
+
+/// A key with its hash, so that what is added and removed again is hashed once.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key<K> {
+    hash: u64,
+    key: K,
+}
+
+impl<K> Hash for Key<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Passes the hash of a [`Key`] on.
+#[derive(Default)]
+pub(crate) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a `Key` writes its hash")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl<K: Hash, V> Sharded<K, V> {
@@ -21,9 +55,17 @@ impl<K: Hash, V> Sharded<K, V> {
         }
     }
 
+    pub(crate) fn key(&self, key: K) -> Key<K> {
+        Key {
+            hash: self.hasher.hash_one(&key),
+            key,
+        }
+    }
+
     /// Calls a closure with the part of the map that has this key, under its lock.
-    pub(crate) fn with<R>(&self, key: &K, work: impl FnOnce(&mut HashMap<K, V>) -> R) -> R {
-        let shard = self.hasher.hash_one(key) % (SHARDS as u64);
+    pub(crate) fn with<R>(&self, key: &Key<K>, work: impl FnOnce(&mut Part<K, V>) -> R) -> R {
+        // The map takes the lowest and the highest bits.
+        let shard = (key.hash >> 48) % (SHARDS as u64);
         let Some(shard) = usize::try_from(shard).ok().and_then(|i| self.shards.get(i)) else {
             unreachable!("the remainder is smaller than the number of shards")
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::counted::Counted;
-use crate::sharded::Sharded;
+use crate::sharded::{Key, Sharded};
 
 /// How many slots each subject has taken. A subject without any has no entry.
 pub(super) struct Slots {
@@ -14,7 +14,7 @@ pub(super) struct Slots {
 /// A slot, which is given back where this is dropped.
 pub(super) struct Slot {
     slots: Arc<Slots>,
-    who: Counted,
+    who: Key<Counted>,
 }
 
 impl Slots {
@@ -28,6 +28,7 @@ impl Slots {
     /// Takes a slot, and returns it with how many are left; `None` where the subject has taken all of its
     /// own.
     pub(super) fn take(self: &Arc<Self>, who: Counted) -> Option<(Slot, u32)> {
+        let who = self.taken.key(who);
         let left = self.taken.with(&who, |taken| {
             let count = taken.entry(who.clone()).or_insert(0);
             let left = self.most.checked_sub(*count)?.checked_sub(1)?;

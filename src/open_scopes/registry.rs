@@ -23,7 +23,7 @@ use crate::{
     clock::{Clock, SystemClock},
     context::{Subject, UserContext},
     lifetime::{EndReason, Lifetime},
-    sharded::Sharded,
+    sharded::{Key, Sharded},
 };
 
 /// The open scopes of the layers that were given it. Clones are the same registry.
@@ -63,7 +63,7 @@ struct Entry {
 /// An entry, until it is dropped.
 pub(crate) struct Registered {
     registry: Arc<Registry>,
-    subject: Subject,
+    subject: Key<Subject>,
     number: u64,
 }
 
@@ -114,7 +114,8 @@ impl OpenScopes {
     #[must_use]
     pub fn count(&self, subject: &Subject) -> usize {
         let open = &self.registry.open;
-        open.with(subject, |scopes| scopes.get(subject).map_or(0, Vec::len))
+        let subject = open.key(subject.clone());
+        open.with(&subject, |scopes| scopes.get(&subject).map_or(0, Vec::len))
     }
 
     /// Returns how many scopes are open, of all subjects.
@@ -172,7 +173,7 @@ impl OpenScopes {
     ) -> Result<Registered, EndReason> {
         let registry = &self.registry;
         let number = registry.next.fetch_add(1, Ordering::Relaxed);
-        let subject = context.subject().clone();
+        let subject = registry.open.key(context.subject().clone());
         let scope = OpenScope {
             context: context.clone(),
             since: registry.clock.now(),
@@ -227,13 +228,13 @@ impl Registry {
             }
         };
         match &revocation.whom {
-            Whom::Subject(subject) => self.open.with(subject, |scopes| {
-                scopes
-                    .get(subject)
-                    .into_iter()
-                    .flatten()
-                    .for_each(&mut collect);
-            }),
+            Whom::Subject(subject) => {
+                let subject = self.open.key(subject.clone());
+                self.open.with(&subject, |scopes| {
+                    let of_subject = scopes.get(&subject).into_iter();
+                    of_subject.flatten().for_each(&mut collect);
+                });
+            }
             Whom::Session(_) | Whom::Token(_) => {
                 self.open
                     .each(|scopes| scopes.iter().for_each(&mut collect));
