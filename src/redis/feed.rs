@@ -196,7 +196,7 @@ fn message(fields: &[Value]) -> &str {
         _ => None,
     });
     message
-        .and_then(|bytes| str::from_utf8(bytes).ok())
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
         .unwrap_or_default()
 }
 

@@ -913,7 +913,7 @@ async fn what_a_store_knows_to_be_left_is_in_the_response_too() {
                 .limit(Limit::concurrency("here", 8))
                 .limit(
                     Limit::rate("there", Rate::new(42, MINUTE))
-                        .in_store(Granting(left), OnUnavailable::Refuse),
+                        .in_store(Arc::new(Granting(left)), OnUnavailable::Refuse),
                 )
                 .return_rate_limits()
         );
