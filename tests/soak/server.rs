@@ -261,10 +261,10 @@ pub(super) fn layer(
         .without_time_limit()
         .open_scopes(&counts.open.0)
         .limit(Limit::concurrency("open", MOST_OPEN))
-        .limit(
-            Limit::concurrency("counted", MOST_OPEN)
-                .in_store(CountedSlots(counts.clone()), OnUnavailable::Refuse),
-        )
+        .limit(Limit::concurrency("counted", MOST_OPEN).in_store(
+            Arc::new(CountedSlots(counts.clone())),
+            OnUnavailable::Refuse,
+        ))
         .factory_async(move |user| {
             let (counts, underway) = (builds.clone(), Underway(Some(builds.clone())));
             async move {
