@@ -1,10 +1,12 @@
 //! B11, B15, B33, B34: under full load on real servers, with faults planted in every stage and
 //! clients that disconnect, users stay apart, all requests are counted and no memory is retained. B60:
-//! every slot that was taken has come back, and no scope stays in the registry.
+//! every slot that was taken has come back, and no scope stays in the registry. The metrics and the
+//! audit log of all of it say what the test knows.
 //!
 //! It runs for a few seconds, or for `SOAK_SECONDS`.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     env,
     future::Future,
@@ -29,7 +31,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::server::{Counts, ENDINGS, MOST_OPEN, Plan, Servers, read, serve, waits};
+use crate::{
+    log,
+    server::{Counts, ENDINGS, MOST_OPEN, Plan, Servers, read, serve, waits},
+};
 
 const USERS: u64 = 400;
 const HTTP1_CONNECTIONS: u64 = 8;
@@ -86,13 +91,24 @@ impl Client {
 
 /// The counters of the clients.
 #[derive(Default)]
-struct Tally {
-    sent: u64,
+pub(super) struct Tally {
+    pub(super) sent: u64,
     answered: u64,
     refused: u64,
     broken: u64,
     left: u64,
     timed_out: u64,
+    /// Refusals by status.
+    pub(super) refused_with: BTreeMap<u16, u64>,
+    pub(super) users: BTreeMap<String, OfUser>,
+}
+
+/// The requests of one user.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OfUser {
+    pub(super) sent: u64,
+    /// Those that were handled to their end. Of others the client does not know how far they came.
+    pub(super) answered: u64,
 }
 
 /// Checks that every id in a text is the user's own.
@@ -123,10 +139,13 @@ async fn one(
     let request = Request::post("http://localhost/")
         .header("host", "localhost")
         .header("x-user", user)
+        .header("x-thread-id", log::thread_of(user))
         .header("x-plan", plan.name())
         .body(body)
         .expect("a request");
     tally.sent += 1;
+    let of_user = tally.users.entry(user.to_owned()).or_default();
+    of_user.sent += 1;
     let mut sending = Box::pin(client.send(request));
     if matches!(plan, Plan::LeavesEarly | Plan::LeavesInTheRequest) {
         for _ in 0..patience {
@@ -198,9 +217,14 @@ async fn one(
             "{user}'s own answer: {text}"
         );
         tally.answered += 1;
+        tally.users.entry(user.to_owned()).or_default().answered += 1;
     } else {
         assert!(!text.contains("user-"), "a refusal names nobody: {text}");
         tally.refused += 1;
+        *tally
+            .refused_with
+            .entry(plan.status().as_u16())
+            .or_default() += 1;
     }
     true
 }
@@ -239,11 +263,13 @@ async fn use_up(servers: &Servers, user: &str, tally: &mut Tally) {
     for number in 0..=MOST_OPEN {
         let request = Request::post("http://localhost/")
             .header("x-user", user)
+            .header("x-thread-id", log::thread_of(user))
             .header("x-plan", Plan::LeavesInTheBody.name())
             .body(Body::empty())
             .expect("a request");
         let answer = client.send(request).await.expect("an answer");
         tally.sent += 1;
+        tally.users.entry(user.to_owned()).or_default().sent += 1;
         if number < MOST_OPEN {
             assert_eq!(answer.status(), StatusCode::OK, "slot {number} of {user}");
             tally.left += 1;
@@ -251,6 +277,7 @@ async fn use_up(servers: &Servers, user: &str, tally: &mut Tally) {
         } else {
             assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
             tally.refused += 1;
+            *tally.refused_with.entry(429).or_default() += 1;
         }
     }
 }
@@ -289,6 +316,14 @@ async fn load(counts: &Arc<Counts>, until: Instant) -> Tally {
         all.refused += tally.refused;
         all.broken += tally.broken;
         all.left += tally.left;
+        for (status, count) in tally.refused_with {
+            *all.refused_with.entry(status).or_default() += count;
+        }
+        for (user, of_user) in tally.users {
+            let sum = all.users.entry(user).or_default();
+            sum.sent += of_user.sent;
+            sum.answered += of_user.answered;
+        }
         all.timed_out += tally.timed_out;
     }
     let all_back = async {
@@ -315,6 +350,7 @@ async fn load(counts: &Arc<Counts>, until: Instant) -> Tally {
 fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
     let seconds = env::var("SOAK_SECONDS").map_or(3, |it| it.parse().expect("a number"));
     let counts = Arc::new(Counts::default());
+    let scrape = log::record_metrics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
@@ -388,4 +424,6 @@ fn a_soak_with_planted_faults_mixes_nothing_and_leaves_nothing() {
         closed.into_iter().all(|count| count > 0),
         "every ending was seen: {closed:?}"
     );
+    log::assert_metrics(&scrape.render(), accepted, refused);
+    log::assert_answers(&counts.log.text(), accepted, &seen);
 }

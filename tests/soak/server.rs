@@ -29,7 +29,7 @@ use tower::util::MapRequestLayer;
 use tower_user_scope::{
     CredentialSource, Identity, InvalidError, Outcome, Scoped, UnavailableError, UserContext,
     UserId, UserScopeLayer,
-    audit::AuditEvent,
+    audit::{AuditEvent, AuditLog, Metrics, UserIdTelemetry},
     authorize::{Authorize, ForbiddenError},
     factory::{FactoryUnavailableError, ProvideFactory},
     from_async_fn,
@@ -136,6 +136,31 @@ pub(super) struct Counts {
     pub(super) caught: AtomicU64,
     /// Alarms of the layer, and of the handler that compares context, factory and scope.
     pub(super) mixed: AtomicU64,
+    /// The audit log of all requests.
+    pub(super) log: Lines,
+}
+
+/// Lines in memory.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(super) fn text(&self) -> String {
+        let lines = self.0.lock().expect("no panic in there");
+        String::from_utf8(lines.clone()).expect("text")
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lock().expect("no panic in here");
+        lines.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The registry of open scopes.
@@ -251,8 +276,12 @@ pub(super) fn layer(
             }
         }
     });
+    let lines = counts.log.clone();
+    let log = AuditLog::new(UserIdTelemetry::Plain, move || lines.clone());
     UserScopeLayer::builder()
         .strategy(store)
+        .observer(log.expect("no key"))
+        .observer(Metrics::new())
         .authorize(|_, head| match Plan::of(&head.headers) {
             Plan::Forbidden => Err(ForbiddenError::new("planted").into()),
             _ => Ok(()),
