@@ -95,7 +95,8 @@ impl Discovered {
             return known;
         }
         let fetch = async {
-            let fetched = fetched(source, limit).await;
+            // Once in an hour: its large future is not a part of that of each request.
+            let fetched = Box::pin(fetched(source, limit)).await;
             self.last().learn(now, fetched)
         };
         // There is one document.
