@@ -100,6 +100,11 @@ pub fn all() -> Vec<Entry> {
         Entry::new("access_plain", access::plain),
         Entry::new("header_before_response", answered::with_step),
         Entry::new("header_lookup", lookup::absent),
+        Entry::new("header_at_expiry", ours::scopes::ending),
+        Entry::new("header_open_scopes", ours::scopes::registered),
+        Entry::new("header_rate", ours::scopes::limited_rate),
+        Entry::new("header_rate_returned", ours::scopes::returned_rate),
+        Entry::new("header_concurrency", ours::scopes::limited_number),
     ]);
     for (name, grown, sizes) in GROWTH {
         for size in *sizes {

@@ -16,6 +16,7 @@ use crate::{case::Case, inner::Inner, requests};
 
 pub mod credentials;
 pub mod growth;
+pub mod scopes;
 pub mod session;
 pub mod token;
 
