@@ -195,7 +195,7 @@ const CASES: &[Case<'_>] = &[
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     check_phases().await?;
-    let agents = Singleton::default();
+    let agents = Singleton::<AgentFactory>::default();
     let app = Router::new()
         .nest("/old", singleton(agents.clone()))
         .nest("/new", fresh(&Recorder::new())?)
