@@ -1,4 +1,4 @@
-//! B80, B82: Scenarios with WebSockets over a real connection, and with a client that tonic generated.
+//! B80, B82: Scenarios with web sockets over a real connection, and with a client that tonic generated.
 
 use std::{
     net::SocketAddr,
