@@ -12,7 +12,7 @@ use super::{SingletonReport, uses::Uses};
 /// It dereferences to the object, as an `Arc` does, so that changing a type alias or the type of a
 /// field is all that a migration starts with. Clones share the object and its counts.
 ///
-/// The first use of each place, and on each route of a [`RouteLayer`], is a line of the log at level
+/// The first use of each place, and on each route of a [`RouteLayer`](super::RouteLayer), is a line of the log at level
 /// `warn` with the target `tower_user_scope::migration`. Each use adds one to the
 /// [report](Self::report) and, with the feature `metrics`, to `user_scope_singleton_uses_total`. Uses
 /// at more than 256 pairs of a place and a route are counted together.
