@@ -11,6 +11,7 @@
 //! | [`migrating`] | from a singleton to a factory for each request, in three phases |
 //! | [`jobs_and_sockets`] | scopes of spawned work, WebSockets, event streams and gRPC |
 //! | [`ending_scopes`] | what ends open streams, what clients see of it, and log-out at an identity provider |
+//! | [`agents`] | how a whole backend is put together: sessions, keys, jobs, events, transactions |
 //! | [`demo`] | which mistakes the demo shows, and what the layer does instead |
 //! | [`performance`] | what the layer costs beside what others do |
 //!
@@ -42,6 +43,9 @@ pub mod jobs_and_sockets {}
 
 #[doc = include_str!("ending_scopes.md")]
 pub mod ending_scopes {}
+
+#[doc = include_str!("agents.md")]
+pub mod agents {}
 
 #[doc = include_str!("demo.md")]
 pub mod demo {}

@@ -73,6 +73,7 @@ async function enter() {
   const me = await response.json();
   byId("who").textContent = me.user;
   byId("log-in").hidden = true;
+  byId("log-in").querySelector("form").reset();
   byId("session").hidden = byId("work").hidden = false;
   byId("status").textContent = "";
   const kinds = await api("/api/kinds");
@@ -94,6 +95,7 @@ function leave(why) {
   for (const id of ["who", "threads", "threads-count", "runs", "thread-title", "events", "keys", "key", "wrong-answer"]) {
     byId(id).replaceChildren();
   }
+  for (const form of document.forms) form.reset();
   byId("session").hidden = byId("work").hidden = byId("thread").hidden = byId("key").hidden = true;
   byId("log-in").hidden = false;
   byId("status").textContent = why;
