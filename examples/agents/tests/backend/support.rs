@@ -1,6 +1,12 @@
 //! The program, as a process, and users of it.
 
-use std::{future::Future, process::Stdio, time::Duration};
+use std::{
+    env,
+    future::Future,
+    io::{self, Write},
+    process::Stdio,
+    time::Duration,
+};
 
 use reqwest::{Client, Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
@@ -11,17 +17,25 @@ use tokio::{
 };
 
 /// Nothing here takes longer, unless it hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Says that a test is skipped, where that is allowed.
+pub(crate) fn skip(test: &str, missing: &str, required: &str) {
+    let line = format!("SKIPPED {test}: {missing} is not installed");
+    assert!(env::var_os(required).is_none(), "{line}");
+    // Past the capture of the test harness, which hides what passing tests print.
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Waits until the condition holds. A test that would hang fails.
-async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     timeout(LIMIT, happens)
         .await
         .unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
 /// Starts a program that prints where it is, and returns the words between these texts.
-async fn start(mut program: Command, around: &[(&str, char)]) -> (Child, Vec<String>) {
+pub(crate) async fn start(mut program: Command, around: &[(&str, char)]) -> (Child, Vec<String>) {
     let mut child = program
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -51,7 +65,7 @@ async fn start(mut program: Command, around: &[(&str, char)]) -> (Child, Vec<Str
 /// The backend, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    _child: Child,
+    pub(crate) child: Child,
     /// `http://` and the address.
     pub(crate) url: String,
 }
@@ -64,7 +78,7 @@ impl Backend {
         let around = [("Agents are at ", ' ')];
         let (child, words) = start(program, &around).await;
         Self {
-            _child: child,
+            child,
             url: words[0].trim_end_matches('/').to_owned(),
         }
     }
@@ -79,6 +93,7 @@ impl Backend {
 pub(crate) struct User {
     client: Client,
     url: String,
+    pub(crate) name: String,
     pub(crate) cookie: String,
 }
 
@@ -99,13 +114,21 @@ impl User {
         Self {
             client,
             url: url.to_owned(),
+            name: name.to_owned(),
             cookie: cookie.split(';').next().unwrap_or_default().to_owned(),
         }
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         request.header(header::COOKIE, &self.cookie)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path)
+            .send()
+            .await
+            .expect("an answer")
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
@@ -118,5 +141,16 @@ impl User {
         let thread = self.post("/api/threads", &json!({ "title": title })).await;
         let thread: Value = thread.json().await.expect("a thread");
         thread["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Starts a run, and returns the user's events up to its end.
+    pub(crate) async fn run(&self, thread: &str, agent: &str, input: &str) -> String {
+        let run = self
+            .request(Method::POST, &format!("/api/threads/{thread}/runs"))
+            .header(header::ACCEPT, "text/event-stream")
+            .json(&json!({ "agent": agent, "input": input }));
+        let response = run.send().await.expect("an answer");
+        assert!(response.status().is_success(), "{response:?}");
+        response.text().await.expect("events")
     }
 }
