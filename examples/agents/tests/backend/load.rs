@@ -27,7 +27,7 @@ const REQUESTS_FOR_A_RUN: usize = 4;
 /// Of a run with an input of four words: it starts, seven words, it is done.
 const EVENTS_OF_A_RUN: usize = 9;
 
-fn number(name: &str, default: u64) -> u64 {
+fn number(name: &str, default: u32) -> u32 {
     let set = env::var(name).ok();
     set.map_or(default, |set| set.parse().expect("a number"))
 }
@@ -70,7 +70,7 @@ fn memory(backend: &Backend) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_reaches_the_sockets_of_its_own_user_and_no_other() {
-    let users = number("LOAD_USERS", 12) as usize;
+    let users = usize::try_from(number("LOAD_USERS", 12)).expect("a number of users");
     let seconds = number("LOAD_SECONDS", 2);
     let rate = number("LOAD_RATE", 40);
     let backend = Backend::start(&["--model-delay", "1"]).await;
@@ -93,9 +93,9 @@ async fn each_event_reaches_the_sockets_of_its_own_user_and_no_other() {
     }
 
     let mut requests = JoinSet::new();
-    let mut clock = time::interval(Duration::from_secs(1) / u32::try_from(rate).expect("a rate"));
+    let mut clock = time::interval(Duration::from_secs(1) / rate);
     let mut memory_before = None;
-    let all = (seconds * rate) as usize;
+    let all = usize::try_from(seconds * rate).expect("a number of requests");
     for request in 0..all {
         clock.tick().await;
         let number = request / REQUESTS_FOR_A_RUN % users;
