@@ -2,16 +2,19 @@
 //! section 2.2).
 
 use std::{
+    convert::Infallible,
     sync::LazyLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
 use tower_user_scope::{
-    ConfigError, Identity, Principal, UserId,
+    ConfigError, Identity, Principal, UserId, UserScopeLayer,
     authorize::{Grants, Require},
     context::{ServiceName, TenantId},
     introspection::{ClientAuthentication, Introspection},
@@ -19,6 +22,7 @@ use tower_user_scope::{
         HasAudience, HttpsFetch, TokenConfigError, TokenError, TokenErrorKind, VerifiedToken,
         WantsAudience,
     },
+    rejection::LoginRedirect,
     strategy::{InvalidErrorKind, Strategy},
     token::TokenSource,
 };
@@ -536,4 +540,38 @@ async fn a_token_comes_once_and_is_not_too_long() {
     }
     assert_eq!(endpoint.asked(), 0);
     assert_eq!(asked.came(bearer(&too_long[1..])).await, Came::alice());
+}
+
+/// A log-in page is often another site.
+#[tokio::test]
+async fn a_token_in_the_query_does_not_get_to_the_log_in_page() {
+    let endpoint = Endpoint::always(json!({"active": false}));
+    let layer = UserScopeLayer::builder()
+        .strategy(strategy(&endpoint).token_source(TokenSource::query("token")))
+        .rejection_response(LoginRedirect::to("https://id.example/start").expect("a URL"))
+        .context_only()
+        .build()
+        .expect("a valid configuration");
+    let service = layer.layer(service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::new(()))
+    }));
+    for query in [
+        format!("token={TOKEN}&page=2"),
+        format!("page=2&to%6Ben={TOKEN}"),
+        format!("token={TOKEN}&page=2&token={TOKEN}x"),
+    ] {
+        let mut asked = request(&[("accept", "text/html")]);
+        *asked.uri_mut() = format!("/orders?{query}").parse().expect("a URI");
+        let response = service.clone().oneshot(asked).await.expect("infallible");
+        let location = response.headers().get(header::LOCATION);
+        let location = location.map(|to| to.to_str().expect("ASCII"));
+        let to_log_in = Some("https://id.example/start?next=%2Forders%3Fpage%3D2");
+        let wanted = match response.status() {
+            // Two tokens.
+            StatusCode::BAD_REQUEST => None,
+            _ => to_log_in,
+        };
+        assert_eq!(location, wanted, "{query}");
+    }
+    assert_eq!(endpoint.asked(), 1, "the second answer is remembered");
 }
