@@ -63,7 +63,7 @@ where
     ///     let Ok(head) = head.body(()) else {
     ///         return "not a token".to_owned();
     ///     };
-    ///     match users.renew(user, head.into_parts().0).await {
+    ///     match users.renew_identity(user, head.into_parts().0).await {
     ///         Ok(fresh) => {
     ///             *user = fresh;
     ///             "renewed".to_owned()
@@ -74,7 +74,7 @@ where
     /// }
     /// # let _ = renew;
     /// ```
-    pub fn renew(
+    pub fn renew_identity(
         &self,
         context: &UserContext,
         mut head: Parts,

@@ -145,7 +145,7 @@ pub enum RejectionKind {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     #[error("the identity has ended: {0}")]
     IdentityEnded(EndReason),
-    /// The fresh credential of a [renewal](crate::UserScopeLayer::renew) is that of another subject or
+    /// The fresh credential of a [renewal](crate::UserScopeLayer::renew_identity) is that of another subject or
     /// another actor than the scope's. 403.
     #[cfg(feature = "tokio")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

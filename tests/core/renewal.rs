@@ -141,7 +141,9 @@ impl Setup {
     }
 
     async fn renew(&self, open: &Open, headers: Headers) -> Result<UserContext, Rejection> {
-        self.layer.renew(&open.context, head(headers)).await
+        self.layer
+            .renew_identity(&open.context, head(headers))
+            .await
     }
 }
 

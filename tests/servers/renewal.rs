@@ -73,7 +73,7 @@ async fn serve(mut socket: WebSocket, users: Users, mut user: UserContext, _owne
                     .header(header::AUTHORIZATION, format!("Bearer {token}"))
                     .body(())
                     .expect("a head");
-                match users.renew(&user, head.into_parts().0).await {
+                match users.renew_identity(&user, head.into_parts().0).await {
                     Ok(fresh) => {
                         user = fresh;
                         "renewed".to_owned()

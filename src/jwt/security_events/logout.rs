@@ -31,6 +31,7 @@ const LOG_OUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 ///
 /// let issuer = "https://id.example";
 /// let jwt = Jwt::new(RemoteKeys::discover(issuer)).issuer(issuer).audience("the client's id");
+/// # let jwt = jwt.crypto_provider(tower_user_scope::jwt::CryptoProvider::aws_lc_rs());
 /// let tokens = LogoutTokens::new(jwt)?;
 /// # let _ = tokens;
 /// # Ok::<(), tower_user_scope::jwt::TokenConfigError>(())

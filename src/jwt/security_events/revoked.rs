@@ -34,8 +34,9 @@ const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-ty
 /// ```
 /// use tower_user_scope::jwt::{Jwt, RemoteKeys, SessionRevokedEvents};
 ///
-/// let keys = RemoteKeys::new("https://id.example/ssf/jwks.json");
+/// let keys = RemoteKeys::from_url("https://id.example/ssf/jwks.json");
 /// let jwt = Jwt::new(keys).issuer("https://id.example").audience("https://api.example");
+/// # let jwt = jwt.crypto_provider(tower_user_scope::jwt::CryptoProvider::aws_lc_rs());
 /// let events = SessionRevokedEvents::new(jwt)?;
 /// # let _ = events;
 /// # Ok::<(), tower_user_scope::jwt::TokenConfigError>(())
