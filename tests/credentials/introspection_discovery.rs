@@ -131,9 +131,13 @@ async fn the_endpoint_is_where_the_metadata_of_either_form_says() {
 #[tokio::test]
 async fn metadata_that_names_no_endpoint_of_the_issuer_is_a_503() {
     type Check = fn(&FetchError) -> bool;
-    let no_endpoint: Check = |error| matches!(error, FetchError::NotInMetadata { member, .. } if *member == "introspection_endpoint");
+    type Metadata = fn(&str) -> Value;
+    let no_endpoint: Check = |error| match error {
+        FetchError::NotInMetadata { member, .. } => *member == "introspection_endpoint",
+        _ => false,
+    };
     let other: Check = |error| matches!(error, FetchError::OtherIssuer { .. });
-    let cases: [(fn(&str) -> Value, Check); 7] = [
+    let cases: [(Metadata, Check); 7] = [
         (|origin| json!({"issuer": origin}), no_endpoint),
         (
             |origin| json!({"issuer": origin, "introspection_endpoint": null}),

@@ -68,7 +68,7 @@ impl Aws {
     }
 
     /// A statement with these members of the header and these claims, signed with a key.
-    fn signed(&self, key: &KeyPair, members: Value, claims: &Value) -> String {
+    fn signed(key: &KeyPair, members: Value, claims: &Value) -> String {
         let mut header = json!({
             "typ": "JWT", "alg": "ES256", "kid": "the-key", "signer": ARN, "client": "shop",
             "iss": "https://id.example", "exp": now() + 120,
@@ -90,7 +90,7 @@ impl Aws {
     }
 
     fn statement(&self, members: Value) -> String {
-        self.signed(&self.key, members, &alice())
+        Self::signed(&self.key, members, &alice())
     }
 }
 
@@ -151,8 +151,8 @@ async fn a_statement_with_one_thing_wrong_is_refused() {
     let signer = |arn: &str| aws.statement(json!({"signer": arn}));
     let kid = |id: &str| aws.statement(json!({"kid": id}));
     let right = aws.statement(json!({}));
-    let (signed, signature) = right.rsplit_once('.').expect("three parts");
-    let (header, _) = signed.split_once('.').expect("three parts");
+    let (head_and_claims, signature) = right.rsplit_once('.').expect("three parts");
+    let (header, _) = head_and_claims.split_once('.').expect("three parts");
     let bob = URL_SAFE.encode(json!({"sub": "bob"}).to_string());
     for (what, statement, came) in [
         (
@@ -234,7 +234,7 @@ async fn a_statement_with_one_thing_wrong_is_refused() {
         ("a key that is none", kid("garbage"), Came::Unavailable),
         (
             "another key's signature",
-            aws.signed(&a_key(), json!({}), &alice()),
+            Aws::signed(&a_key(), json!({}), &alice()),
             rejected("load_balancer_signature"),
         ),
         (
@@ -244,20 +244,20 @@ async fn a_statement_with_one_thing_wrong_is_refused() {
         ),
         (
             "no signature",
-            format!("{signed}."),
+            format!("{head_and_claims}."),
             rejected("load_balancer_signature"),
         ),
         (
             "what is signed without its padding",
-            format!("{}.{signature}", signed.replace('=', "")),
+            format!("{}.{signature}", head_and_claims.replace('=', "")),
             rejected("load_balancer_signature"),
         ),
         (
             "no user",
-            aws.signed(&aws.key, json!({}), &json!({"email": "alice@example.com"})),
+            Aws::signed(&aws.key, json!({}), &json!({"email": "alice@example.com"})),
             rejected("load_balancer_claims"),
         ),
-        ("two parts", signed.to_owned(), malformed.clone()),
+        ("two parts", head_and_claims.to_owned(), malformed.clone()),
         ("one word", "alice".to_owned(), malformed.clone()),
         (
             "a long one",

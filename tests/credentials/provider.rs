@@ -489,7 +489,7 @@ async fn a_provider_that_is_killed_is_503_for_new_keys_alone() {
 }
 
 /// An application: an event stream for users, and the endpoint that the provider tells of log-outs.
-async fn serve(listener: TcpListener, provider: &Provider, open: &OpenScopes) {
+fn serve(listener: TcpListener, provider: &Provider, open: &OpenScopes) {
     let layer = UserScopeLayer::builder()
         .strategy(provider.jwt())
         .open_scopes(open)
@@ -546,7 +546,7 @@ async fn b55_a_log_out_at_the_provider_ends_the_streams_of_that_session_alone() 
         return;
     };
     let open = OpenScopes::new(Duration::from_secs(600));
-    serve(listener, &provider, &open).await;
+    serve(listener, &provider, &open);
 
     let connect = async |tokens: &Tokens| {
         let request = provider.http.get(format!("http://{address}/events"));

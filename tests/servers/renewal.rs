@@ -124,7 +124,7 @@ impl Client {
     }
 
     /// Asserts that the server closes the socket now.
-    async fn is_closed(mut self) {
+    async fn assert_closed(mut self) {
         let message = self.next().await;
         let tungstenite::Message::Close(Some(close)) = message else {
             panic!("{message:?}");
@@ -161,12 +161,12 @@ async fn b56_a_websocket_is_renewed_by_its_own_user_and_by_nobody_else() {
     assert_eq!(bob.ask("renew alice 3").await, "refused: 403");
 
     clock.advance(MINUTE);
-    bob.is_closed().await;
+    bob.assert_closed().await;
     assert_eq!(alice.ask("hello").await, "hello");
     // Once more, from what it was renewed to.
     assert_eq!(alice.ask("renew alice 4").await, "renewed");
     clock.advance(2 * MINUTE);
     assert_eq!(alice.ask("hello").await, "hello");
     clock.advance(MINUTE);
-    alice.is_closed().await;
+    alice.assert_closed().await;
 }

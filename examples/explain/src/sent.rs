@@ -54,7 +54,7 @@ fn curl(line: &str) -> Result<Parts, String> {
     while let Some(word) = words.next() {
         let (option, joined) = match word.as_bytes() {
             // `-Hname: value`
-            [b'-', letter, _, ..] if matches!(letter, b'H' | b'X' | b'b' | b'A' | b'd') => {
+            [b'-', b'H' | b'X' | b'b' | b'A' | b'd', _, ..] => {
                 (&word[..2], Some(word[2..].to_owned()))
             }
             _ => (&*word, None),

@@ -232,7 +232,7 @@ impl Service {
             assert_eq!(response.expect("infallible").status(), *status, "{what}");
             let (head, ()) = request.clone().into_parts();
             let explanation = self.layer.explain(&head).await;
-            explained += &format!("{explanation}\n{explanation:?}\n");
+            explained.extend([explanation.to_string(), format!("{explanation:?}")]);
         }
         explained
     }
