@@ -17,6 +17,9 @@ use crate::{
     outcome::{InvalidError, UnavailableError},
 };
 
+/// After how long a client may try again what could not be checked.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(5);
+
 /// Why no factory was built for a request.
 ///
 /// It is in the extensions of the response that it became, for outer layers, and in the audit
@@ -248,6 +251,20 @@ impl Rejection {
         &self.challenges
     }
 
+    /// Returns after how long the client may try again; `None` where that would not help.
+    ///
+    /// For a limit it is when the limit allows it, for what could not be checked 5 seconds, as nobody
+    /// knows when it can be. Whole seconds, at least 1. The default responses have it as `Retry-After`
+    /// (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.kind() {
+            #[cfg(feature = "limit")]
+            RejectionKind::Limited(limited) => Some(Duration::from_secs(limited.retry_after())),
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(UNAVAILABLE_FOR),
+        }
+    }
+
     /// Returns the name of the strategy that refused the request, if one did.
     #[must_use]
     pub fn strategy(&self) -> Option<&'static str> {
@@ -308,6 +325,9 @@ impl Rejection {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for challenge in &self.challenges {
             headers.append(header::WWW_AUTHENTICATE, challenge.clone());
+        }
+        if let Some(wait) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
         #[cfg(feature = "limit")]
         if let RejectionKind::Limited(limited) = self.kind() {

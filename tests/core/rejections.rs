@@ -284,6 +284,12 @@ fn rejection<'a>(response: &'a Response<Bytes>, name: &str) -> &'a Rejection {
     rejection.unwrap_or_else(|| panic!("the rejection is in the response's extensions: {name}"))
 }
 
+/// What could not be checked may be asked for again; for nothing else that would help.
+fn retry_after(kind: &Kind) -> Option<&'static HeaderValue> {
+    static SECONDS: HeaderValue = HeaderValue::from_static("5");
+    (kind.status == StatusCode::SERVICE_UNAVAILABLE).then_some(&SECONDS)
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_reason_has_its_status_and_a_problem_document() {
     for kind in kinds() {
@@ -300,6 +306,11 @@ async fn each_reason_has_its_status_and_a_problem_document() {
             "{name}"
         );
         assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{name}");
+        assert_eq!(
+            headers.get(header::RETRY_AFTER),
+            retry_after(&kind),
+            "{name}"
+        );
         let problem: serde_json::Value =
             serde_json::from_slice(response.body()).expect("a JSON document");
         assert_eq!(problem["type"], "about:blank", "{name}");
@@ -361,6 +372,11 @@ async fn over_grpc_each_reason_has_its_own_status_beside_the_real_one() {
                 let headers = response.headers();
                 assert_eq!(headers[header::CONTENT_TYPE], answered, "{name}");
                 assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{name}");
+                assert_eq!(
+                    headers.get(header::RETRY_AFTER),
+                    retry_after(&kind),
+                    "{name}"
+                );
                 assert_eq!(headers["grpc-status"], kind.grpc_status, "{name}");
                 let message = headers["grpc-message"].to_str().expect("ASCII");
                 assert!(!message.is_empty(), "{name}");
