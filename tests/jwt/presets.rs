@@ -124,6 +124,7 @@ fn cases() -> Vec<Case> {
             wrong: vec![
                 issuer("https://dev-1.okta.com/oauth2/other"),
                 issuer("https://dev-2.okta.com/oauth2/default"),
+                // An ID token is for the client.
                 audience(json!({"aud": "0oabucvyc38HLL1ef0h7"})),
                 missing("of a client for itself", "uid"),
             ],
