@@ -49,6 +49,8 @@ const MAX_FEW: usize = 16;
 /// | `user_scope_token_cache_lookups_total` | `cache`, `result` | look-ups of tokens and keys that were checked before: `hit` or `miss`, of the caches `jwt`, `introspection` and `api_key` |
 /// | `user_scope_key_set_fetches_total` | `key_set`, `result` | fetches of the keys of an issuer: `succeeded` or `failed` |
 /// | `user_scope_key_set_fetched_timestamp_seconds` | `key_set` | when the last fetch succeeded, in seconds since 1970; `time()` less this is the age |
+/// | `user_scope_revocation_lag_seconds` | | how long revocations of other replicas took to arrive, by the clocks of both (feature `open-scopes`) |
+/// | `user_scope_revocation_feed_connected` | | whether the feed of revocations is connected: 1 or 0 (feature `open-scopes`) |
 /// | `user_scope_singleton_uses_total` | `singleton`, `place`, `route` | uses of a [`Singleton`](crate::migration::Singleton) |
 ///
 /// No label has a value that a client chooses, and each has a bounded number of values; those beyond
@@ -360,6 +362,11 @@ fn describe() {
         "Scopes that are open."
     );
     describe_gauge!(
+        "user_scope_revocation_feed_connected",
+        Unit::Count,
+        "Whether the feed of revocations is connected."
+    );
+    describe_gauge!(
         "user_scope_key_set_fetched_timestamp_seconds",
         Unit::Seconds,
         "When the keys of an issuer were fetched last, in seconds since 1970."
@@ -376,6 +383,10 @@ fn describe() {
         (
             "user_scope_scope_duration_seconds",
             "How long scopes were open.",
+        ),
+        (
+            "user_scope_revocation_lag_seconds",
+            "How long revocations of other replicas took to arrive.",
         ),
     ] {
         describe_histogram!(name, Unit::Seconds, help);

@@ -3,6 +3,8 @@
 use std::panic::Location;
 #[cfg(any(feature = "api-keys", feature = "jwt"))]
 use std::sync::OnceLock;
+#[cfg(feature = "open-scopes")]
+use std::time::Duration;
 #[cfg(feature = "jwt")]
 use std::{
     collections::BTreeSet,
@@ -11,9 +13,25 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use metrics::{Counter, counter};
 #[cfg(feature = "jwt")]
-use metrics::{Gauge, gauge};
+use metrics::Gauge;
+#[cfg(any(feature = "jwt", feature = "open-scopes"))]
+use metrics::gauge;
+#[cfg(feature = "open-scopes")]
+use metrics::histogram;
+use metrics::{Counter, counter};
+
+/// Measures how long a revocation of another replica has taken to arrive here.
+#[cfg(feature = "open-scopes")]
+pub(crate) fn revocation_arrived(lag: Duration) {
+    histogram!("user_scope_revocation_lag_seconds").record(lag.as_secs_f64());
+}
+
+/// Says whether the feed of revocations is connected.
+#[cfg(feature = "open-scopes")]
+pub(crate) fn feed_is_connected(is_connected: bool) {
+    gauge!("user_scope_revocation_feed_connected").set(f64::from(u8::from(is_connected)));
+}
 
 /// Counts the uses of a singleton at one place of the program and on one route.
 pub(crate) struct SingletonUses(Counter);

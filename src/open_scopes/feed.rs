@@ -12,7 +12,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::outcome::UnavailableError;
+use crate::{measured, outcome::UnavailableError};
 
 /// Carries what is revoked to the other replicas, for [`OpenScopes::with_feed`](super::OpenScopes::with_feed).
 /// With the feature `redis`, `redis::RedisFeed` is one.
@@ -167,6 +167,7 @@ impl Follower {
     pub fn is_up_to_date(&mut self) {
         let connected = &self.connected;
         if connected.send_if_modified(|connected| !mem::replace(connected, true)) {
+            measured::feed_is_connected(true);
             tracing::info!(
                 target: "tower_user_scope::audit",
                 "the feed of revocations is connected"
@@ -179,6 +180,7 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.connected.send_if_modified(mem::take);
+        measured::feed_is_connected(false);
     }
 }
 

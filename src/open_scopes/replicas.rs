@@ -3,6 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::Ordering},
+    time::SystemTime,
 };
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     message::{Message, MessageError},
     registry::Registry,
 };
+use crate::measured;
 
 /// # Replicas
 impl OpenScopes {
@@ -47,9 +49,12 @@ impl OpenScopes {
         let keep_for = self.registry.keep_for;
         // Tells its own messages from those of others.
         let origin = RandomState::new().hash_one(());
+        let began_at = self.registry.clock.now();
         let take_in = Arc::new(move |message: &str| {
             let registry = registry.upgrade();
-            registry.map_or(Ok(()), |registry| registry.take_in(message, origin))
+            registry.map_or(Ok(()), |registry| {
+                registry.take_in(message, origin, began_at)
+            })
         });
         let feed = Feed::begin(feed, origin, take_in, keep_for, on_lost);
         let set = self.registry.feed.set(feed);
@@ -88,7 +93,7 @@ impl OpenScopes {
 
 impl Registry {
     /// Takes in a message of the feed.
-    fn take_in(&self, message: &str, own: u64) -> Result<(), NoRoomError> {
+    fn take_in(&self, message: &str, own: u64, began_at: SystemTime) -> Result<(), NoRoomError> {
         let message = match Message::decode(message) {
             Ok(message) if message.origin == own => return Ok(()),
             Ok(message) => message,
@@ -103,7 +108,15 @@ impl Registry {
             return Ok(());
         }
         let (_, fits) = self.apply(&message.revocation, now, until);
-        fits.then_some(()).ok_or(NoRoomError)
+        if !fits {
+            return Err(NoRoomError);
+        }
+        // Those of the time before this replica are not late.
+        if message.revoked_at >= began_at {
+            let lag = now.duration_since(message.revoked_at);
+            measured::revocation_arrived(lag.unwrap_or_default());
+        }
+        Ok(())
     }
 
     fn skip(&self, error: &MessageError) {

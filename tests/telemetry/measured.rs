@@ -15,6 +15,7 @@ use crate::support::{
     self,
     credentials::{Issuer, service},
     program::{run, succeeds},
+    replicas,
 };
 
 /// Does everything that is measured, and returns what shows it.
@@ -38,6 +39,7 @@ pub(crate) fn recorded() -> PrometheusHandle {
             let down = service(&issuer, Vec::new(), UserIdTelemetry::Omitted).await;
             let (head, ()) = down.requests[0].1.clone().into_parts();
             assert!(down.layer.explain(&head).await.answer().is_err());
+            replicas::revoke_on_another_replica().await;
         });
         let shared = Singleton::new(7_u32);
         for _ in 0..3 {
@@ -92,6 +94,20 @@ fn caches_and_key_sets_are_measured() {
     let fetched =
         r#"user_scope_key_set_fetched_timestamp_seconds{key_set="https://id.example/keys.."}"#;
     assert!(value(&scrape, fetched) > 1.7e9, "{scrape}");
+}
+
+#[test]
+fn the_feed_of_revocations_is_measured() {
+    let scrape = recorded().render();
+    for (series, expected) in [
+        // Neither the replica's own, nor what was revoked before a replica began.
+        ("user_scope_revocation_lag_seconds_count", 1.0),
+        // The replicas are gone.
+        ("user_scope_revocation_feed_connected", 0.0),
+    ] {
+        let found = value(&scrape, series);
+        assert!((found - expected).abs() < 0.5, "{series}: {scrape}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod credentials;
 pub(crate) mod program;
+pub(crate) mod replicas;
 
 use std::{
     convert::Infallible,
