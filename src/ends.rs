@@ -36,6 +36,10 @@ impl Ends {
 
     /// Moves the end of a context's scope to that of the fresh one, whose credential the open scope is
     /// known by from then on; or returns why one of them has ended.
+    #[cfg_attr(
+        not(feature = "open-scopes"),
+        expect(clippy::unused_self, reason = "nothing is revoked then")
+    )]
     pub(crate) fn renew(
         &self,
         context: &UserContext,

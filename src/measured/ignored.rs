@@ -41,12 +41,15 @@ impl TokenLookups {
 }
 
 #[cfg(feature = "jwt")]
-#[derive(Default)]
 pub(crate) struct KeySetFetches;
 
 #[cfg(feature = "jwt")]
 #[expect(clippy::unused_self, reason = "the other implementation has counters")]
 impl KeySetFetches {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
     pub(crate) fn succeeded(&self, _: &dyn fmt::Display, _: SystemTime) {}
 
     pub(crate) fn failed(&self, _: &dyn fmt::Display) {}

@@ -87,7 +87,6 @@ impl TokenLookups {
 
 /// Measures the fetches of one key set.
 #[cfg(feature = "jwt")]
-#[derive(Default)]
 pub(crate) struct KeySetFetches(OnceLock<OfKeySet>);
 
 #[cfg(feature = "jwt")]
@@ -100,6 +99,10 @@ struct OfKeySet {
 
 #[cfg(feature = "jwt")]
 impl KeySetFetches {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
     /// Counts a fetch that brought keys, or the word that those known are still right.
     pub(crate) fn succeeded(&self, address: &dyn fmt::Display, at: SystemTime) {
         let of = self.of(address);

@@ -24,8 +24,9 @@ mod problem_json;
 mod reason;
 mod respond;
 
+pub(crate) use self::grpc::Protocol;
 #[cfg(feature = "tokio")]
-pub(crate) use self::grpc::{Protocol, cut_off};
+pub(crate) use self::grpc::cut_off;
 pub use self::{
     bearer::BearerChallenge,
     kind::RejectionKind,

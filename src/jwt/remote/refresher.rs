@@ -90,7 +90,7 @@ impl Refresher {
             loaded: ArcSwapOption::empty(),
             state: Mutex::default(),
             ended: watch::Sender::new(0),
-            fetches: KeySetFetches::default(),
+            fetches: KeySetFetches::new(),
         }
     }
 
