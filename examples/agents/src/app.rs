@@ -1,8 +1,9 @@
 //! Puts everything together, and serves it until the program ends.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{Router, middleware::from_fn};
+use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower_user_scope::open_scopes::OpenScopes;
 use tracing_appender::non_blocking::WorkerGuard;
@@ -133,24 +134,23 @@ async fn serve(listener: TcpListener, app: Router, shutdown: Shutdown) {
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
-    is_temporary: bool,
+    /// Removed when the program ends. Nobody else on this machine may read it.
+    _temporary: Option<TempDir>,
 }
 
 impl Directory {
     fn new(asked_for: Option<PathBuf>) -> std::io::Result<Self> {
-        let is_temporary = asked_for.is_none();
-        let path =
-            asked_for.unwrap_or_else(|| env::temp_dir().join(format!("agents-{}", process::id())));
-        fs::create_dir_all(&path)?;
-        Ok(Self { path, is_temporary })
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if self.is_temporary {
-            // What is left is in a directory for temporary files.
-            let _ = fs::remove_dir_all(&self.path);
+        if let Some(path) = asked_for {
+            fs::create_dir_all(&path)?;
+            return Ok(Self {
+                path,
+                _temporary: None,
+            });
         }
+        let temporary = TempDir::with_prefix("agents-")?;
+        Ok(Self {
+            path: temporary.path().to_owned(),
+            _temporary: Some(temporary),
+        })
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use reqwest::{Client, Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -68,18 +69,23 @@ pub(crate) struct Backend {
     pub(crate) child: Child,
     /// `http://` and the address.
     pub(crate) url: String,
+    /// Of its files: it is killed, and can't remove them itself.
+    _files: TempDir,
 }
 
 impl Backend {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_agents"));
         program.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        let files = TempDir::new().expect("a directory");
+        program.env("TMPDIR", files.path());
         program.stderr(Stdio::null());
         let around = [("Agents are at ", ' ')];
         let (child, words) = start(program, &around).await;
         Self {
             child,
             url: words[0].trim_end_matches('/').to_owned(),
+            _files: files,
         }
     }
 
