@@ -90,6 +90,22 @@ pub fn of_times(figures: &Figures) -> Vec<Ratio> {
         value: figures.get("header_lookup").map(|times| median(times)),
         target: None,
     });
+    all.push(Ratio {
+        name: "metrics_ns".to_owned(),
+        value: beyond(figures, "header_metrics", "header_observed"),
+        target: Some(Target::AtMost(40.0)),
+    });
+    all.push(Ratio {
+        // Two lines for each request: that it was accepted, and that its scope has closed.
+        name: "audit_line_ns".to_owned(),
+        value: beyond(figures, "header_audit_log", "header_observed").map(|both| both / 2.0),
+        target: Some(Target::AtMost(300.0)),
+    });
+    all.push(Ratio {
+        name: "observer_ns".to_owned(),
+        value: beyond(figures, "header_observed", "header_alone"),
+        target: None,
+    });
     all.extend(of_growth(figures));
     all.push(quotient(
         figures,

@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod growth;
 pub mod scopes;
 pub mod session;
+pub mod telemetry;
 pub mod token;
 
 /// What the application builds for each request.
