@@ -33,6 +33,7 @@ mod claims;
 mod der;
 mod error;
 mod error_kind;
+mod fetched;
 mod grants;
 mod header;
 mod identify;

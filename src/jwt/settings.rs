@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     CryptoProvider, KeySet, TokenConfigError, TokenErrorKind,
+    fetched::{NotVerified, with_fetched_keys, with_loaded_keys},
     identify::Identify,
     issuer::IssuerRules,
     issuers::AcceptedIssuers,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     maybe_future::MaybeFuture,
-    strategy::{InvalidError, Outcome, OutcomeFuture, UnavailableError},
+    strategy::{InvalidError, Outcome, OutcomeFuture},
     token::{Fingerprint, TokenPlaces, VerdictCache},
 };
 
@@ -111,10 +112,9 @@ impl Settings {
     ) -> Result<Verification, InvalidError> {
         let unverified = Unverified::split(token)?;
         let issuer = self.issuers.claimed_by(&unverified)?;
-        let verdict = match issuer.keys.current(now) {
-            Some(keys) => self.verdict(&unverified, &issuer, &keys, now),
-            None => Err(Refused::UnknownKey),
-        };
+        let verdict = with_loaded_keys(&issuer, now, |keys| {
+            self.verdict(&unverified, &issuer, keys, now)
+        });
         match verdict {
             Err(Refused::UnknownKey) if issuer.keys.is_remote() => {
                 Ok(Verification::KeyMissing { issuer })
@@ -181,16 +181,13 @@ impl Settings {
             Ok(unverified) => unverified,
             Err(problem) => return Outcome::Invalid(problem.into()),
         };
-        let refreshed = issuer.keys.refreshed().await;
-        let verdict = match &refreshed.keys {
-            Some(keys) => self.verdict(&unverified, issuer, keys, self.clock.now()),
-            None => Err(Refused::UnknownKey),
-        };
-        let verdict = match (verdict, refreshed.why_incomplete()) {
-            (Ok(verdict), _) => Arc::new(verdict),
-            // The key may be one that could not be fetched, so the token is not called invalid.
-            (Err(Refused::UnknownKey), Some(error)) => return UnavailableError::new(error).into(),
-            (Err(refused), _) => return Outcome::Invalid(refused.into()),
+        let verdict = with_fetched_keys(issuer, |keys| {
+            self.verdict(&unverified, issuer, keys, self.clock.now())
+        });
+        let verdict = match verdict.await {
+            Ok(verdict) => Arc::new(verdict),
+            Err(NotVerified::Invalid(invalid)) => return invalid.into(),
+            Err(NotVerified::Unavailable(unavailable)) => return unavailable.into(),
         };
         self.cache_verdict(fingerprint, &verdict);
         match self.check_revocation(verdict) {

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use thiserror::Error;
 
-use super::super::{TokenError, TokenErrorKind};
+use super::super::{TokenError, TokenErrorKind, fetched::NotVerified};
 use crate::outcome::{InvalidError, UnavailableError};
 
 /// A log-out token or a security event token was not accepted.
@@ -46,5 +46,14 @@ impl EventTokenError {
         };
         let error: &TokenError = invalid.source()?.downcast_ref()?;
         Some(error.kind())
+    }
+}
+
+impl From<NotVerified> for EventTokenError {
+    fn from(error: NotVerified) -> Self {
+        match error {
+            NotVerified::Invalid(invalid) => Self::Invalid(invalid),
+            NotVerified::Unavailable(unavailable) => Self::Unavailable(unavailable),
+        }
     }
 }

@@ -11,17 +11,14 @@ use super::super::{
     VerifiedToken,
     claims::Claims,
     error::utc,
+    fetched::{NotVerified, with_fetched_keys, with_loaded_keys},
     issuer::IssuerRules,
     json::Object,
     settings::Settings,
     verify::{Refused, Unverified, check_names, unix_seconds},
 };
 use super::{EndedSessions, EventTokenError, ended::Whom, seen::Seen};
-use crate::{
-    clock::Clock,
-    context::Subject,
-    outcome::{InvalidError, UnavailableError},
-};
+use crate::{clock::Clock, context::Subject, outcome::InvalidError};
 
 /// How many ids of tokens are remembered.
 pub(super) const MAX_SEEN: usize = 16_384;
@@ -85,26 +82,13 @@ impl Verifier {
         let rules = settings.issuers.claimed_by(&unverified);
         let rules = rules.map_err(|error| EventTokenError::Invalid(error.into()))?;
         let by = |keys: &KeySet| self.verify_by(keys, &unverified, &rules, &read);
-        let loaded = match rules.keys.current(settings.clock.now()) {
-            Some(keys) => by(&keys),
-            None => Err(Refused::UnknownKey),
-        };
-        let verified = match loaded {
+        let verified = match with_loaded_keys(&rules, settings.clock.now(), by) {
             Err(Refused::UnknownKey) if rules.keys.is_remote() => {
-                let refreshed = rules.keys.refreshed().await;
-                let again = (refreshed.keys.as_deref()).map_or(Err(Refused::UnknownKey), by);
-                match (again, refreshed.why_incomplete()) {
-                    // The key may be one that could not be fetched.
-                    (Err(Refused::UnknownKey), Some(error)) => {
-                        return Err(EventTokenError::Unavailable(UnavailableError::new(error)));
-                    }
-                    (again, _) => again,
-                }
+                with_fetched_keys(&rules, by).await
             }
-            loaded => loaded,
+            loaded => loaded.map_err(|refused| NotVerified::Invalid(refused.into())),
         };
-        let (ended, token_id) =
-            verified.map_err(|refused| EventTokenError::Invalid(refused.into()))?;
+        let (ended, token_id) = verified?;
         // The last step: a token that is refused for another reason may come again.
         if self.seen.is_first(ended.issuer(), &token_id, MAX_SEEN) {
             Ok(ended)
