@@ -142,8 +142,8 @@ impl fmt::Display for AuditEvent<'_> {
             #[cfg(feature = "open-scopes")]
             Self::RevocationsUnknown { context } => write!(
                 f,
-                "request {}: goes on although the feed of revocations is lost",
-                context.request_id()
+                "{}: goes on although the feed of revocations is lost",
+                Of(context)
             ),
             Self::FactoryUsedOutsideScope {
                 context,
