@@ -78,10 +78,10 @@ macro_rules! builder {
     }};
 }
 
-type App = BoxCloneService<Request<()>, Response<ResponseBody<Body>>, Infallible>;
+pub(crate) type App = BoxCloneService<Request<()>, Response<ResponseBody<Body>>, Infallible>;
 
 /// An event stream of one event that stays open.
-async fn events(_: Request<()>) -> Result<Response<Body>, Infallible> {
+pub(crate) async fn events(_: Request<()>) -> Result<Response<Body>, Infallible> {
     let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"data: 1\n\n"))]);
     let mut response = Response::new(Body::from_stream(first.chain(stream::pending())));
     let value = "text/event-stream".parse().expect("a value");
@@ -100,7 +100,7 @@ macro_rules! app {
     };
 }
 
-fn request(headers: &[(&'static str, &str)]) -> Request<()> {
+pub(crate) fn request(headers: &[(&'static str, &str)]) -> Request<()> {
     let mut request = Request::get("/events?since=3");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -108,13 +108,16 @@ fn request(headers: &[(&'static str, &str)]) -> Request<()> {
     request.body(()).expect("a request")
 }
 
-async fn ask(app: &App, headers: &[(&'static str, &str)]) -> Response<ResponseBody<Body>> {
+pub(crate) async fn ask(
+    app: &App,
+    headers: &[(&'static str, &str)],
+) -> Response<ResponseBody<Body>> {
     let Ok(response) = app.clone().oneshot(request(headers)).await;
     response
 }
 
 /// Opens a stream and reads its first event.
-async fn open(app: &App, headers: &[(&'static str, &str)]) -> ResponseBody<Body> {
+pub(crate) async fn open(app: &App, headers: &[(&'static str, &str)]) -> ResponseBody<Body> {
     let response = ask(app, headers).await;
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
@@ -123,7 +126,7 @@ async fn open(app: &App, headers: &[(&'static str, &str)]) -> ResponseBody<Body>
 }
 
 /// What the stream has for its client now: nothing, or the last event.
-async fn last(body: &mut ResponseBody<Body>) -> Option<String> {
+pub(crate) async fn last(body: &mut ResponseBody<Body>) -> Option<String> {
     match poll!(body.frame()) {
         std::task::Poll::Pending => None,
         std::task::Poll::Ready(frame) => {

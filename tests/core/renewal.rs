@@ -2,14 +2,12 @@
 
 use std::{
     convert::Infallible,
-    task::Poll,
     time::{Duration, SystemTime},
 };
 
 use axum::body::Body;
-use bytes::Bytes;
-use futures::{FutureExt, StreamExt, poll, stream};
-use http::{Request, Response, request::Parts};
+use futures::{FutureExt, poll};
+use http::{Request, request::Parts};
 use http_body_util::BodyExt;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -26,6 +24,8 @@ use tower_user_scope::{
     scope::EndReason,
     testing::{Recorder, TestClock},
 };
+
+use crate::open_scopes;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -67,16 +67,8 @@ fn sender(start: SystemTime) -> impl Fn(&Parts) -> Outcome + Send + Sync {
 
 type Headers = &'static [(&'static str, &'static str)];
 
-fn request(headers: Headers) -> Request<()> {
-    let mut request = Request::get("/events");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(()).expect("a request")
-}
-
 fn head(headers: Headers) -> Parts {
-    request(headers).into_parts().0
+    open_scopes::request(headers).into_parts().0
 }
 
 /// A layer, what it knows, and what it reports.
@@ -121,15 +113,12 @@ impl Setup {
 
     async fn open(&self, headers: Headers) -> Open {
         let service = self.layer.layer(service_fn(async |request: Request<()>| {
-            let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"data: 1\n\n"))]);
-            let mut response = Response::new(Body::from_stream(first.chain(stream::pending())));
-            let value = "text/event-stream".parse().expect("a value");
-            response.headers_mut().insert("content-type", value);
             let context = request.user_context().expect("inside the layer").clone();
+            let Ok(mut response) = open_scopes::events(request).await;
             response.extensions_mut().insert(context);
             Ok::<_, Infallible>(response)
         }));
-        let Ok(response) = service.oneshot(request(headers)).await;
+        let Ok(response) = service.oneshot(open_scopes::request(headers)).await;
         assert_eq!(response.status(), 200);
         let context = response.extensions().get::<UserContext>().cloned();
         let mut body = response.into_body();
@@ -150,13 +139,7 @@ impl Setup {
 impl Open {
     /// What the stream has for its client now: nothing, or the last event.
     async fn last(&mut self) -> Option<String> {
-        match poll!(self.body.frame()) {
-            Poll::Pending => None,
-            Poll::Ready(frame) => {
-                let data = frame.expect("a last frame").expect("no error").into_data();
-                Some(String::from_utf8(data.expect("data").to_vec()).expect("text"))
-            }
-        }
+        open_scopes::last(&mut self.body).await
     }
 }
 

@@ -2,7 +2,6 @@
 //! replica that has lost the feed does what the application said (B58).
 
 use std::{
-    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,12 +10,9 @@ use std::{
 };
 
 use axum::body::Body;
-use bytes::Bytes;
-use futures::{StreamExt, poll, stream};
-use http::{Request, Response, request::Parts};
-use http_body_util::BodyExt;
+use http::{Response, request::Parts};
 use tokio::sync::watch;
-use tower::{ServiceExt, service_fn, util::BoxCloneService};
+use tower::{service_fn, util::BoxCloneService};
 use tower_layer::Layer;
 use tower_user_scope::{
     CredentialSource, Identity, Outcome, Principal, Rejection, UnavailableError, UserId,
@@ -32,6 +28,8 @@ use tower_user_scope::{
     rejection::RejectionKind,
     testing::{Recorder, TestClock},
 };
+
+use crate::open_scopes;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -130,11 +128,9 @@ impl RevocationFeed for Feed {
     }
 }
 
-type App = BoxCloneService<Request<()>, Response<ResponseBody<Body>>, Infallible>;
-
 struct Replica {
     open: OpenScopes,
-    app: App,
+    app: open_scopes::App,
     recorder: Recorder,
 }
 
@@ -171,15 +167,6 @@ fn identity(head: &Parts) -> Outcome {
     identity.with_attribute(credential).into()
 }
 
-/// An event stream of one event that stays open.
-async fn events(_: Request<()>) -> Result<Response<Body>, Infallible> {
-    let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"data: 1\n\n"))]);
-    let mut response = Response::new(Body::from_stream(first.chain(stream::pending())));
-    let value = "text/event-stream".parse().expect("a value");
-    response.headers_mut().insert("content-type", value);
-    Ok(response)
-}
-
 impl Replica {
     fn of(open: OpenScopes, clock: &TestClock) -> Self {
         let recorder = Recorder::new();
@@ -191,7 +178,7 @@ impl Replica {
             .context_only()
             .build()
             .expect("a valid configuration");
-        let app = BoxCloneService::new(layer.layer(service_fn(events)));
+        let app = BoxCloneService::new(layer.layer(service_fn(open_scopes::events)));
         Self {
             open,
             app,
@@ -205,13 +192,7 @@ impl Replica {
     }
 
     async fn ask(&self, headers: &[(&'static str, &str)]) -> Response<ResponseBody<Body>> {
-        let mut request = Request::get("/events");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(()).expect("a request");
-        let Ok(response) = self.app.clone().oneshot(request).await;
-        response
+        open_scopes::ask(&self.app, headers).await
     }
 
     async fn status(&self, headers: &[(&'static str, &str)]) -> u16 {
@@ -219,25 +200,15 @@ impl Replica {
     }
 
     async fn open(&self, headers: &[(&'static str, &str)]) -> ResponseBody<Body> {
-        let response = self.ask(headers).await;
-        assert_eq!(response.status(), 200, "{headers:?}");
-        let mut body = response.into_body();
-        body.frame().await.expect("a frame").expect("no error");
-        body
+        open_scopes::open(&self.app, headers).await
     }
 }
 
 /// What the stream has for its client now: nothing, or the reason of its end.
 async fn end(body: &mut ResponseBody<Body>) -> Option<String> {
-    match poll!(body.frame()) {
-        std::task::Poll::Pending => None,
-        std::task::Poll::Ready(frame) => {
-            let data = frame.expect("a frame").expect("no error").into_data();
-            let text = String::from_utf8(data.expect("data").to_vec()).expect("text");
-            let reason = text.strip_prefix("event: scope-ended\ndata: ");
-            Some(reason.expect("the last event").trim_end().to_owned())
-        }
-    }
+    let event = open_scopes::last(body).await?;
+    let reason = event.strip_prefix("event: scope-ended\ndata: ");
+    Some(reason.expect("the last event").trim_end().to_owned())
 }
 
 fn user(id: &str) -> Subject {

@@ -5,8 +5,7 @@
 
 use std::{
     collections::HashMap,
-    io,
-    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicUsize, atomic::Ordering},
+    sync::{Arc, RwLock, atomic::AtomicUsize, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -102,38 +101,9 @@ fn counts(report: &SingletonReport) -> Vec<(Option<&str>, u64)> {
         .collect()
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn b41_what_uses_the_shared_object_is_listed_by_route_until_nothing_does() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
-    let _subscribed = tracing::subscriber::set_default(subscriber);
-    tracing::callsite::rebuild_interest_cache();
+    crate::audit::capture();
 
     let db = Db::default();
     let app = old().layer(RouteLayer::new(route)).with_state(db.clone());
@@ -163,7 +133,7 @@ async fn b41_what_uses_the_shared_object_is_listed_by_route_until_nothing_does()
     let used = ": used 5 times at 3 places\n         3  ";
     assert!(text.contains(used), "{text}");
 
-    let log = lines.text();
+    let log = crate::audit::written();
     let warnings: Vec<_> = log
         .lines()
         .filter(|line| line.contains("singleton used"))
@@ -200,14 +170,7 @@ async fn b41_what_uses_the_shared_object_is_listed_by_route_until_nothing_does()
 
 #[tokio::test]
 async fn inside_a_scope_the_line_has_the_id_of_the_request() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
-    let _subscribed = tracing::subscriber::set_default(subscriber);
-    tracing::callsite::rebuild_interest_cache();
+    crate::audit::capture();
     let users = UserScopeLayer::builder()
         .strategy(TrustedHeader::new("x-user-id").only_if(|_| true))
         .context_only()
@@ -215,7 +178,7 @@ async fn inside_a_scope_the_line_has_the_id_of_the_request() {
         .expect("a valid configuration");
     let app = old().layer(users).with_state(Db::default());
     ask(&app, Method::GET, "/todos", "").await;
-    let log = lines.text();
+    let log = crate::audit::written();
     let warning = log.lines().find(|line| line.contains("singleton used"));
     let warning = warning.expect("a line");
     assert!(warning.contains(" request_id=\""), "{warning}");
