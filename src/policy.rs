@@ -246,18 +246,27 @@ where
         self.make(head, context, Attached::default())
     }
 
+    /// Refuses a credential that may have been revoked without this replica knowing of it, or reports
+    /// that it counts nevertheless.
+    #[cfg(feature = "open-scopes")]
+    pub(crate) fn check_feed(&self, context: &UserContext) -> Result<(), RejectionKind> {
+        match self.ends.lost_feed() {
+            None => Ok(()),
+            Some(OnFeedLost::Allow) => {
+                self.audit.emit(&AuditEvent::RevocationsUnknown {
+                    context: Cow::Borrowed(context),
+                });
+                Ok(())
+            }
+            Some(OnFeedLost::Refuse) => Err(RejectionKind::RevocationsUnknown),
+        }
+    }
+
     /// Builds the factory. What is attached is dropped when the scope closes.
     fn make(&self, head: &mut Parts, context: UserContext, attached: Attached) -> StepOf<L, M, A> {
         #[cfg(feature = "open-scopes")]
-        match self.ends.lost_feed() {
-            None => {}
-            Some(OnFeedLost::Allow) => self.audit.emit(&AuditEvent::RevocationsUnknown {
-                context: Cow::Borrowed(&context),
-            }),
-            Some(OnFeedLost::Refuse) => {
-                let rejection = Rejection::new(RejectionKind::RevocationsUnknown);
-                return Step::refuse(&context, rejection);
-            }
+        if let Err(kind) = self.check_feed(&context) {
+            return Step::refuse(&context, Rejection::new(kind));
         }
         #[cfg(feature = "open-scopes")]
         let attached = match self.ends.register(&context, head, attached) {

@@ -52,6 +52,7 @@ where
     /// - [`IdentityEnded`](RejectionKind::IdentityEnded): the scope has ended already, or the fresh
     ///   credential was revoked.
     /// - [`Correlation`](RejectionKind::Correlation): the fresh credential is for another thread or run.
+    /// - `RevocationsUnknown`: the feed of revocations is lost, and requests are refused then.
     ///
     /// ```
     /// use http::{Request, header};
@@ -120,6 +121,8 @@ where
     let fresh = context
         .renewed(identity, strategy, policy.handles())
         .map_err(|error| refuse(RejectionKind::Correlation(error)))?;
+    #[cfg(feature = "open-scopes")]
+    policy.check_feed(&fresh).map_err(refuse)?;
     let renewed = policy.ends.renew(context, &fresh);
     renewed.map_err(|reason| refuse(RejectionKind::IdentityEnded(reason)))?;
     Ok(fresh)

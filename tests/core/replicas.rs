@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tower::{service_fn, util::BoxCloneService};
 use tower_layer::Layer;
 use tower_user_scope::{
-    CredentialSource, Identity, Outcome, Principal, Rejection, UnavailableError, UserId,
-    UserScopeLayer,
+    CredentialSource, Identity, Outcome, Principal, Rejection, UnavailableError, UserContext,
+    UserId, UserScopeLayer,
     audit::AuditEvent,
     clock::Clock,
     context::{IdRules, ServiceName, Subject, TenantId, VisitorId},
     from_fn,
-    middleware::ResponseBody,
+    middleware::{BoxUserScopeLayer, ResponseBody},
     open_scopes::{
         Credential, FeedFuture, Follower, OnFeedLost, OpenScopes, Revocation, RevocationFeed,
     },
@@ -130,6 +130,7 @@ impl RevocationFeed for Feed {
 
 struct Replica {
     open: OpenScopes,
+    layer: BoxUserScopeLayer,
     app: open_scopes::App,
     recorder: Recorder,
 }
@@ -176,11 +177,13 @@ impl Replica {
             .observer(recorder.clone())
             .open_scopes(&open)
             .context_only()
+            .boxed()
             .build()
             .expect("a valid configuration");
         let app = BoxCloneService::new(layer.layer(service_fn(open_scopes::events)));
         Self {
             open,
+            layer,
             app,
             recorder,
         }
@@ -201,6 +204,14 @@ impl Replica {
 
     async fn open(&self, headers: &[(&'static str, &str)]) -> ResponseBody<Body> {
         open_scopes::open(&self.app, headers).await
+    }
+
+    /// Renews a scope of alice's.
+    async fn renew(&self, headers: &[(&'static str, &str)]) -> Result<UserContext, Rejection> {
+        let alice = Identity::proved("alice".parse::<UserId>().expect("an id"));
+        let context = UserContext::builder(alice).build();
+        let (head, ()) = open_scopes::request(headers).into_parts();
+        self.layer.renew_identity(&context, head).await
     }
 }
 
@@ -410,6 +421,11 @@ async fn b58_without_its_feed_a_replica_goes_on_or_refuses_as_was_said() {
             ));
             assert_eq!(rejection.reason(), "revocations_unknown");
         }
+        // A renewal is as a request.
+        let renewed = replica.renew(SESSION).await;
+        let refused = renewed.err().map(|refused| refused.status().as_u16());
+        assert_eq!(refused, Some(expected).filter(|status| *status == 503));
+        assert_eq!(unknown(), 2 * usize::from(expected == 200));
         feed.cut(false);
         replica.open.connected().await;
         let seen = unknown();
