@@ -376,12 +376,16 @@ async fn an_event_that_breaks_a_rule_is_refused() {
     }
 }
 
-/// Whether a token with these claims is refused after the revocation.
-async fn is_refused_after(ended: &EndedSessions, members: Value) -> bool {
+/// Returns the status of the request, sent after the revocation.
+async fn status_after(
+    ended: &EndedSessions,
+    tokens: Jwt<HasIssuer, HasAudience>,
+    request: Request<()>,
+) -> u16 {
     let open = OpenScopes::new(Duration::from_secs(3_600));
     open.revoke(ended.revocation()).expect("room");
     let layer = UserScopeLayer::builder()
-        .strategy(here())
+        .strategy(tokens)
         .open_scopes(&open)
         .context_only()
         .build()
@@ -389,9 +393,14 @@ async fn is_refused_after(ended: &EndedSessions, members: Value) -> bool {
     let service = layer.layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::new(()))
     }));
+    let Ok(response) = service.oneshot(request).await;
+    response.status().as_u16()
+}
+
+/// Whether a token with these claims is refused after the revocation.
+async fn is_refused_after(ended: &EndedSessions, members: Value) -> bool {
     let token = minted(HS, None, &claims_with(members));
-    let Ok(response) = service.oneshot(bearer(&token)).await;
-    response.status() == 401
+    status_after(ended, here(), bearer(&token)).await == 401
 }
 
 #[tokio::test]
@@ -435,17 +444,6 @@ async fn with_several_issuers_one_of_them_ends_no_session_of_another() {
     };
     // Its own session alone: the user is of the same issuer.
     let ended = verify(json!({})).await.expect("valid");
-    let open = OpenScopes::new(Duration::from_secs(3_600));
-    open.revoke(ended.revocation()).expect("room");
-    let layer = UserScopeLayer::builder()
-        .strategy(issuers())
-        .open_scopes(&open)
-        .context_only()
-        .build()
-        .expect("a valid configuration");
-    let service = layer.layer(service_fn(async |_: Request<()>| {
-        Ok::<_, Infallible>(Response::new(()))
-    }));
     let ask = async |secret: &[u8], members: Value| {
         let key = jsonwebtoken::EncodingKey::from_secret(secret);
         let token = jsonwebtoken::encode(
@@ -454,8 +452,7 @@ async fn with_several_issuers_one_of_them_ends_no_session_of_another() {
             &key,
         );
         let request = bearer(&token.expect("it can be signed"));
-        let Ok(response) = service.clone().oneshot(request).await;
-        response.status().as_u16()
+        status_after(&ended, issuers(), request).await
     };
     assert_eq!(ask(SECRET, json!({"sid": "s"})).await, 401);
     assert_eq!(ask(SECRET, json!({"sid": "t"})).await, 200);
