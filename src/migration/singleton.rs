@@ -142,7 +142,7 @@ impl<T: ?Sized, S> Clone for Singleton<T, S> {
     }
 }
 
-/// Without the object, so that printing it is no use.
+/// Does not show the object: printing the handle is not a use.
 impl<T: ?Sized, S> fmt::Debug for Singleton<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Singleton")

@@ -68,7 +68,7 @@ pub trait RevocationFeed {
     ///
     /// A message has at most [`MAX_MESSAGE`](super::OpenScopes::MAX_MESSAGE) bytes. One call is made at a
     /// time. After an error, and after ten seconds without an answer, the message is published again:
-    /// one that arrives twice is no harm.
+    /// one that arrives twice does no harm.
     ///
     /// # Errors
     /// [`UnavailableError`] where the message may not have been recorded.

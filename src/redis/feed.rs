@@ -188,7 +188,7 @@ impl Shared {
 /// The answer of `XREAD`: the entries of each stream, with their fields and values in turn.
 type Streams = Vec<(Value, Vec<(String, Vec<Value>)>)>;
 
-/// Returns the message of an entry; an empty one, which nobody can read, where it has none.
+/// Returns the message of an entry; an empty text, which is not a message, if it has none.
 fn message(fields: &[Value]) -> &str {
     let mut pairs = fields.chunks_exact(2);
     let message = pairs.find_map(|pair| match pair {

@@ -10,7 +10,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::outcome::UnavailableError;
 
-/// How long nobody tries to connect after it has failed.
+/// For how long no attempt to connect is made after one has failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A connection, which is made when it is needed, and made anew after an error.

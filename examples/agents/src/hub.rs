@@ -16,7 +16,7 @@ use tower_user_scope::context::Subject;
 /// How many events a slow stream may be behind before it misses some.
 const CAPACITY: usize = 256;
 
-/// What a user's streams are told.
+/// What is sent to the streams of a user.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Event {
     pub(crate) run: String,

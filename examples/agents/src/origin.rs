@@ -2,7 +2,7 @@
 //!
 //! A cookie comes with each request of a browser, whichever page has made it. `SameSite=Strict` holds
 //! it back from other sites, but not from other ports and subdomains, and a WebSocket's handshake is
-//! not covered by CORS. So the browser's own words are compared as well. A program that is no browser
+//! not covered by CORS. So the browser's own words are compared as well. A program that is not a browser
 //! sends neither header, and has nothing that somebody else could make it send.
 
 use axum::{

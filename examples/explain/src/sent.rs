@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// The most header fields of a request as text.
 const MOST_FIELDS: usize = 128;
 
-/// Reads the heads of one or several requests. The form is told from the text's beginning.
+/// Reads the heads of one or several requests. The beginning of the text says which form it has.
 ///
 /// # Errors
 /// What is wrong with it. The message has nothing of the text but names.

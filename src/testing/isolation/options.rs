@@ -86,7 +86,7 @@ macro_rules! check_options {
 }
 pub(in crate::testing) use check_options;
 
-/// What both checks can be told.
+/// The options that both checks have.
 #[derive(Debug)]
 pub(in crate::testing) struct CheckOptions {
     pub(in crate::testing) users: Users,

@@ -135,7 +135,7 @@ impl Client {
         events
     }
 
-    /// Does something that is no request to the service as a step of the scenario: a message of a
+    /// Does something that is not a request to the service as a step of the scenario: a message of a
     /// WebSocket, a call through a client of the application's own.
     ///
     /// `what` stands in reports where a request has its method and path. What comes back is looked at

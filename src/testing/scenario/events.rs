@@ -131,7 +131,7 @@ async fn read_event(
     .await
 }
 
-/// What stands after the last blank line is no event, but it was sent.
+/// What stands after the last blank line is not an event, but it was sent.
 fn over(unread: &mut Vec<u8>) -> Answer {
     Answer {
         status: Some(StatusCode::OK),
