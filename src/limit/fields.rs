@@ -61,9 +61,7 @@ impl Fields {
             }
         }
     }
-}
 
-impl Fields {
     /// Returns the fields as headers; `None` if no limit was added.
     pub(super) fn into_headers(self) -> Option<Box<HeaderMap>> {
         let mut headers = HeaderMap::new();
