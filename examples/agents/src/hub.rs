@@ -40,7 +40,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// Whether the run's last event.
+    /// Whether this is the last event of the run.
     pub(crate) fn is_last(&self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Missed)
     }
